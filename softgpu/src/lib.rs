@@ -1,1 +1,4 @@
+//! A software CUDA device: PTX is compiled to a typed IR and executed on the CPU.
 
+pub mod ir;
+pub mod ptx;
