@@ -1,4 +1,5 @@
 //! A software CUDA device: PTX is compiled to a typed IR and executed on the CPU.
 
 pub mod ir;
+pub mod memory;
 pub mod ptx;

@@ -5,10 +5,24 @@
 //! memory that the GPU may touch at equal addresses) can be registered. Every
 //! access names an address that may be any 64-bit number, and is checked.
 
+mod space;
 mod sys;
+
+use space::Space;
+use std::ops::Range as Span;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use sys::Reservation;
+pub use sys::Plain;
 
 /// Alignment and accounting unit of device allocations, in bytes.
 pub const GRANULE: u64 = 512;
+
+const PAGE: u64 = 4096;
+/// Device memory is made accessible in steps of this size.
+const COMMIT_STEP: u64 = 64 << 20;
+/// Address space reserved for device memory where the host allows it.
+const RESERVED: u64 = 1 << 40;
 
 /// A live device allocation or window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +31,12 @@ pub struct Range {
     pub base: u64,
     /// Bytes, as requested at allocation.
     pub size: u64,
+}
+
+impl Range {
+    fn contains(&self, address: u64) -> bool {
+        address.wrapping_sub(self.base) < self.size
+    }
 }
 
 /// Free and total device memory in bytes.
@@ -29,71 +49,250 @@ pub struct Info {
 }
 
 /// Why memory could not be had or given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {
-    /// The quota or the host's memory is exhausted.
+    /// the device's memory quota or the host's memory is exhausted
+    #[error("the device's memory quota or the host's memory is exhausted")]
     OutOfMemory,
-    /// Not the base of a live allocation or window, a zero size, or overlapping ranges.
+    /// Zero size, overlapping ranges, or not the base of something live.
+    #[error("zero size, overlapping ranges, or not the base of a live allocation or window")]
     InvalidValue,
 }
 
 /// An access that the GPU's MMU would refuse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
     /// A byte outside of live allocations and windows; the first address at fault.
+    #[error("address {0:#x} is not accessible")]
     Illegal(u64),
     /// An address that is not a multiple of the access size.
+    #[error("address {0:#x} is misaligned")]
     Misaligned(u64),
 }
 
 /// Device memory and windows of one session. Thread-safe.
-pub struct Memory {}
+pub struct Memory {
+    arena: Reservation,
+    /// One byte per granule of the arena, nonzero where it is live.
+    live: Reservation,
+    space: Mutex<Space>,
+    windows: RwLock<Arc<[Range]>>,
+    /// Held for reading while addresses are dereferenced, for writing while ranges go away.
+    gate: RwLock<()>,
+}
 
 impl Memory {
     /// Reserves the address range of a device with `quota` bytes of memory.
-    pub fn new(quota: u64) -> Result<Arc<Memory>, MemoryError>;
+    pub fn new(quota: u64) -> Result<Arc<Memory>, MemoryError> {
+        let least = quota.max(COMMIT_STEP).next_multiple_of(COMMIT_STEP);
+        let arena = std::iter::successors(Some(RESERVED.max(least)), |len| Some(len / 2))
+            .take_while(|len| *len >= least)
+            .find_map(|len| Reservation::device(len).ok())
+            .ok_or(MemoryError::OutOfMemory)?;
+        Ok(Arc::new(Memory {
+            live: Reservation::zeroed(arena.len() / GRANULE)?,
+            space: Mutex::new(Space::new(arena.len(), quota)),
+            arena,
+            windows: RwLock::new(Arc::new([])),
+            gate: RwLock::new(()),
+        }))
+    }
 
     /// Allocates `size` > 0 zeroed bytes, aligned to [`GRANULE`].
-    pub fn allocate(&self, size: u64) -> Result<u64, MemoryError>;
+    pub fn allocate(&self, size: u64) -> Result<u64, MemoryError> {
+        let mut space = self.space();
+        let span = space.allocate(size)?;
+        if let Err(error) = self.commit(&mut space, &span) {
+            space.release(span.start);
+            return Err(error);
+        }
+        self.live.set_bytes(span.start / GRANULE, (span.end - span.start) / GRANULE, 1);
+        Ok(self.arena.base() + span.start)
+    }
 
     /// Frees an allocation by its base; waits for running accesses, returns the pages to the OS.
-    pub fn free(&self, base: u64) -> Result<(), MemoryError>;
+    pub fn free(&self, base: u64) -> Result<(), MemoryError> {
+        let _nothing_runs = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let mut space = self.space();
+        let offset = base.wrapping_sub(self.arena.base());
+        let span = space.release(offset).ok_or(MemoryError::InvalidValue)?;
+        self.live.set_bytes(span.start / GRANULE, (span.end - span.start) / GRANULE, 0);
+        self.wipe(&span);
+        Ok(())
+    }
 
     /// The allocation (not window) that contains `address`.
-    pub fn range_of(&self, address: u64) -> Option<Range>;
+    pub fn range_of(&self, address: u64) -> Option<Range> {
+        let (offset, size) = self.space().find(address.wrapping_sub(self.arena.base()))?;
+        Some(Range { base: self.arena.base() + offset, size })
+    }
 
     /// The window that contains `address`.
-    pub fn window_of(&self, address: u64) -> Option<Range>;
+    pub fn window_of(&self, address: u64) -> Option<Range> {
+        self.windows().iter().find(|w| w.contains(address)).copied()
+    }
 
     /// Whether `address` lies in the reserved device range, live or not.
-    pub fn is_device_address(&self, address: u64) -> bool;
+    pub fn is_device_address(&self, address: u64) -> bool {
+        address.wrapping_sub(self.arena.base()) < self.arena.len()
+    }
 
     /// Free and total device memory.
-    pub fn info(&self) -> Info;
-
-    /// Lets the GPU touch `len` bytes of this process's memory from `base` on.
-    ///
-    /// # Safety
-    /// The range stays mapped, readable and writable until [`Memory::remove_window`]
-    /// has returned, and the process tolerates concurrent changes of its bytes.
-    pub unsafe fn add_window(&self, base: u64, len: u64) -> Result<(), MemoryError>;
+    pub fn info(&self) -> Info {
+        self.space().info()
+    }
 
     /// Takes a window away by its base; when this returns no access to it is running.
-    pub fn remove_window(&self, base: u64) -> Result<(), MemoryError>;
+    pub fn remove_window(&self, base: u64) -> Result<(), MemoryError> {
+        let _nothing_runs = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let mut windows = self.windows.write().unwrap_or_else(PoisonError::into_inner);
+        let rest: Arc<[Range]> = windows.iter().filter(|w| w.base != base).copied().collect();
+        if rest.len() == windows.len() {
+            return Err(MemoryError::InvalidValue);
+        }
+        *windows = rest;
+        Ok(())
+    }
 
     /// Copies from device memory or a window.
-    pub fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), AccessError>;
+    pub fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), AccessError> {
+        self.pin().read(address, bytes)
+    }
 
     /// Copies to device memory or a window.
-    pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), AccessError>;
+    pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), AccessError> {
+        self.pin().write(address, bytes)
+    }
 
     /// Copies within the address space; the ranges may overlap.
-    pub fn copy(&self, to: u64, from: u64, len: u64) -> Result<(), AccessError>;
+    pub fn copy(&self, to: u64, from: u64, len: u64) -> Result<(), AccessError> {
+        self.pin().copy(to, from, len)
+    }
 
-    /// Repeats a pattern of 1, 2 or 4 bytes `count` times from `address`, which is a
-    /// multiple of the pattern's length.
-    pub fn fill(&self, address: u64, pattern: &[u8], count: u64) -> Result<(), AccessError>;
+    /// Writes `count` copies of `value` (`u8`, `u16` or `u32`) from `address` on, which is a
+    /// multiple of the value's size.
+    pub fn fill<T: Plain>(&self, address: u64, value: T, count: u64) -> Result<(), AccessError> {
+        self.pin().fill(address, value, count)
+    }
 
     /// Whether all bytes of the range may be accessed.
-    pub fn check(&self, address: u64, len: u64) -> Result<(), AccessError>;
+    pub fn check(&self, address: u64, len: u64) -> Result<(), AccessError> {
+        self.pin().check(address, len)
+    }
+
+    /// Keeps everything that is live accessible until the result is dropped. Hold it
+    /// for a bounded time: [`Memory::free`] and [`Memory::remove_window`] wait for it.
+    pub fn pin(&self) -> Pinned<'_> {
+        let gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        Pinned { memory: self, windows: self.windows(), _gate: gate }
+    }
+
+    fn insert_window(&self, window: Range) -> Result<(), MemoryError> {
+        let end = window.base.checked_add(window.size).ok_or(MemoryError::InvalidValue)?;
+        let overlaps = |base: u64, len: u64| base < end && window.base < base + len;
+        let mut windows = self.windows.write().unwrap_or_else(PoisonError::into_inner);
+        if window.size == 0
+            || overlaps(self.arena.base(), self.arena.len())
+            || windows.iter().any(|w| overlaps(w.base, w.size))
+        {
+            return Err(MemoryError::InvalidValue);
+        }
+        *windows = windows.iter().copied().chain([window]).collect();
+        Ok(())
+    }
+
+    fn windows(&self) -> Arc<[Range]> {
+        self.windows.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn space(&self) -> MutexGuard<'_, Space> {
+        self.space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn commit(&self, space: &mut Space, span: &Span<u64>) -> Result<(), MemoryError> {
+        if span.end <= space.committed {
+            return Ok(());
+        }
+        let end = span.end.next_multiple_of(COMMIT_STEP).min(self.arena.len());
+        self.arena.commit(space.committed, end - space.committed)?;
+        space.committed = end;
+        Ok(())
+    }
+
+    /// Zeroes a freed span; whole pages go back to the OS.
+    fn wipe(&self, span: &Span<u64>) {
+        let first_page = span.start.next_multiple_of(PAGE);
+        let last_page = span.end / PAGE * PAGE;
+        if first_page >= last_page {
+            return self.arena.zero(span.start, span.end - span.start);
+        }
+        self.arena.zero(span.start, first_page - span.start);
+        self.arena.discard(first_page, last_page - first_page);
+        self.arena.zero(last_page, span.end - last_page);
+    }
 }
+
+/// The address space with everything live held in place; see [`Memory::pin`].
+pub struct Pinned<'m> {
+    memory: &'m Memory,
+    windows: Arc<[Range]>,
+    _gate: RwLockReadGuard<'m, ()>,
+}
+
+impl Pinned<'_> {
+    /// Whether all bytes of the range may be accessed.
+    pub fn check(&self, address: u64, len: u64) -> Result<(), AccessError> {
+        let end = address.checked_add(len).ok_or(AccessError::Illegal(address))?;
+        let mut at = address;
+        while at < end {
+            let live = self.live_end(at).ok_or(AccessError::Illegal(at))?;
+            at = live;
+        }
+        Ok(())
+    }
+
+    /// The end of the live range that contains `address`.
+    fn live_end(&self, address: u64) -> Option<u64> {
+        if let Some(window) = self.windows.iter().find(|w| w.contains(address)) {
+            return Some(window.base + window.size);
+        }
+        let range = self.memory.range_of(address).or_else(|| {
+            // The rest of an allocation's last granule counts as part of it.
+            self.memory.range_of(address / GRANULE * GRANULE)
+        })?;
+        Some((range.base + range.size).next_multiple_of(GRANULE))
+    }
+
+    /// Checks a naturally aligned access of at most [`GRANULE`] bytes.
+    #[inline(always)]
+    fn check_small(&self, address: u64, size: u64) -> Result<(), AccessError> {
+        let arena = &self.memory.arena;
+        let offset = address.wrapping_sub(arena.base());
+        let aligned = !size.is_power_of_two() || address & (size - 1) == 0;
+        if aligned
+            && offset < arena.len()
+            && self.memory.live.byte(offset / GRANULE).load(Relaxed) != 0
+        {
+            return Ok(());
+        }
+        self.check_window(address, size)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn check_window(&self, address: u64, size: u64) -> Result<(), AccessError> {
+        if address % size != 0 {
+            return Err(AccessError::Misaligned(address));
+        }
+        let inside = |w: &&Range| {
+            w.contains(address) && size <= w.size - (address - w.base)
+        };
+        match self.windows.iter().find(inside) {
+            Some(_) => Ok(()),
+            None => Err(AccessError::Illegal(address)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! The unsafe part of [`Memory`](super::Memory): reserving address space and
+//! dereferencing addresses that have been checked.
+
+use super::{AccessError, Memory, MemoryError, Pinned, Range, GRANULE};
+use rustix::mm::{madvise, mmap_anonymous, mprotect, munmap, Advice, MapFlags, MprotectFlags, ProtFlags};
+use std::ptr;
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicU8};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Where device memory is looked for first, far from where pinned host memory is put.
+const FIRST_BASE: u64 = 0x3000_0000_0000;
+const BASE_STEP: u64 = 1 << 40;
+const BASE_CANDIDATES: u64 = 32;
+
+/// What can lie in device memory: plain bytes.
+pub trait Plain: FromBytes + IntoBytes + Immutable + Copy {}
+impl<T: FromBytes + IntoBytes + Immutable + Copy> Plain for T {}
+
+/// A private, lazily populated range of address space.
+pub(super) struct Reservation {
+    base: u64,
+    len: u64,
+}
+
+impl Reservation {
+    /// Inaccessible address space for device memory.
+    pub(super) fn device(len: u64) -> Result<Reservation, MemoryError> {
+        let candidates = (0..BASE_CANDIDATES).map(|i| FIRST_BASE + i * BASE_STEP);
+        candidates
+            .map(|base| Self::map(base, len, MapFlags::FIXED_NOREPLACE, ProtFlags::empty()))
+            .find(Result::is_ok)
+            .unwrap_or_else(|| Self::map(0, len, MapFlags::empty(), ProtFlags::empty()))
+    }
+
+    /// Zeroed, writable bytes that take host memory only where touched.
+    pub(super) fn zeroed(len: u64) -> Result<Reservation, MemoryError> {
+        Self::map(0, len, MapFlags::empty(), ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    fn map(hint: u64, len: u64, extra: MapFlags, prot: ProtFlags) -> Result<Reservation, MemoryError> {
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | extra;
+        let hint = ptr::with_exposed_provenance_mut(hint as usize);
+        // SAFETY: without MAP_FIXED the kernel never replaces an existing mapping.
+        let start = unsafe { mmap_anonymous(hint, len as usize, prot, flags) };
+        let base = start.map_err(|_| MemoryError::OutOfMemory)?.expose_provenance() as u64;
+        Ok(Reservation { base, len })
+    }
+
+    pub(super) fn base(&self) -> u64 {
+        self.base
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Makes `[offset, offset + len)` readable and writable; both are multiples of the page size.
+    pub(super) fn commit(&self, offset: u64, len: u64) -> Result<(), MemoryError> {
+        assert!(offset <= self.len && len <= self.len - offset);
+        let flags = MprotectFlags::READ | MprotectFlags::WRITE;
+        // SAFETY: the range lies in this reservation.
+        unsafe { mprotect(pointer(self.base + offset).cast(), len as usize, flags) }
+            .map_err(|_| MemoryError::OutOfMemory)
+    }
+
+    /// Gives the pages of `[offset, offset + len)` back to the OS; they read as zero afterwards.
+    pub(super) fn discard(&self, offset: u64, len: u64) {
+        assert!(offset <= self.len && len <= self.len - offset);
+        // SAFETY: the range lies in this reservation, which is private and anonymous.
+        let done = unsafe { madvise(pointer(self.base + offset).cast(), len as usize, Advice::LinuxDontNeed) };
+        if done.is_err() {
+            self.zero(offset, len);
+        }
+    }
+
+    /// Writes zeros to `[offset, offset + len)`, which is committed.
+    pub(super) fn zero(&self, offset: u64, len: u64) {
+        assert!(offset <= self.len && len <= self.len - offset);
+        // SAFETY: the range lies in the committed part of this reservation.
+        unsafe { ptr::write_bytes(pointer(self.base + offset), 0, len as usize) }
+    }
+
+    /// The byte at `offset` of a reservation made by [`Reservation::zeroed`].
+    #[inline(always)]
+    pub(super) fn byte(&self, offset: u64) -> &AtomicU8 {
+        assert!(offset < self.len);
+        // SAFETY: in bounds, and this reservation is only accessed atomically.
+        unsafe { AtomicU8::from_ptr(pointer(self.base + offset)) }
+    }
+
+    /// Sets `len` bytes from `offset` on of a reservation made by [`Reservation::zeroed`].
+    pub(super) fn set_bytes(&self, offset: u64, len: u64, value: u8) {
+        assert!(offset <= self.len && len <= self.len - offset);
+        // SAFETY: in bounds of a writable mapping.
+        unsafe { ptr::write_bytes(pointer(self.base + offset), value, len as usize) }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this reservation's own and nothing refers to it any more.
+        // Failure leaves it mapped, which is harmless.
+        let _ = unsafe { munmap(pointer(self.base).cast(), self.len as usize) };
+    }
+}
+
+fn pointer(address: u64) -> *mut u8 {
+    ptr::with_exposed_provenance_mut(address as usize)
+}
+
+impl Memory {
+    /// Lets the GPU touch `len` bytes of this process's memory from `base` on.
+    ///
+    /// # Safety
+    /// The range stays mapped, readable and writable until [`Memory::remove_window`]
+    /// has returned, and the process tolerates concurrent changes of its bytes.
+    pub unsafe fn add_window(&self, base: u64, len: u64) -> Result<(), MemoryError> {
+        self.insert_window(Range { base, size: len })
+    }
+}
+
+impl Pinned<'_> {
+    /// Copies out of the address space.
+    pub fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), AccessError> {
+        self.check(address, bytes.len() as u64)?;
+        // SAFETY: the range is live while `self` exists, and `bytes` is not part of it
+        // or belongs to a window, whose owner tolerates concurrent changes.
+        unsafe { ptr::copy(pointer(address), bytes.as_mut_ptr(), bytes.len()) }
+        Ok(())
+    }
+
+    /// Copies into the address space.
+    pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), AccessError> {
+        self.check(address, bytes.len() as u64)?;
+        // SAFETY: as in `read`.
+        unsafe { ptr::copy(bytes.as_ptr(), pointer(address), bytes.len()) }
+        Ok(())
+    }
+
+    /// Copies within the address space; the ranges may overlap.
+    pub fn copy(&self, to: u64, from: u64, len: u64) -> Result<(), AccessError> {
+        self.check(to, len)?;
+        self.check(from, len)?;
+        // SAFETY: both ranges are live while `self` exists; `copy` allows overlap.
+        unsafe { ptr::copy(pointer(from), pointer(to), len as usize) }
+        Ok(())
+    }
+
+    /// Writes `count` copies of `value` from `address` on.
+    pub fn fill<T: Plain>(&self, address: u64, value: T, count: u64) -> Result<(), AccessError> {
+        let size = size_of::<T>() as u64;
+        if address % size != 0 {
+            return Err(AccessError::Misaligned(address));
+        }
+        let len = count.checked_mul(size).ok_or(AccessError::Illegal(address))?;
+        self.check(address, len)?;
+        let first = pointer(address).cast::<T>();
+        for i in 0..count as usize {
+            // SAFETY: the range is live while `self` exists.
+            unsafe { first.add(i).write_unaligned(value) }
+        }
+        Ok(())
+    }
+
+    /// Loads one naturally aligned value of at most [`GRANULE`] bytes.
+    #[inline(always)]
+    pub fn load<T: Plain>(&self, address: u64) -> Result<T, AccessError> {
+        self.check_small(address, size_of::<T>() as u64)?;
+        // SAFETY: checked, and the range is live while `self` exists.
+        Ok(unsafe { pointer(address).cast::<T>().read_unaligned() })
+    }
+
+    /// Stores one naturally aligned value of at most [`GRANULE`] bytes.
+    #[inline(always)]
+    pub fn store<T: Plain>(&self, address: u64, value: T) -> Result<(), AccessError> {
+        self.check_small(address, size_of::<T>() as u64)?;
+        // SAFETY: checked, and the range is live while `self` exists.
+        unsafe { pointer(address).cast::<T>().write_unaligned(value) }
+        Ok(())
+    }
+
+    /// Loads 32 consecutive values; the first is naturally aligned.
+    #[inline(always)]
+    pub fn load_row<T: Plain>(&self, address: u64) -> Result<[T; 32], AccessError> {
+        self.check_row(address, size_of::<T>() as u64)?;
+        // SAFETY: checked, and the range is live while `self` exists.
+        Ok(unsafe { pointer(address).cast::<[T; 32]>().read_unaligned() })
+    }
+
+    /// Stores 32 consecutive values; the first is naturally aligned.
+    #[inline(always)]
+    pub fn store_row<T: Plain>(&self, address: u64, values: &[T; 32]) -> Result<(), AccessError> {
+        self.check_row(address, size_of::<T>() as u64)?;
+        // SAFETY: checked, and the range is live while `self` exists.
+        unsafe { pointer(address).cast::<[T; 32]>().write_unaligned(*values) }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn check_row(&self, address: u64, size: u64) -> Result<(), AccessError> {
+        // A row spans at most two granules, so its ends decide.
+        debug_assert!(size * 32 <= GRANULE);
+        self.check_small(address, size)?;
+        self.check_small(address.wrapping_add(31 * size), size)
+    }
+}
+
+/// Host atomics on checked addresses.
+macro_rules! atomic {
+    ($name:ident, $atomic:ty) => {
+        impl Pinned<'_> {
+            /// The naturally aligned word at `address` as a host atomic.
+            #[inline(always)]
+            pub fn $name(&self, address: u64) -> Result<&$atomic, AccessError> {
+                self.check_small(address, size_of::<$atomic>() as u64)?;
+                // SAFETY: checked, aligned, and live while `self` exists.
+                Ok(unsafe { <$atomic>::from_ptr(pointer(address).cast()) })
+            }
+        }
+    };
+}
+atomic!(atomic_u16, AtomicU16);
+atomic!(atomic_u32, AtomicU32);
+atomic!(atomic_u64, AtomicU64);
