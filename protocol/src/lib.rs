@@ -1,1 +1,57 @@
+//! What guest and host agree on: the CUDA driver API table and what follows from it, the wire
+//! format of a session's virtqueue, the control queue, and the broker's socket.
+//!
+//! The crate knows no virtio and no libcuda. `api/cuda.api` is the one description of the driver
+//! API; opcodes, command structs ([`cmd`]), the [`DriverApi`] and the support matrix come from it.
 
+pub mod broker;
+pub mod control;
+pub mod cuda;
+mod info;
+pub mod session;
+pub mod wire;
+
+use std::ffi::{c_char, c_void};
+
+pub use info::{
+    DeviceInfo, FunctionAttributes, ParamInfo, PointerInfo, ATTRIBUTE_UNKNOWN, DEVICE_ATTRIBUTES, FUNCTION_ATTRIBUTES,
+};
+pub use wire::{padded, Command, Handle, Reader, Reply, WireError, Writer};
+
+/// How a function is served; see `api/cuda.api`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Class {
+    Local,
+    Custom,
+    Async,
+    Sync,
+    Blocking,
+    Refused,
+}
+
+/// One row of the API table.
+#[derive(Clone, Copy, Debug)]
+pub struct FunctionInfo {
+    /// Exported symbol, or name of a command of ours.
+    pub name: &'static str,
+    /// Name without `_vN`.
+    pub base: &'static str,
+    /// First CUDA version of the symbol.
+    pub since: u32,
+    /// Suffix and first version of the per-thread twin.
+    pub per_thread: Option<(&'static str, u32)>,
+    /// How it is served.
+    pub class: Class,
+    /// Whether the software GPU implements it.
+    pub soft: bool,
+    /// Whether it is a command of ours.
+    pub command: bool,
+}
+
+/// The name behind an opcode, for messages.
+pub fn opcode_name(opcode: u16) -> &'static str {
+    usize::from(opcode).checked_sub(1).and_then(|i| FUNCTIONS.get(i)).map_or("unknown opcode", |f| f.name)
+}
+
+include!(concat!(env!("OUT_DIR"), "/api.rs"));

@@ -1,0 +1,158 @@
+//! Writes the functions that the guest's `libcuda.so.1` exports.
+//!
+//! The generated code expects these in the including crate:
+//! - `crate::api::NAME(args…) -> Result<(), CUresult>` for every `local` and `custom` function;
+//! - `crate::stub::{enter, refuse, call, post, mint, forget, input, string, buffer, put, put_optional, fill}`.
+
+use std::fmt::Write;
+
+use crate::protocol::{c_type, kind_name};
+use crate::{Arg, Class, Function, Kind, Table};
+
+/// Writes the module that `vgpu-libcuda` includes.
+pub fn write(table: &Table) -> String {
+    let mut out = String::new();
+    for f in table.driver_functions() {
+        if f.class == Class::Refused {
+            write_refused(&mut out, &f.name);
+            if let Some((suffix, _)) = &f.per_thread {
+                write_refused(&mut out, &format!("{}_{suffix}", f.name));
+            }
+            continue;
+        }
+        write_export(&mut out, f);
+        if let Some((suffix, _)) = &f.per_thread {
+            write_per_thread(&mut out, f, suffix);
+        }
+    }
+    write_lookup(&mut out, table);
+    write_raw(&mut out, table);
+    out
+}
+
+/// The generated calls that hand-written functions of the same name wrap.
+fn write_raw(out: &mut String, table: &Table) {
+    out.push_str("/// The generated calls behind the `wrapped` functions.\npub mod raw {\nuse super::*;\n");
+    for f in table.driver_functions().filter(|f| f.wrapped) {
+        let _ = writeln!(out, "/// # Safety\n/// As the driver function's.\npub unsafe fn {}({}) -> Result<(), CUresult> {{\n    // SAFETY: the caller keeps to the function's contract.\n    unsafe {{", f.name, signature(f));
+        write_body(out, f);
+        out.push_str("    }\n}\n");
+    }
+    out.push_str("}\n");
+}
+
+fn write_refused(out: &mut String, name: &str) {
+    let _ = writeln!(out, "#[no_mangle]\npub extern \"C\" fn {name}() -> CUresult {{ crate::stub::refuse({name:?}) }}");
+}
+
+fn signature(f: &Function) -> String {
+    f.args.iter().map(|a| format!("{}: {}", a.name, c_type(&a.kind))).collect::<Vec<_>>().join(", ")
+}
+
+fn write_export(out: &mut String, f: &Function) {
+    let _ = writeln!(out, "#[no_mangle]\npub unsafe extern \"C\" fn {}({}) -> CUresult {{", f.name, signature(f));
+    let _ = writeln!(out, "    // SAFETY: the caller keeps to this function's contract in the CUDA driver API.\n    crate::stub::enter({:?}, || unsafe {{", f.name);
+    match f.class {
+        _ if f.wrapped || !f.class.on_wire() => {
+            let names: Vec<&str> = f.args.iter().map(|a| a.name.as_str()).collect();
+            let _ = writeln!(out, "        crate::api::{}({})", f.name, names.join(", "));
+        }
+        _ => write_body(out, f),
+    }
+    out.push_str("    })\n}\n");
+}
+
+fn write_body(out: &mut String, f: &Function) {
+    for arg in &f.args {
+        let name = &arg.name;
+        match &arg.kind {
+            Kind::OutScalar { optional: false, .. } | Kind::OutStruct(_) | Kind::New(_) => {
+                let _ = writeln!(out, "        crate::stub::check_out({name})?;");
+            }
+            Kind::OutBytes(len) => {
+                let _ = writeln!(out, "        crate::stub::check_buffer({name}, {len} as usize)?;");
+            }
+            _ => {}
+        }
+    }
+    for arg in &f.args {
+        if let Kind::New(handle) = &arg.kind {
+            let _ = writeln!(out, "        let minted_{} = crate::stub::mint(HandleKind::{})?;", arg.name, kind_name(handle));
+        }
+    }
+    let fields: Vec<String> = f.args.iter().filter_map(input_field).collect();
+    let _ = writeln!(out, "        let command = cmd::{} {{ {} }};", f.struct_name(), fields.join(", "));
+    let verb = if f.class.waits() { "call" } else { "post" };
+    let mints: Vec<&Arg> = f.args.iter().filter(|a| matches!(a.kind, Kind::New(_))).collect();
+    if mints.is_empty() {
+        let _ = writeln!(out, "        let _reply = crate::stub::{verb}(&command)?;");
+    } else {
+        let _ = writeln!(out, "        let _reply = match crate::stub::{verb}(&command) {{\n            Ok(reply) => reply,\n            Err(error) => {{");
+        for arg in &mints {
+            let _ = writeln!(out, "                crate::stub::forget(minted_{});", arg.name);
+        }
+        out.push_str("                return Err(error);\n            }\n        };\n");
+    }
+    for arg in &f.args {
+        let name = &arg.name;
+        let _ = match &arg.kind {
+            Kind::New(ty) => writeln!(out, "        *{name} = minted_{name}.0 as cuda::{ty};"),
+            Kind::Del(_) => writeln!(out, "        crate::stub::forget(Handle({name} as u64));"),
+            Kind::OutScalar { optional, .. } => {
+                let put = if *optional { "put_optional" } else { "put" };
+                writeln!(out, "        crate::stub::{put}({name}, _reply.{name});")
+            }
+            Kind::OutStruct(_) => writeln!(out, "        crate::stub::put({name}, _reply.{name});"),
+            Kind::OutBytes(len) => writeln!(out, "        crate::stub::fill({name}, {len} as usize, &_reply.{name});"),
+            _ => Ok(()),
+        };
+    }
+    out.push_str("        Ok(())\n");
+}
+
+fn input_field(arg: &Arg) -> Option<String> {
+    let name = &arg.name;
+    Some(match &arg.kind {
+        Kind::Scalar(_) => name.clone(),
+        Kind::Handle(_) | Kind::Del(_) => format!("{name}: Handle({name} as u64)"),
+        Kind::New(_) => format!("{name}: minted_{name}"),
+        Kind::InStruct(_) => format!("{name}: crate::stub::input({name})?"),
+        Kind::Str => format!("{name}: crate::stub::string({name})?"),
+        Kind::Bytes(len) => format!("{name}: crate::stub::buffer({name}, {len} as usize)?"),
+        _ => return None,
+    })
+}
+
+/// The per-thread twin: the null stream means the calling thread's stream.
+fn write_per_thread(out: &mut String, f: &Function, suffix: &str) {
+    let _ = writeln!(out, "#[no_mangle]\npub unsafe extern \"C\" fn {}_{suffix}({}) -> CUresult {{", f.name, signature(f));
+    let passed: Vec<String> = f
+        .args
+        .iter()
+        .map(|a| match &a.kind {
+            Kind::Handle(ty) if ty == "CUstream" => format!("crate::stub::per_thread({})", a.name),
+            _ => a.name.clone(),
+        })
+        .collect();
+    let _ = writeln!(out, "    // SAFETY: the caller's contract is that of the twin.\n    unsafe {{ {}({}) }}\n}}", f.name, passed.join(", "));
+}
+
+fn write_lookup(out: &mut String, table: &Table) {
+    out.push_str("/// Every exported function: base name, first CUDA version, symbol, whether it is a per-thread twin, address.\npub static EXPORTS: &[Export] = &[\n");
+    for f in table.driver_functions() {
+        let implemented = f.class != Class::Refused;
+        let _ = writeln!(
+            out,
+            "    Export {{ base: {:?}, since: {}, name: {:?}, per_thread: false, implemented: {implemented}, address: Address({} as *const c_void) }},",
+            f.base, f.since, f.name, f.name
+        );
+        if let Some((suffix, since)) = &f.per_thread {
+            let _ = writeln!(
+                out,
+                "    Export {{ base: {:?}, since: {since}, name: \"{}_{suffix}\", per_thread: true, implemented: {implemented}, address: Address({}_{suffix} as *const c_void) }},",
+                f.base, f.name, f.name
+            );
+        }
+    }
+    out.push_str("];\n");
+}

@@ -1,0 +1,149 @@
+//! The driver API's C types, as far as the API table names them (CUDA driver API, "Data types").
+
+pub mod attribute;
+mod result;
+
+use std::ffi::c_void;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+pub use crate::info::{DeviceInfo, FunctionAttributes, PointerInfo};
+pub use result::CUresult;
+
+macro_rules! handles {
+    ($($name:ident $opaque:ident;)*) => {
+        $(
+            #[doc = concat!("What a `", stringify!($name), "` points to: never looked at.")]
+            #[allow(non_camel_case_types)]
+            #[repr(C)]
+            pub struct $opaque {
+                _opaque: [u8; 0],
+            }
+            #[doc = concat!("`", stringify!($name), "` of `cuda.h`.")]
+            pub type $name = *mut $opaque;
+        )*
+    };
+}
+
+handles! {
+    CUcontext CUctx_st;
+    CUmodule CUmod_st;
+    CUlibrary CUlib_st;
+    CUfunction CUfunc_st;
+    CUkernel CUkern_st;
+    CUstream CUstream_st;
+    CUevent CUevent_st;
+    CUmemoryPool CUmemPoolHandle_st;
+    CUlinkState CUlinkState_st;
+    CUgraph CUgraph_st;
+    CUgraphNode CUgraphNode_st;
+    CUgraphExec CUgraphExec_st;
+    CUarray CUarray_st;
+    CUmipmappedArray CUmipmappedArray_st;
+}
+
+/// The legacy default stream, as an explicit handle.
+pub const CU_STREAM_LEGACY: u64 = 1;
+/// The calling thread's default stream.
+pub const CU_STREAM_PER_THREAD: u64 = 2;
+
+/// Called by `cuLaunchHostFunc` in stream order.
+pub type CUhostFn = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
+/// Called by `cuStreamAddCallback` in stream order.
+pub type CUstreamCallback = Option<unsafe extern "C" fn(stream: CUstream, status: CUresult, user_data: *mut c_void)>;
+
+/// A UUID, in byte order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[allow(missing_docs)]
+pub struct CUuuid {
+    pub bytes: [u8; 16],
+}
+
+/// Legacy device properties (`cuDeviceGetProperties`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[allow(missing_docs, non_snake_case)]
+pub struct CUdevprop {
+    pub maxThreadsPerBlock: i32,
+    pub maxThreadsDim: [i32; 3],
+    pub maxGridSize: [i32; 3],
+    pub sharedMemPerBlock: i32,
+    pub totalConstantMemory: i32,
+    pub SIMDWidth: i32,
+    pub memPitch: i32,
+    pub regsPerBlock: i32,
+    pub clockRate: i32,
+    pub textureAlign: i32,
+}
+
+/// A memory location (`type` 1 is a device, 2 the host).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct CUmemLocation {
+    pub kind: i32,
+    pub id: i32,
+}
+
+/// One launch attribute; the meaning of `value` depends on `id`.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+#[allow(missing_docs)]
+pub struct CUlaunchAttribute {
+    pub id: u32,
+    pub pad: u32,
+    pub value: [u8; 64],
+}
+
+/// `CU_LAUNCH_ATTRIBUTE_COOPERATIVE`.
+pub const LAUNCH_ATTRIBUTE_COOPERATIVE: u32 = 2;
+
+/// Configuration of `cuLaunchKernelEx`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(missing_docs, non_snake_case)]
+pub struct CUlaunchConfig {
+    pub gridDimX: u32,
+    pub gridDimY: u32,
+    pub gridDimZ: u32,
+    pub blockDimX: u32,
+    pub blockDimY: u32,
+    pub blockDimZ: u32,
+    pub sharedMemBytes: u32,
+    pub hStream: CUstream,
+    pub attrs: *mut CUlaunchAttribute,
+    pub numAttrs: u32,
+}
+
+/// `CU_MEMORYTYPE_HOST`.
+pub const MEMORYTYPE_HOST: u32 = 1;
+/// `CU_MEMORYTYPE_DEVICE`.
+pub const MEMORYTYPE_DEVICE: u32 = 2;
+/// `CU_MEMORYTYPE_ARRAY`.
+pub const MEMORYTYPE_ARRAY: u32 = 3;
+/// `CU_MEMORYTYPE_UNIFIED`.
+pub const MEMORYTYPE_UNIFIED: u32 = 4;
+
+/// Parameters of a two-dimensional copy (`cuMemcpy2D`).
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(missing_docs, non_snake_case, non_camel_case_types)]
+pub struct CUDA_MEMCPY2D {
+    pub srcXInBytes: usize,
+    pub srcY: usize,
+    pub srcMemoryType: u32,
+    pub srcHost: *const c_void,
+    pub srcDevice: u64,
+    pub srcArray: CUarray,
+    pub srcPitch: usize,
+    pub dstXInBytes: usize,
+    pub dstY: usize,
+    pub dstMemoryType: u32,
+    pub dstHost: *mut c_void,
+    pub dstDevice: u64,
+    pub dstArray: CUarray,
+    pub dstPitch: usize,
+    pub WidthInBytes: usize,
+    pub Height: usize,
+}
