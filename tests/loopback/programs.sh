@@ -1,0 +1,37 @@
+#!/bin/bash
+# The CUDA programs on this machine, without a VM: `vgpu run` starts the backend
+# and the broker for each. Prints `PASS name` or `FAIL name: reason` lines.
+set -uo pipefail
+. "$(dirname "$0")/../../scripts/lib.sh"
+
+limit=120 # seconds per program, far above what one takes
+
+check() {
+    local name=$1 code=0
+    shift
+    timeout --kill-after=5 "$limit" "$@" >&2 || code=$?
+    if [ "$code" -eq 0 ]; then echo "PASS $name"; else echo "FAIL $name: exit code $code"; fi
+}
+
+# bench_lines: one JSON object per line, each with the fields users script on.
+bench_lines() {
+    "$bin_dir/vgpu" bench --json | python3 -c '
+import json, sys
+lines = [json.loads(line) for line in sys.stdin]
+fields = {"bench", "target", "unit", "value", "p50", "p99", "baseline", "ratio"}
+sys.exit(not lines or any(set(line) != fields for line in lines))'
+}
+
+for program in device_query vectorAdd matmul_tiled reduction histogram streams_events \
+    device_printf counter illegal_address bad_ptx exit_before_init dlopen_loop fork_test; do
+    check "loopback/$program" "$bin_dir/vgpu" run -- "$programs/$program"
+done
+check loopback/smi "$bin_dir/vgpu" run -- "$bin_dir/vgpu" smi
+export bin_dir
+export -f bench_lines
+check loopback/bench bash -o pipefail -c bench_lines
+
+# Without a broker there is no device.
+package=$target/guest-package
+"$repo/scripts/package-guest" "$package"
+check loopback/no_device env LD_LIBRARY_PATH="$package/lib" "$programs/no_device"

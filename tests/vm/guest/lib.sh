@@ -1,0 +1,63 @@
+# Shared by the tests that run inside the guest. Every test prints one line:
+# `PASS name` or `FAIL name: reason`; details go to stderr.
+
+# check NAME COMMAND ARG...: the test NAME passes if COMMAND exits with 0.
+check() {
+    local name=$1 code=0
+    shift
+    "$@" >&2 || code=$?
+    if [ "$code" -eq 0 ]; then echo "PASS $name"; else echo "FAIL $name: exit code $code"; fi
+}
+
+# refuse NAME TEXT COMMAND ARG...: COMMAND must fail and its output (standard
+# output and error) must contain TEXT.
+refuse() {
+    local name=$1 text=$2 output code=0
+    shift 2
+    output=$("$@" 2>&1) || code=$?
+    if [ "$code" -eq 0 ]; then
+        echo "FAIL $name: exit code 0"
+    elif ! grep -qi -- "$text" <<<"$output"; then
+        echo "FAIL $name: the output does not contain '$text'"
+    else
+        echo "PASS $name"
+        return
+    fi
+    echo "$output" >&2
+}
+
+# until_true SECONDS COMMAND ARG...: repeat COMMAND until it succeeds.
+until_true() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$deadline" ] || return 1
+        sleep 0.1
+    done
+}
+
+start_vgpud() {
+    mkdir -p /run/vgpu
+    setsid vgpud >/run/vgpu/vgpud.log 2>&1 </dev/null &
+    vgpud_pid=$!
+    until_true 30 test -S /run/vgpu/vgpud.sock
+}
+
+stop_vgpud() {
+    kill -TERM "$(pidof_vgpud)"
+    until_true 30 vgpud_is_gone
+}
+
+pidof_vgpud() {
+    local comm
+    for comm in /proc/[0-9]*/comm; do
+        if [ "$(cat "$comm" 2>/dev/null)" = vgpud ]; then
+            comm=${comm#/proc/}
+            echo "${comm%/comm}"
+            return 0
+        fi
+    done
+    return 1
+}
+
+vgpud_is_gone() { ! pidof_vgpud >/dev/null; }

@@ -1,0 +1,27 @@
+#!/bin/bash
+# The guest is paused and resumed while a program computes: nothing is lost.
+. "$(dirname "$0")/lib.sh"
+
+is_paused() { monitor query-status | grep -q '"paused"'; }
+is_running() { monitor query-status | grep -q '"running"'; }
+
+# pause_and_resume ROUNDS: QEMU's stop reads every queue's position from the
+# backend, cont gives it back.
+pause_and_resume() {
+    local round
+    for round in $(seq "$1"); do
+        monitor stop >/dev/null && is_paused && monitor cont >/dev/null && is_running || return "$round"
+    done
+}
+
+start_guest --program "$programs/counter" -- ./counter 3000
+check pause/program-starts guest_printed STARTED
+check pause/ten-times pause_and_resume 10
+check pause/program-verified guest_exits 0
+stop_guest
+
+# The same with a kernel on the device that never ends.
+start_guest --program "$programs/endless" -- ./endless
+check pause/endless-kernel-starts guest_printed RUNNING
+check pause/during-an-endless-kernel pause_and_resume 3
+stop_guest
