@@ -15,8 +15,9 @@ if [ -d /run/systemd/system ]; then
     systemctl disable --now vgpud.service || true
     rm -f /etc/systemd/system/vgpud.service
     systemctl daemon-reload
-elif [ -S /run/vgpu/vgpud.sock ]; then
-    echo "uninstall.sh: vgpud seems to be running and there is no systemd here: stop it yourself" >&2
+elif readlink /proc/[0-9]*/exe | grep -qx /usr/sbin/vgpud; then
+    echo "uninstall.sh: vgpud is running and there is no systemd here: stop it first" >&2
+    exit 1
 fi
 
 if [ -s "$share/hugepages-before" ]; then
@@ -24,6 +25,7 @@ if [ -s "$share/hugepages-before" ]; then
 fi
 rm -f /etc/ld.so.conf.d/vgpu.conf /etc/sysctl.d/vgpu.conf /usr/sbin/vgpud /usr/bin/vgpu
 rm -rf "$lib" "$share"
+rmdir --ignore-fail-on-non-empty /etc/sysctl.d # a minimal system has none
 ldconfig
 
 # Only a user can have put the library there, and it is gone now: every program

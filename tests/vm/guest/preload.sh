@@ -35,7 +35,7 @@ same() { with "$1" ./repeat check "$expected/$1" "${2:-$runs}"; }
 
 # What the package may change on the system, to be compared around it.
 system_state() {
-    find /usr /etc /opt/vgpu -xdev ! -name ld.so.cache -printf '%p %y %s %l\n' | sort
+    find /usr /etc -xdev ! -name ld.so.cache -printf '%p %y %m %l\n' | sort
     find /etc -xdev -type f ! -name ld.so.cache -exec md5sum {} + | sort
     ldconfig -p
     cat /proc/sys/vm/nr_hugepages
