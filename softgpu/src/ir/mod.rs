@@ -15,10 +15,14 @@
 //! - Global and const variables, functions: [`Operand::Symbol`].
 
 mod inst;
+mod postdom;
 mod types;
+mod visit;
 
 pub use inst::*;
+pub use postdom::{for_each_successor, set_post_dominators};
 pub use types::*;
+pub use visit::Visitor;
 
 /// A compiled PTX module.
 #[derive(Clone, Debug, Default)]

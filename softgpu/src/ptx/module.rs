@@ -1,0 +1,274 @@
+//! Module-level directives.
+
+use super::body;
+use super::builder::Builder;
+use super::cursor::Cursor;
+use super::error::{invalid, text, Fail, Result};
+use super::header::{self, HeaderParam};
+use super::lexer::Token;
+use super::scope::Binding;
+use super::shared;
+use super::tables::{FunctionDecl, Tables};
+use super::variable::declare_variables;
+use crate::ir::*;
+
+/// Largest launch parameter block in bytes (CUDA's limit since sm_70).
+const PARAM_BLOCK_LIMIT: u64 = 32764;
+
+/// Compiles a whole text.
+pub(super) fn compile(source: &[u8]) -> Result<Module> {
+    let mut compiler = Compiler { cursor: Cursor::new(source)?, tables: Tables::default() };
+    compiler.tables.module.address_size = 64;
+    compiler.version()?;
+    while compiler.cursor.token != Token::End {
+        let at = compiler.cursor.at;
+        compiler.directive().map_err(|fail| place(fail, at))?;
+    }
+    let mut tables = compiler.tables;
+    tables.resolve_symbols();
+    shared::lay_out(&mut tables)?;
+    Ok(tables.module)
+}
+
+/// Gives an error without a position that of its statement.
+pub(super) fn place(fail: Fail, at: PtxPos) -> Fail {
+    match fail {
+        Fail::Invalid { at: None, message } => Fail::Invalid { at: Some(at), message },
+        other => other,
+    }
+}
+
+struct Compiler<'a> {
+    cursor: Cursor<'a>,
+    tables: Tables<'a>,
+}
+
+impl<'a> Compiler<'a> {
+    fn version(&mut self) -> Result<()> {
+        if !self.cursor.accept_directive("version")? {
+            return self.cursor.unexpected("`.version` at the start of the module");
+        }
+        let Token::F64(bits) = self.cursor.token else {
+            return self.cursor.unexpected("a version number such as 8.0");
+        };
+        self.cursor.advance()?;
+        let tenths = (f64::from_bits(bits) * 10.0).round() as u32;
+        self.tables.module.version = (tenths / 10, tenths % 10);
+        Ok(())
+    }
+
+    fn directive(&mut self) -> Result<()> {
+        let (linkage, is_extern) = self.linkage()?;
+        let Token::Directive(name) = self.cursor.token else {
+            return match self.cursor.accept(b';')? {
+                true => Ok(()),
+                false => self.cursor.unexpected("a directive"),
+            };
+        };
+        let at = self.cursor.at;
+        self.cursor.advance()?;
+        let linkage = (!is_extern).then_some(linkage);
+        match name {
+            b"target" => self.target(),
+            b"address_size" => self.address_size(),
+            b"file" => self.file(),
+            b"section" => self.section(),
+            b"pragma" => self.cursor.skip_to_semicolon(),
+            b"alias" => self.alias(),
+            b"loc" => body::skip_loc(&mut self.cursor).map(drop),
+            b"entry" => self.function(true, linkage, at),
+            b"func" => self.function(false, linkage, at),
+            b"global" => self.variables(Space::Global, linkage),
+            b"const" => self.variables(Space::Const, linkage),
+            b"shared" => self.variables(Space::Shared, linkage),
+            b"tex" => self.variables(Space::Global, linkage),
+            _ => invalid(format!("unknown directive `.{}`", text(name))),
+        }
+    }
+
+    /// Reads `.visible` and the like; the flag is `.extern`.
+    fn linkage(&mut self) -> Result<(Linkage, bool)> {
+        let mut linkage = Linkage::Internal;
+        let mut is_extern = false;
+        while let Token::Directive(name) = self.cursor.token {
+            match name {
+                b"visible" => linkage = Linkage::Visible,
+                b"weak" => linkage = Linkage::Weak,
+                b"common" => linkage = Linkage::Common,
+                b"extern" => is_extern = true,
+                _ => break,
+            }
+            self.cursor.advance()?;
+        }
+        Ok((linkage, is_extern))
+    }
+
+    fn target(&mut self) -> Result<()> {
+        let target = self.cursor.ident()?;
+        self.tables.module.target = text(target);
+        while self.cursor.accept(b',')? {
+            self.cursor.ident()?;
+        }
+        Ok(())
+    }
+
+    fn address_size(&mut self) -> Result<()> {
+        let size = self.cursor.integer_u32()?;
+        if size != 64 {
+            return invalid(format!("address size {size} is not supported, only 64"));
+        }
+        self.tables.module.address_size = size;
+        Ok(())
+    }
+
+    fn file(&mut self) -> Result<()> {
+        let index = self.cursor.integer_u32()?;
+        let Token::Str(name) = self.cursor.advance()? else {
+            return self.cursor.unexpected("a file name");
+        };
+        while self.cursor.accept(b',')? {
+            self.cursor.integer()?;
+        }
+        self.tables.module.files.push((index, String::from_utf8_lossy(name).into_owned()));
+        Ok(())
+    }
+
+    fn section(&mut self) -> Result<()> {
+        while self.cursor.token != Token::Punct(b'{') {
+            if self.cursor.advance()? == Token::End {
+                return self.cursor.unexpected("`{`");
+            }
+        }
+        self.cursor.skip_braces()
+    }
+
+    fn alias(&mut self) -> Result<()> {
+        let alias = self.cursor.ident()?;
+        self.cursor.expect(b',')?;
+        let target = self.cursor.ident()?;
+        self.cursor.expect(b';')?;
+        let Some(&binding @ Binding::Function(_)) = self.tables.names.get(target) else {
+            return invalid(format!("`{}` is not a function declared before", text(target)));
+        };
+        // The alias itself is usually declared before as a function.
+        self.tables.names.insert(alias, binding);
+        Ok(())
+    }
+
+    fn variables(&mut self, space: Space, linkage: Option<Linkage>) -> Result<()> {
+        for (name, binding) in declare_variables(&mut self.cursor, &mut self.tables, space, linkage)? {
+            self.declare_variable(name, binding, linkage)?;
+        }
+        Ok(())
+    }
+
+    /// Binds a variable; one that was only declared `.extern` may be bound again.
+    fn declare_variable(&mut self, name: &'a [u8], binding: Binding, linkage: Option<Linkage>) -> Result<()> {
+        let repeats = match self.tables.names.get(name) {
+            Some(Binding::DynamicShared) => binding == Binding::DynamicShared,
+            Some(Binding::Variable(_)) => linkage.is_none() || self.tables.names.get(name) == Some(&binding),
+            Some(Binding::Shared(_)) => linkage.is_none(),
+            _ => false,
+        };
+        if repeats {
+            return Ok(());
+        }
+        self.tables.declare(name, binding)
+    }
+
+    fn function(&mut self, is_entry: bool, linkage: Option<Linkage>, at: PtxPos) -> Result<()> {
+        while self.cursor.accept_directive("attribute")? {
+            while self.cursor.advance()? != Token::Punct(b')') {
+                if self.cursor.token == Token::End {
+                    return self.cursor.unexpected("`)`");
+                }
+            }
+        }
+        let results = if is_entry { Vec::new() } else { header::params(&mut self.cursor)? };
+        let name = self.cursor.ident()?;
+        let params = header::params(&mut self.cursor)?;
+        let mut builder = Builder::new(name, is_entry, linkage.unwrap_or_default());
+        header::tuning(&mut self.cursor, &mut builder.function)?;
+        let signature = Signature { results: header::shapes(&results), params: header::shapes(&params) };
+        let id = self.declare_function(name, is_entry, signature)?;
+        if self.cursor.accept(b';')? {
+            return Ok(());
+        }
+        if std::mem::replace(&mut self.tables.functions[id.0 as usize].defined, true) {
+            return invalid(format!("`{}` is defined twice", text(name)));
+        }
+        self.cursor.expect(b'{')?;
+        builder.at = at;
+        builder.function.results = bind_params(&mut builder, &results)?;
+        builder.function.params = bind_params(&mut builder, &params)?;
+        body::statements(&mut self.cursor, &mut self.tables, &mut builder)?;
+        let (function, shared) = builder.finish()?;
+        self.tables.module.functions[id.0 as usize] = function;
+        self.tables.functions[id.0 as usize].shared = shared;
+        Ok(())
+    }
+
+    /// Declares a function, or finds its earlier declaration.
+    fn declare_function(&mut self, name: &'a [u8], is_entry: bool, signature: Signature) -> Result<FunctionId> {
+        if let Some(&Binding::Function(id)) = self.tables.names.get(name) {
+            let decl = &self.tables.functions[id.0 as usize];
+            if decl.signature != signature || decl.is_entry != is_entry {
+                return invalid(format!("`{}` differs from its earlier declaration", text(name)));
+            }
+            return Ok(id);
+        }
+        let id = FunctionId(self.tables.functions.len() as u32);
+        self.tables.declare(name, Binding::Function(id))?;
+        let decl = FunctionDecl { name, is_entry, defined: false, signature, symbol: None, shared: Vec::new() };
+        self.tables.functions.push(decl);
+        // Stands until the definition, if there is one.
+        self.tables.module.functions.push(Function {
+            name: text(name),
+            is_entry,
+            blocks: vec![Block { first: 0, end: 0, terminator: Terminator::Trap, ipdom: None }],
+            unsupported: Some(Unsupported {
+                what: format!("unresolved extern function `{}`", text(name)),
+                at: self.cursor.at,
+            }),
+            ..Function::default()
+        });
+        Ok(id)
+    }
+}
+
+/// Gives parameters or results their place and binds their names.
+fn bind_params<'a>(builder: &mut Builder<'a>, params: &[HeaderParam<'a>]) -> Result<Vec<Param>> {
+    let mut bound = Vec::with_capacity(params.len());
+    for param in params {
+        let (binding, storage) = if builder.function.is_entry {
+            let offset = entry_param(&mut builder.function, param)?;
+            (Binding::EntryParam { offset }, ParamStorage::Block { offset })
+        } else if let Some(class) = param.scalar {
+            let reg = builder.reg(class);
+            let binding = if param.is_reg { Binding::Reg(reg) } else { Binding::ScalarParam(reg) };
+            (binding, ParamStorage::Reg(reg))
+        } else {
+            let offset = builder.frame(param.size, param.align)?;
+            (Binding::Frame { offset, size: param.size as u32, param: true }, ParamStorage::Frame { offset })
+        };
+        if !builder.scopes.innermost().declare(param.name, binding) && param.name != b"_" {
+            return invalid(format!("`{}` is declared twice", text(param.name)));
+        }
+        bound.push(Param { name: text(param.name), size: param.size as u32, align: param.align, storage });
+    }
+    Ok(bound)
+}
+
+/// Places a parameter in the launch block; returns its offset.
+fn entry_param(function: &mut Function, param: &HeaderParam) -> Result<u32> {
+    if param.is_reg {
+        return invalid("a parameter of an entry must be in .param space");
+    }
+    let offset = u64::from(function.param_block_size).next_multiple_of(param.align.into());
+    let end = offset + param.size;
+    if end > PARAM_BLOCK_LIMIT {
+        return invalid(format!("parameters exceed {PARAM_BLOCK_LIMIT} bytes"));
+    }
+    function.param_block_size = end as u32;
+    Ok(offset as u32)
+}

@@ -1,0 +1,191 @@
+//! Instruction operands as written, before names are resolved.
+
+use super::cursor::Cursor;
+use super::error::Result;
+use super::lexer::Token;
+use crate::ir::PtxPos;
+
+/// Most elements of one braced or parenthesised list.
+const LIST_LIMIT: usize = 4096;
+
+/// An operand as written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Raw<'a> {
+    /// Register, variable, function or label; also the sink `_`.
+    Name(&'a [u8]),
+    /// `%tid.x`: name and component index.
+    Component(&'a [u8], u8),
+    /// `name+offset` outside of brackets.
+    Offset(&'a [u8], i64),
+    /// `!name`.
+    Not(&'a [u8]),
+    Int(u64),
+    F32(u32),
+    F64(u64),
+    /// `d|p`.
+    Pair(&'a [u8], &'a [u8]),
+    /// `[name+offset]`.
+    Address(&'a [u8], i64),
+    /// `[immediate]`.
+    AbsoluteAddress(u64),
+    /// `{…}`: elements in [`Operands::elements`].
+    Vector { start: usize, len: usize },
+    /// `(…)`, likewise.
+    List { start: usize, len: usize },
+}
+
+/// An operand and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RawOperand<'a> {
+    pub(super) raw: Raw<'a>,
+    pub(super) at: PtxPos,
+}
+
+/// Operands of one instruction; the allocations are reused.
+#[derive(Default)]
+pub(super) struct Operands<'a> {
+    pub(super) list: Vec<RawOperand<'a>>,
+    pub(super) elements: Vec<RawOperand<'a>>,
+}
+
+impl<'a> Operands<'a> {
+    /// Reads operands up to and including the `;`.
+    pub(super) fn parse(&mut self, cursor: &mut Cursor<'a>) -> Result<()> {
+        self.list.clear();
+        self.elements.clear();
+        if cursor.accept(b';')? {
+            return Ok(());
+        }
+        loop {
+            let operand = self.operand(cursor)?;
+            self.list.push(operand);
+            if cursor.accept(b';')? {
+                return Ok(());
+            }
+            cursor.expect(b',')?;
+            if self.list.len() > LIST_LIMIT {
+                return cursor.fail("too many operands");
+            }
+        }
+    }
+
+    fn operand(&mut self, cursor: &mut Cursor<'a>) -> Result<RawOperand<'a>> {
+        let at = cursor.at;
+        let raw = match cursor.token {
+            Token::Punct(b'{') => {
+                let (start, len) = self.sequence(cursor, b'}')?;
+                Raw::Vector { start, len }
+            }
+            Token::Punct(b'(') => {
+                let (start, len) = self.sequence(cursor, b')')?;
+                Raw::List { start, len }
+            }
+            Token::Punct(b'[') => address(cursor)?,
+            _ => scalar(cursor)?,
+        };
+        Ok(RawOperand { raw, at })
+    }
+
+    /// Elements between the bracket under the cursor and `close`.
+    fn sequence(&mut self, cursor: &mut Cursor<'a>, close: u8) -> Result<(usize, usize)> {
+        cursor.advance()?;
+        let start = self.elements.len();
+        if cursor.accept(close)? {
+            return Ok((start, 0));
+        }
+        loop {
+            let at = cursor.at;
+            let raw = scalar(cursor)?;
+            self.elements.push(RawOperand { raw, at });
+            if cursor.accept(close)? {
+                return Ok((start, self.elements.len() - start));
+            }
+            cursor.expect(b',')?;
+            if self.elements.len() > LIST_LIMIT {
+                return cursor.fail("too many elements");
+            }
+        }
+    }
+}
+
+fn address<'a>(cursor: &mut Cursor<'a>) -> Result<Raw<'a>> {
+    cursor.advance()?;
+    let raw = match cursor.token {
+        Token::Ident(name) => {
+            cursor.advance()?;
+            Raw::Address(name, offset(cursor)?)
+        }
+        _ => Raw::AbsoluteAddress(cursor.integer()?),
+    };
+    cursor.expect(b']')?;
+    Ok(raw)
+}
+
+/// An optional `+n` or `-n`.
+fn offset(cursor: &mut Cursor) -> Result<i64> {
+    match cursor.token {
+        Token::Punct(b'+') => {
+            cursor.advance()?;
+            Ok(cursor.integer()? as i64)
+        }
+        Token::Punct(b'-') => Ok(cursor.integer()? as i64),
+        _ => Ok(0),
+    }
+}
+
+fn scalar<'a>(cursor: &mut Cursor<'a>) -> Result<Raw<'a>> {
+    match cursor.token {
+        Token::Ident(name) => named(cursor, name),
+        Token::Punct(b'!') => {
+            cursor.advance()?;
+            match cursor.token {
+                Token::Ident(name) => {
+                    cursor.advance()?;
+                    Ok(Raw::Not(name))
+                }
+                _ => Ok(Raw::Int(u64::from(cursor.integer()? == 0))),
+            }
+        }
+        Token::F32(bits) => {
+            cursor.advance()?;
+            Ok(Raw::F32(bits))
+        }
+        Token::F64(bits) => {
+            cursor.advance()?;
+            Ok(Raw::F64(bits))
+        }
+        Token::Punct(b'-') => negative(cursor),
+        _ => Ok(Raw::Int(cursor.integer()?)),
+    }
+}
+
+/// A number with a leading minus sign.
+fn negative<'a>(cursor: &mut Cursor<'a>) -> Result<Raw<'a>> {
+    const F32_SIGN: u32 = 1 << 31;
+    const F64_SIGN: u64 = 1 << 63;
+    // Integers go through the expression parser, which reads the sign itself.
+    if !cursor.lexer.at_float()? {
+        return Ok(Raw::Int(cursor.integer()?));
+    }
+    cursor.advance()?;
+    match cursor.advance()? {
+        Token::F32(bits) => Ok(Raw::F32(bits ^ F32_SIGN)),
+        Token::F64(bits) => Ok(Raw::F64(bits ^ F64_SIGN)),
+        _ => cursor.unexpected("a number"),
+    }
+}
+
+fn named<'a>(cursor: &mut Cursor<'a>, name: &'a [u8]) -> Result<Raw<'a>> {
+    let component = cursor.lexer.component();
+    cursor.advance()?;
+    if let Some(component) = component {
+        return Ok(Raw::Component(name, component));
+    }
+    if cursor.accept(b'|')? {
+        return Ok(Raw::Pair(name, cursor.ident()?));
+    }
+    Ok(match offset(cursor)? {
+        0 => Raw::Name(name),
+        offset => Raw::Offset(name, offset),
+    })
+}

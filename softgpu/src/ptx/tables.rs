@@ -1,0 +1,122 @@
+//! What is known of the module while its text is read.
+
+use super::error::{invalid, text, Result};
+use super::scope::Binding;
+use crate::ir::*;
+use std::collections::HashMap;
+
+/// Marks a [`SymbolId`] that stands for a static shared variable until shared
+/// memory is laid out.
+pub(super) const SHARED_SYMBOL: u32 = 1 << 31;
+
+/// A declared global or const variable.
+pub(super) struct VariableDecl<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) space: Space,
+    pub(super) definition: Option<VariableId>,
+    pub(super) symbol: Option<SymbolId>,
+}
+
+/// A declared function; its index is its [`FunctionId`].
+pub(super) struct FunctionDecl<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) is_entry: bool,
+    pub(super) defined: bool,
+    pub(super) signature: Signature,
+    pub(super) symbol: Option<SymbolId>,
+    /// Shared variables the body refers to.
+    pub(super) shared: Vec<u32>,
+}
+
+/// A static shared variable.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SharedVar {
+    pub(super) size: u64,
+    pub(super) align: u32,
+}
+
+/// Module-level declarations.
+#[derive(Default)]
+pub(super) struct Tables<'a> {
+    pub(super) module: Module,
+    pub(super) names: HashMap<&'a [u8], Binding>,
+    pub(super) variables: Vec<VariableDecl<'a>>,
+    pub(super) functions: Vec<FunctionDecl<'a>>,
+    pub(super) shared: Vec<SharedVar>,
+    /// Largest alignment of a dynamic shared array.
+    pub(super) dynamic_shared_align: u32,
+    /// Bytes left out by initialisers so far.
+    pub(super) initialiser_gaps: u64,
+    signature_ids: HashMap<Signature, SignatureId>,
+}
+
+impl<'a> Tables<'a> {
+    /// Binds a module-level name.
+    pub(super) fn declare(&mut self, name: &'a [u8], binding: Binding) -> Result<()> {
+        if self.names.insert(name, binding).is_some() {
+            return invalid(format!("`{}` is declared twice", text(name)));
+        }
+        Ok(())
+    }
+
+    /// Symbol of a variable, created at its first use.
+    pub(super) fn variable_symbol(&mut self, index: u32) -> SymbolId {
+        let decl = &mut self.variables[index as usize];
+        *decl.symbol.get_or_insert_with(|| new_symbol(&mut self.module, decl.name))
+    }
+
+    /// Symbol of a function, created at its first use.
+    pub(super) fn function_symbol(&mut self, id: FunctionId) -> SymbolId {
+        let decl = &mut self.functions[id.0 as usize];
+        *decl.symbol.get_or_insert_with(|| new_symbol(&mut self.module, decl.name))
+    }
+
+    /// Id of a call prototype.
+    pub(super) fn signature(&mut self, signature: Signature) -> SignatureId {
+        let signatures = &mut self.module.signatures;
+        *self.signature_ids.entry(signature).or_insert_with_key(|signature| {
+            signatures.push(signature.clone());
+            SignatureId(signatures.len() as u32 - 1)
+        })
+    }
+
+    /// The engine's function that `id` stands for, if the module does not define it.
+    pub(super) fn intrinsic(&self, id: FunctionId) -> Option<Intrinsic> {
+        let decl = &self.functions[id.0 as usize];
+        if decl.defined {
+            return None;
+        }
+        Some(match decl.name {
+            b"vprintf" => Intrinsic::Vprintf,
+            b"malloc" => Intrinsic::Malloc,
+            b"free" => Intrinsic::Free,
+            b"__assertfail" => Intrinsic::AssertFail,
+            _ => return None,
+        })
+    }
+
+    /// Gives every symbol its target, once all of the text is read.
+    pub(super) fn resolve_symbols(&mut self) {
+        for decl in &self.variables {
+            if let (Some(symbol), Some(variable)) = (decl.symbol, decl.definition) {
+                self.module.symbols[symbol.0 as usize].target = SymbolTarget::Variable(variable);
+            }
+        }
+        for index in 0..self.functions.len() {
+            let id = FunctionId(index as u32);
+            let target = match self.intrinsic(id) {
+                Some(intrinsic) => SymbolTarget::Intrinsic(intrinsic),
+                None if self.functions[index].defined => SymbolTarget::Function(id),
+                None => SymbolTarget::Undefined,
+            };
+            if let Some(symbol) = self.functions[index].symbol {
+                self.module.symbols[symbol.0 as usize].target = target;
+            }
+        }
+    }
+}
+
+fn new_symbol(module: &mut Module, name: &[u8]) -> SymbolId {
+    module.symbols.push(Symbol { name: text(name), target: SymbolTarget::Undefined });
+    SymbolId(module.symbols.len() as u32 - 1)
+}
