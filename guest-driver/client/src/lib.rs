@@ -1,1 +1,22 @@
+//! What a CUDA process in the guest needs to talk to its worker on the host: the session and its
+//! home, the command stream, the shared memory at equal addresses, and the handles it mints.
+//!
+//! The crate has no C interface; `vgpu-libcuda` puts the driver API in front of it.
 
+pub mod arena;
+pub mod broker;
+mod fork;
+pub mod handles;
+pub mod lane;
+mod reply;
+mod ring;
+mod session;
+mod staging;
+mod stream;
+mod sys;
+mod wait;
+
+pub use broker::{Broker, OpenError};
+pub use reply::Outcome;
+pub use session::{Pending, Session};
+pub use staging::{Piece, PIECE_SIZE};

@@ -1,0 +1,444 @@
+//! A CUDA process's session: its queue, its shared memory and its handles.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use vgpu_protocol::broker::BrokerError;
+use vgpu_protocol::cmd::VgpuReadOutput;
+use vgpu_protocol::cuda::CUresult;
+use vgpu_protocol::session::{ARENA_BASES, ARENA_SIZE, HOME_SIZE, SLOTS};
+use vgpu_protocol::{Command, Reader, Reply};
+
+use crate::arena::Arena;
+use crate::broker::{Broker, OpenError, Opened};
+use crate::handles::Handles;
+use crate::reply::{Outcome, MAX_BODY};
+use crate::staging::{Piece, Staging, PIECE_SIZE};
+use crate::stream::{News, Refusal, Stream, Ticket};
+use crate::sys::{ForkPage, Shared};
+use crate::wait::Waiter;
+use crate::{fork, lane, reply, sys};
+
+/// Smallest chunk that is asked for, so that many small allocations need few.
+const CHUNK_STEP: u64 = 32 << 20;
+/// Free slots below which commands are gathered instead of submitted one by one.
+const BUSY_SLOTS: usize = SLOTS / 2;
+/// Pause of the flusher while the queue is full.
+const FLUSH_PAUSE: Duration = Duration::from_micros(50);
+/// Text fetched at a time, and most fetches before a call returns.
+const OUTPUT_SIZE: u32 = 4096;
+const OUTPUT_FETCHES: usize = 4096;
+
+/// A call that was sent and whose reply has not been read.
+#[must_use]
+#[derive(Debug)]
+pub struct Pending(Ticket);
+
+/// The session of this process. It lives until the process ends.
+pub struct Session {
+    base: u64,
+    home: Shared,
+    doorbell: OwnedFd,
+    broker: Mutex<Broker>,
+    stream: Mutex<Stream>,
+    waiter: Waiter,
+    staging: Staging,
+    arena: Mutex<Arena>,
+    handles: Handles,
+    latched: AtomicU32,
+    output: AtomicBool,
+    printer: Mutex<fn(&[u8])>,
+    gathered: Mutex<bool>,
+    flush: Condvar,
+    flusher: AtomicBool,
+    round_trips: AtomicU64,
+    alive: ForkPage,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Session {
+    /// Connects to the broker and opens the process's session. `printer` gets what kernels print.
+    pub fn open(printer: fn(&[u8])) -> Result<&'static Session, OpenError> {
+        let broker = Broker::connect()?;
+        let (base, opened) = place(&broker)?;
+        let alive = ForkPage::new().map_err(|e| OpenError::System("cannot map memory", e))?;
+        let watched = broker.as_fd().try_clone_to_owned();
+        let watched = watched.map_err(|_| OpenError::System("cannot copy a descriptor", rustix::io::Errno::MFILE))?;
+        fork::close_on_fork([broker.as_fd().as_raw_fd(), watched.as_raw_fd(), opened.doorbell.as_raw_fd()]);
+        // SAFETY: `place` has mapped the home at `base`, and the session is never dropped.
+        let home = unsafe { Shared::new(base, HOME_SIZE) };
+        Ok(Box::leak(Box::new(Session {
+            base,
+            stream: Mutex::new(Stream::new(&home, opened.session.home_address)),
+            home,
+            doorbell: opened.doorbell,
+            broker: Mutex::new(broker),
+            waiter: Waiter::new(opened.completion, opened.session.interrupts == 1, watched),
+            staging: Staging::new(),
+            arena: Mutex::new(Arena::new(base + HOME_SIZE as u64, base + ARENA_SIZE)),
+            handles: Handles::default(),
+            latched: AtomicU32::new(0),
+            output: AtomicBool::new(false),
+            printer: Mutex::new(printer),
+            gathered: Mutex::new(false),
+            flush: Condvar::new(),
+            flusher: AtomicBool::new(false),
+            round_trips: AtomicU64::new(0),
+            alive,
+        })))
+    }
+
+    /// Whether the calling process opened this session, and not a parent from which it forked.
+    pub fn is_ours(&self) -> bool {
+        self.alive.is_parent()
+    }
+
+    /// The handles of the session.
+    pub fn handles(&self) -> &Handles {
+        &self.handles
+    }
+
+    /// Calls that waited for a reply so far.
+    pub fn round_trips(&self) -> u64 {
+        self.round_trips.load(Ordering::Relaxed)
+    }
+
+    /// Sends a command without waiting. Returns the number of its batch.
+    pub fn post<'a, C: Command<'a>>(&'static self, context: u64, command: &C) -> Result<u64, CUresult> {
+        let lane = lane::current();
+        loop {
+            self.waiter.alive()?;
+            let mut stream = lock(&self.stream);
+            self.reap(&mut stream)?;
+            match stream.append(&self.home, lane, context, command) {
+                Ok((sequence, kick)) => {
+                    self.flush_or_gather(stream, kick);
+                    return Ok(sequence);
+                }
+                Err(Refusal::TooBig) => return Err(CUresult::INVALID_VALUE),
+                Err(Refusal::Full) => {}
+            }
+            drop(stream);
+            self.wait_for_slot()?;
+        }
+    }
+
+    /// Sends a command that waits. To be finished with [`Session::finish`].
+    pub fn begin<'a, C: Command<'a>>(&'static self, context: u64, command: &C) -> Result<Pending, CUresult> {
+        if command.reply_capacity() > MAX_BODY {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        let lane = lane::current();
+        loop {
+            self.waiter.alive()?;
+            let mut stream = lock(&self.stream);
+            self.reap(&mut stream)?;
+            // The command is only appended when a slot is left for its batch.
+            let needed = 1 + usize::from(stream.has_open());
+            if stream.free_slots() >= needed {
+                return self.submit_waiting(stream, lane, context, command);
+            }
+            drop(stream);
+            self.wait_for_slots(needed)?;
+        }
+    }
+
+    fn submit_waiting<'a, C: Command<'a>>(
+        &self,
+        mut stream: MutexGuard<'_, Stream>,
+        lane: u32,
+        context: u64,
+        command: &C,
+    ) -> Result<Pending, CUresult> {
+        let (_, kick) = stream.append(&self.home, lane, context, command).map_err(|_| CUresult::INVALID_VALUE)?;
+        let (ticket, again) = stream.submit(&self.home, true).map_err(|_| CUresult::UNKNOWN)?;
+        drop(stream);
+        self.kick(kick || again);
+        Ok(Pending(ticket))
+    }
+
+    /// Waits for the reply of a call and decodes it.
+    pub fn finish<'a, C: Command<'a>>(&'static self, pending: Pending) -> Result<C::Reply, CUresult> {
+        let outcome = self.outcome(pending)?;
+        if outcome.output && C::OPCODE != VgpuReadOutput::OPCODE {
+            self.output.store(true, Ordering::Release);
+        }
+        if C::OPCODE != VgpuReadOutput::OPCODE && self.output.swap(false, Ordering::AcqRel) {
+            self.print_output()?;
+        }
+        if outcome.result != CUresult::SUCCESS {
+            return Err(outcome.result);
+        }
+        let mut reader = Reader::new(&outcome.body);
+        let reply = C::Reply::decode(&mut reader).and_then(|reply| reader.finish().map(|()| reply));
+        reply.map_err(|_| self.waiter.fail(CUresult::UNKNOWN))
+    }
+
+    /// Sends a command and waits for its reply.
+    pub fn call<'a, C: Command<'a>>(&'static self, context: u64, command: &C) -> Result<C::Reply, CUresult> {
+        let pending = self.begin(context, command)?;
+        self.finish::<C>(pending)
+    }
+
+    /// Takes the first error of the commands that nobody waited for.
+    pub fn take_latched(&self) -> Result<(), CUresult> {
+        match self.latched.swap(0, Ordering::AcqRel) {
+            0 => Ok(()),
+            code => Err(CUresult(code)),
+        }
+    }
+
+    fn outcome(&self, pending: Pending) -> Result<Outcome, CUresult> {
+        let Pending(ticket) = pending;
+        self.round_trips.fetch_add(1, Ordering::Relaxed);
+        self.waiter.wait(&self.home, || reply::is_done(&self.home, ticket.slot))?;
+        let outcome =
+            reply::read(&self.home, ticket.slot, ticket.sequence).map_err(|_| self.waiter.fail(CUresult::UNKNOWN))?;
+        let mut stream = lock(&self.stream);
+        stream.consume(ticket);
+        self.reap(&mut stream)?;
+        drop(stream);
+        self.note(News { latched: outcome.latched, output: false });
+        Ok(outcome)
+    }
+
+    fn reap(&self, stream: &mut Stream) -> Result<(), CUresult> {
+        let news = stream.reap(&self.home).map_err(|_| self.waiter.fail(CUresult::UNKNOWN))?;
+        self.note(news);
+        Ok(())
+    }
+
+    fn note(&self, news: News) {
+        if let Some((error, _)) = news.latched {
+            let _ = self.latched.compare_exchange(0, error.0, Ordering::AcqRel, Ordering::Acquire);
+        }
+        if news.output {
+            self.output.store(true, Ordering::Release);
+        }
+    }
+
+    /// Submits the open batch at once while the device keeps up; else leaves it to grow.
+    fn flush_or_gather(&'static self, mut stream: MutexGuard<'_, Stream>, kick: bool) {
+        let submitted = if stream.free_slots() > BUSY_SLOTS { stream.submit(&self.home, false).ok() } else { None };
+        drop(stream);
+        match submitted {
+            Some((_, again)) => self.kick(kick || again),
+            None => {
+                self.kick(kick);
+                self.wake_flusher();
+            }
+        }
+    }
+
+    fn kick(&self, wanted: bool) {
+        if wanted {
+            // A full eventfd counter (EAGAIN) means that the device has been told already.
+            let _ = rustix::io::write(&self.doorbell, &1u64.to_ne_bytes());
+        }
+    }
+
+    fn wait_for_slot(&self) -> Result<(), CUresult> {
+        self.wait_for_slots(1)
+    }
+
+    fn wait_for_slots(&self, needed: usize) -> Result<(), CUresult> {
+        let mut broken = Ok(());
+        self.waiter.wait(&self.home, || {
+            let mut stream = lock(&self.stream);
+            broken = self.reap(&mut stream);
+            broken.is_err() || stream.free_slots() >= needed
+        })?;
+        broken
+    }
+
+    /// The flusher submits what was gathered even if the application never calls again.
+    fn wake_flusher(&'static self) {
+        *lock(&self.gathered) = true;
+        self.flush.notify_one();
+        if !self.flusher.swap(true, Ordering::AcqRel) {
+            let thread = std::thread::Builder::new().name("vgpu-flush".into());
+            if thread.spawn(|| self.flush_loop()).is_err() {
+                self.flusher.store(false, Ordering::Release);
+                self.flush_now();
+            }
+        }
+    }
+
+    fn flush_loop(&self) {
+        loop {
+            let mut gathered = lock(&self.gathered);
+            while !*gathered {
+                gathered = self.flush.wait(gathered).unwrap_or_else(PoisonError::into_inner);
+            }
+            *gathered = false;
+            drop(gathered);
+            self.flush_now();
+        }
+    }
+
+    fn flush_now(&self) {
+        while self.waiter.alive().is_ok() {
+            let mut stream = lock(&self.stream);
+            if self.reap(&mut stream).is_err() || !stream.has_open() {
+                return;
+            }
+            if let Ok((_, kick)) = stream.submit(&self.home, false) {
+                drop(stream);
+                return self.kick(kick);
+            }
+            drop(stream);
+            std::thread::sleep(FLUSH_PAUSE);
+        }
+    }
+
+    fn print_output(&'static self) -> Result<(), CUresult> {
+        let printer = lock(&self.printer);
+        for _ in 0..OUTPUT_FETCHES {
+            let reply = self.call(0, &VgpuReadOutput { size: OUTPUT_SIZE })?;
+            printer(&reply.text);
+            if reply.more == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A piece of the staging area, waiting until one is free.
+    pub fn take_piece(&self) -> Result<Piece, CUresult> {
+        let mut piece = None;
+        let mut broken = Ok(());
+        self.waiter.wait(&self.home, || {
+            let mut stream = lock(&self.stream);
+            broken = self.reap(&mut stream);
+            piece = self.staging.take(|sequence| stream.is_done(sequence));
+            if piece.is_none() && stream.has_open() {
+                if let Ok((_, kick)) = stream.submit(&self.home, false) {
+                    self.kick(kick);
+                }
+            }
+            broken.is_err() || piece.is_some()
+        })?;
+        broken?;
+        piece.ok_or(CUresult::UNKNOWN)
+    }
+
+    /// Gives a piece back; it is free again when the batch `until` is done.
+    pub fn give_back(&self, piece: Piece, until: Option<u64>) {
+        self.staging.give_back(piece, until);
+    }
+
+    /// Where a piece lies for the worker.
+    pub fn piece_address(&self, piece: &Piece) -> u64 {
+        self.base + piece.offset() as u64
+    }
+
+    /// Copies at most [`PIECE_SIZE`] bytes into a piece.
+    pub fn fill_piece(&self, piece: &Piece, from: &[u8]) {
+        assert!(from.len() <= PIECE_SIZE);
+        self.home.write(piece.offset(), from);
+    }
+
+    /// Copies at most [`PIECE_SIZE`] bytes out of a piece.
+    pub fn read_piece(&self, piece: &Piece, to: &mut [u8]) {
+        assert!(to.len() <= PIECE_SIZE);
+        self.home.read(piece.offset(), to);
+    }
+
+    /// Allocates shared memory: its address here, in the worker and on the GPU.
+    pub fn allocate(&self, length: u64) -> Result<u64, CUresult> {
+        if length > ARENA_SIZE {
+            return Err(CUresult::OUT_OF_MEMORY);
+        }
+        // The lock is held throughout, so that two threads do not both ask for a chunk.
+        let broker = lock(&self.broker);
+        if let Some(address) = lock(&self.arena).allocate(length) {
+            return Ok(address);
+        }
+        self.waiter.alive()?;
+        if self.add_chunk(&broker, length.max(CHUNK_STEP)).is_err() {
+            self.add_chunk(&broker, length).map_err(|_| CUresult::OUT_OF_MEMORY)?;
+        }
+        lock(&self.arena).allocate(length).ok_or(CUresult::OUT_OF_MEMORY)
+    }
+
+    fn add_chunk(&self, broker: &Broker, length: u64) -> Result<(), OpenError> {
+        let (va, size) = lock(&self.arena).plan_chunk(length).ok_or(OpenError::NoAddressSpace)?;
+        let mapped = broker.map_chunk(va, size).and_then(|memory| {
+            // SAFETY: the arena planned this part of the reservation for the chunk alone.
+            unsafe { sys::map_shared(memory.as_fd(), 0, va, size as usize) }
+                .map_err(|error| OpenError::System("cannot map shared memory", error))
+        });
+        match mapped {
+            Ok(()) => lock(&self.arena).add_chunk(va, size),
+            Err(_) => lock(&self.arena).abandon_chunk(va, size),
+        }
+        mapped
+    }
+
+    /// Frees shared memory, which the device must not use any more.
+    pub fn free(&self, address: u64) -> Result<(), CUresult> {
+        let broker = lock(&self.broker);
+        let mut arena = lock(&self.arena);
+        if !arena.free(address) {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        while let Some((va, size)) = arena.remove_idle_chunk(CHUNK_STEP) {
+            // SAFETY: nothing is allocated in the chunk.
+            let unmapped = unsafe { sys::unmap(va, size as usize) };
+            if unmapped.is_ok() && broker.unmap_chunk(va, size).is_ok() {
+                arena.abandon_chunk(va, size);
+            }
+        }
+        Ok(())
+    }
+
+    /// The allocation of shared memory that `address` lies in: start and size.
+    pub fn find(&self, address: u64) -> Option<(u64, u64)> {
+        if address.wrapping_sub(self.base) >= ARENA_SIZE {
+            return None;
+        }
+        lock(&self.arena).find(address)
+    }
+
+    /// Copies bytes into an allocation of shared memory.
+    pub fn write(&self, address: u64, from: &[u8]) -> Result<(), CUresult> {
+        let (start, size) = self.find(address).ok_or(CUresult::INVALID_VALUE)?;
+        if from.len() as u64 > size - (address - start) {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        // SAFETY: the range lies in an allocation, which is mapped until it is freed.
+        unsafe { sys::write_at(address, from) };
+        Ok(())
+    }
+}
+
+/// Finds a base for the shared memory that is free here and in the worker, and maps the home there.
+fn place(broker: &Broker) -> Result<(u64, Opened), OpenError> {
+    for base in ARENA_BASES {
+        if sys::reserve(base, ARENA_SIZE as usize).is_err() {
+            continue;
+        }
+        let placed = broker.open(base, ARENA_SIZE).and_then(|opened| {
+            // SAFETY: the range was just reserved.
+            unsafe { sys::map_shared(opened.home.as_fd(), opened.session.home_offset, base, HOME_SIZE) }
+                .map_err(|error| OpenError::System("cannot map the session's memory", error))?;
+            Ok(opened)
+        });
+        match placed {
+            Ok(opened) => return Ok((base, opened)),
+            Err(error) => {
+                // SAFETY: nothing refers to the range yet.
+                let _ = unsafe { sys::release(base, ARENA_SIZE as usize) };
+                if !matches!(error, OpenError::Refused(BrokerError::BaseTaken)) {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Err(OpenError::NoAddressSpace)
+}

@@ -1,0 +1,193 @@
+//! The unsafe ground of the client: address space, memory shared with the device, fork.
+//!
+//! Memory that the device can write is only ever read through atomics or copied out; nothing here
+//! hands out a reference to it.
+
+use std::ffi::c_void;
+use std::os::fd::BorrowedFd;
+use std::ptr;
+use std::sync::atomic::{fence, AtomicU16, AtomicU32, Ordering};
+
+use rustix::io::Result;
+use rustix::mm::{self, Advice, MapFlags, ProtFlags};
+
+/// Reserves address space at exactly `base`: no access, no memory.
+/// An error means that the process uses some of it already.
+pub fn reserve(base: u64, length: usize) -> Result<()> {
+    let flags = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE | MapFlags::NORESERVE;
+    // SAFETY: FIXED_NOREPLACE never touches an existing mapping.
+    let at = unsafe { mm::mmap_anonymous(base as *mut c_void, length, ProtFlags::empty(), flags)? };
+    if at as u64 == base {
+        return Ok(());
+    }
+    // Kernels before 4.17 take the address for a hint.
+    // SAFETY: the mapping was just made and nothing refers to it.
+    unsafe { mm::munmap(at, length)? };
+    Err(rustix::io::Errno::EXIST)
+}
+
+/// Gives a reserved range back.
+///
+/// # Safety
+/// `[base, base + length)` was reserved by [`reserve`] and nothing refers to it any more.
+pub unsafe fn release(base: u64, length: usize) -> Result<()> {
+    // SAFETY: the caller vouches for the range.
+    unsafe { mm::munmap(base as *mut c_void, length) }
+}
+
+/// Maps `length` bytes of `memory` at `address`, shared, in place of what is there.
+///
+/// # Safety
+/// `[address, address + length)` lies in a range from [`reserve`] and nothing refers to it.
+pub unsafe fn map_shared(memory: BorrowedFd<'_>, offset: u64, address: u64, length: usize) -> Result<()> {
+    let flags = MapFlags::SHARED | MapFlags::FIXED;
+    // SAFETY: the caller owns the range.
+    unsafe { mm::mmap(address as *mut c_void, length, ProtFlags::READ | ProtFlags::WRITE, flags, memory, offset)? };
+    Ok(())
+}
+
+/// Turns a mapped part of a reserved range back into mere reservation.
+///
+/// # Safety
+/// As for [`map_shared`].
+pub unsafe fn unmap(address: u64, length: usize) -> Result<()> {
+    let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+    // SAFETY: the caller owns the range.
+    unsafe { mm::mmap_anonymous(address as *mut c_void, length, ProtFlags::empty(), flags)? };
+    Ok(())
+}
+
+/// A mapped home: memory that both sides write. Offsets are checked; wrong ones are bugs of ours.
+pub struct Shared {
+    base: *mut u8,
+    length: usize,
+}
+
+// SAFETY: all access is by atomics or by copies of raw bytes; the mapping lives as long as the process.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// Describes the mapping at `address`.
+    ///
+    /// # Safety
+    /// `[address, address + length)` is mapped readable and writable for the life of the process.
+    pub unsafe fn new(address: u64, length: usize) -> Self {
+        Shared { base: address as *mut u8, length }
+    }
+
+    fn at(&self, offset: usize, size: usize) -> *mut u8 {
+        assert!(offset <= self.length && size <= self.length - offset, "offset {offset} + {size} is outside the home");
+        self.base.wrapping_add(offset)
+    }
+
+    fn atomic_u16(&self, offset: usize) -> &AtomicU16 {
+        assert!(offset % 2 == 0);
+        // SAFETY: in bounds, aligned, and only ever accessed by atomics of this size or raw copies.
+        unsafe { AtomicU16::from_ptr(self.at(offset, 2).cast()) }
+    }
+
+    fn atomic_u32(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset % 4 == 0);
+        // SAFETY: as for `atomic_u16`.
+        unsafe { AtomicU32::from_ptr(self.at(offset, 4).cast()) }
+    }
+
+    /// Loads a `u16` with acquire order.
+    pub fn load_u16(&self, offset: usize) -> u16 {
+        self.atomic_u16(offset).load(Ordering::Acquire)
+    }
+
+    /// Stores a `u16` with release order.
+    pub fn store_u16(&self, offset: usize, value: u16) {
+        self.atomic_u16(offset).store(value, Ordering::Release);
+    }
+
+    /// Loads a `u32` with acquire order.
+    pub fn load_u32(&self, offset: usize) -> u32 {
+        self.atomic_u32(offset).load(Ordering::Acquire)
+    }
+
+    /// Stores a `u32` with release order.
+    pub fn store_u32(&self, offset: usize, value: u32) {
+        self.atomic_u32(offset).store(value, Ordering::Release);
+    }
+
+    /// Copies bytes out; what the other side writes meanwhile may be torn, never dangling.
+    pub fn read(&self, offset: usize, to: &mut [u8]) {
+        let from = self.at(offset, to.len());
+        // SAFETY: both ranges are valid for the length and cannot overlap (`to` is private).
+        unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+    }
+
+    /// Copies bytes in.
+    pub fn write(&self, offset: usize, from: &[u8]) {
+        let to = self.at(offset, from.len());
+        // SAFETY: both ranges are valid for the length and cannot overlap (`from` is private).
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
+    }
+}
+
+/// Orders earlier stores before later loads, as the virtqueue's event index needs.
+pub fn full_fence() {
+    fence(Ordering::SeqCst);
+}
+
+/// Copies `from` to `address`, which lies in the session's shared memory.
+///
+/// # Safety
+/// `[address, address + from.len())` is allocated shared memory of this session.
+pub unsafe fn write_at(address: u64, from: &[u8]) {
+    // SAFETY: the caller owns the destination; the source is a slice.
+    unsafe { ptr::copy_nonoverlapping(from.as_ptr(), address as *mut u8, from.len()) };
+}
+
+/// A page that reads 1 in the process that made it and 0 in a forked child.
+pub struct ForkPage(*const AtomicU32);
+
+// SAFETY: the page is only read after it was set up, through an atomic.
+unsafe impl Send for ForkPage {}
+// SAFETY: as above.
+unsafe impl Sync for ForkPage {}
+
+impl ForkPage {
+    /// Maps and marks the page; it stays for the life of the process.
+    pub fn new() -> Result<Self> {
+        let length = 4096;
+        // SAFETY: a fresh mapping at an address of the kernel's choice.
+        let page = unsafe {
+            mm::mmap_anonymous(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?
+        };
+        // SAFETY: the page is ours, and wiping it in children is what we want.
+        unsafe { mm::madvise(page, length, Advice::LinuxWipeOnFork)? };
+        let word = page.cast::<u32>();
+        // SAFETY: the page is mapped, aligned and never unmapped.
+        unsafe { AtomicU32::from_ptr(word) }.store(1, Ordering::Release);
+        Ok(ForkPage(word.cast()))
+    }
+
+    /// Whether this is the process that made the page.
+    pub fn is_parent(&self) -> bool {
+        // SAFETY: the page is mapped, aligned and never unmapped.
+        unsafe { &*self.0 }.load(Ordering::Relaxed) == 1
+    }
+}
+
+/// Has `handler` called in every forked child.
+pub fn on_fork_child(handler: extern "C" fn()) {
+    // SAFETY: the handler is a plain function; libcuda.so.1 is never unloaded (`-z nodelete`).
+    unsafe { libc::pthread_atfork(None, None, Some(child_entry(handler))) };
+}
+
+fn child_entry(handler: extern "C" fn()) -> unsafe extern "C" fn() {
+    handler
+}
+
+/// Closes descriptors by number, in a forked child that must not use their owners.
+pub fn close_in_child(descriptors: impl Iterator<Item = i32>) {
+    for fd in descriptors {
+        // SAFETY: `close` is async-signal-safe; the child's copy of the owner is never used again.
+        unsafe { libc::close(fd) };
+    }
+}

@@ -1,0 +1,257 @@
+//! Waiting for the device: spin a little, then park, and notice when nobody will ever answer.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use vgpu_protocol::cuda::CUresult;
+use vgpu_protocol::session::{ERROR_OFFSET, HEARTBEAT_MS, HEARTBEAT_OFFSET, STATE_DEAD, STATE_OFFSET};
+
+use crate::ring;
+use crate::sys::Shared;
+
+/// How long a thread spins before it parks.
+const SPIN: Duration = Duration::from_micros(50);
+/// Sleep of a parked thread without interrupts, at first and at most.
+const NAP: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(1));
+/// Looks without a new heartbeat, [`HEARTBEAT_MS`] apart, after which the worker is taken for dead.
+const STILL_LOOKS: u32 = 10;
+
+/// The session's state of life, and how its threads wait.
+pub struct Waiter {
+    completion: OwnedFd,
+    interrupts: bool,
+    broker: OwnedFd,
+    spin: Duration,
+    error: AtomicU32,
+    poller: Mutex<()>,
+    epoch: Mutex<()>,
+    woken: Condvar,
+}
+
+impl Waiter {
+    /// `broker`: the session's socket, whose end is the session's end.
+    pub fn new(completion: OwnedFd, interrupts: bool, broker: OwnedFd) -> Self {
+        let alone = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
+        Waiter {
+            completion,
+            interrupts,
+            broker,
+            spin: if alone { Duration::ZERO } else { SPIN },
+            error: AtomicU32::new(0),
+            poller: Mutex::new(()),
+            epoch: Mutex::new(()),
+            woken: Condvar::new(),
+        }
+    }
+
+    /// An error once the session has ended.
+    pub fn alive(&self) -> Result<(), CUresult> {
+        match self.error.load(Ordering::Acquire) {
+            0 => Ok(()),
+            code => Err(CUresult(code)),
+        }
+    }
+
+    /// Ends the session for all threads; returns the error that every call gets from now on.
+    pub fn fail(&self, error: CUresult) -> CUresult {
+        let error = if error == CUresult::SUCCESS { CUresult::UNKNOWN } else { error };
+        let _ = self.error.compare_exchange(0, error.0, Ordering::AcqRel, Ordering::Acquire);
+        self.woken.notify_all();
+        CUresult(self.error.load(Ordering::Acquire))
+    }
+
+    /// Returns when `done` says so, or with the error that ended the session.
+    pub fn wait(&self, home: &Shared, mut done: impl FnMut() -> bool) -> Result<(), CUresult> {
+        if self.spin(&mut done) {
+            return Ok(());
+        }
+        let mut pulse = Pulse::new(home);
+        let mut nap = NAP.0;
+        loop {
+            if done() {
+                return Ok(());
+            }
+            self.alive()?;
+            self.check(home, &mut pulse)?;
+            if self.interrupts {
+                self.park(home, &mut done);
+            } else {
+                std::thread::sleep(nap);
+                nap = (nap * 2).min(NAP.1);
+            }
+        }
+    }
+
+    fn spin(&self, done: &mut impl FnMut() -> bool) -> bool {
+        let start = Instant::now();
+        loop {
+            for _ in 0..64 {
+                if done() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if start.elapsed() >= self.spin {
+                std::thread::yield_now();
+                return false;
+            }
+        }
+    }
+
+    /// Sleeps until a completion, at most one heartbeat. One thread reads the eventfd and wakes the others.
+    fn park(&self, home: &Shared, done: &mut impl FnMut() -> bool) {
+        let Ok(_poller) = self.poller.try_lock() else {
+            let epoch = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(self.woken.wait_timeout(epoch, NAP.1 * 2));
+            return;
+        };
+        ring::arm(home);
+        if done() {
+            return;
+        }
+        let mut fds = [PollFd::new(&self.completion, PollFlags::IN), PollFd::new(&self.broker, PollFlags::empty())];
+        let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: HEARTBEAT_MS as i64 * 1_000_000 }));
+        if fds[0].revents().contains(PollFlags::IN) {
+            let _ = rustix::io::read(&self.completion, &mut [0u8; 8]);
+        }
+        self.woken.notify_all();
+    }
+
+    fn check(&self, home: &Shared, pulse: &mut Pulse) -> Result<(), CUresult> {
+        if home.load_u32(STATE_OFFSET) == STATE_DEAD {
+            return Err(self.fail(reported_error(home.load_u32(ERROR_OFFSET))));
+        }
+        match pulse.look(home, Instant::now()) {
+            Look::Early | Look::Beating => Ok(()),
+            Look::Still if is_closed(self.broker.as_fd()) => Err(self.fail(CUresult::UNKNOWN)),
+            Look::Still => Ok(()),
+            Look::Stopped => Err(self.fail(CUresult::UNKNOWN)),
+        }
+    }
+}
+
+/// The worker's reason, if it is an error code at all.
+fn reported_error(code: u32) -> CUresult {
+    let error = CUresult(code);
+    if error.describe().is_some() { error } else { CUresult::UNKNOWN }
+}
+
+fn is_closed(socket: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
+    matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(n) if n > 0)
+}
+
+/// Watches the worker's heartbeat during one wait.
+struct Pulse {
+    value: u32,
+    looked: Instant,
+    still: u32,
+}
+
+#[derive(Debug, PartialEq)]
+enum Look {
+    Early,
+    Beating,
+    Still,
+    Stopped,
+}
+
+impl Pulse {
+    fn new(home: &Shared) -> Self {
+        Pulse { value: home.load_u32(HEARTBEAT_OFFSET), looked: Instant::now(), still: 0 }
+    }
+
+    fn look(&mut self, home: &Shared, now: Instant) -> Look {
+        if now.duration_since(self.looked) < Duration::from_millis(HEARTBEAT_MS) {
+            return Look::Early;
+        }
+        self.looked = now;
+        let value = home.load_u32(HEARTBEAT_OFFSET);
+        if value != self.value {
+            self.value = value;
+            self.still = 0;
+            return Look::Beating;
+        }
+        self.still += 1;
+        if self.still >= STILL_LOOKS { Look::Stopped } else { Look::Still }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use rustix::event::{eventfd, EventfdFlags};
+    use vgpu_protocol::session::HOME_SIZE;
+
+    /// A home of private memory.
+    pub fn test_home() -> Shared {
+        let memory = Box::leak(vec![0u64; HOME_SIZE / 8].into_boxed_slice());
+        // SAFETY: the memory is leaked, thus valid for good.
+        unsafe { Shared::new(memory.as_mut_ptr() as u64, HOME_SIZE) }
+    }
+
+    fn waiter(interrupts: bool) -> (Waiter, OwnedFd) {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let completion = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        (Waiter::new(completion, interrupts, ours.into()), theirs.into())
+    }
+
+    #[test]
+    fn test_heartbeat_that_stands_still_ends_the_session() {
+        let home = test_home();
+        let mut pulse = Pulse::new(&home);
+        let mut now = Instant::now();
+        for _ in 1..STILL_LOOKS {
+            now += Duration::from_millis(HEARTBEAT_MS);
+            assert_eq!(pulse.look(&home, now), Look::Still);
+        }
+        home.store_u32(HEARTBEAT_OFFSET, 1);
+        now += Duration::from_millis(HEARTBEAT_MS);
+        assert_eq!(pulse.look(&home, now), Look::Beating);
+        for _ in 1..STILL_LOOKS {
+            now += Duration::from_millis(HEARTBEAT_MS);
+            assert_eq!(pulse.look(&home, now), Look::Still);
+        }
+        assert_eq!(pulse.look(&home, now), Look::Early);
+        assert_eq!(pulse.look(&home, now + Duration::from_millis(HEARTBEAT_MS)), Look::Stopped);
+    }
+
+    #[test]
+    fn test_waits_end_when_the_worker_says_it_is_dead() {
+        for interrupts in [false, true] {
+            let home = test_home();
+            let (waiter, _broker) = waiter(interrupts);
+            home.store_u32(ERROR_OFFSET, CUresult::LAUNCH_FAILED.0);
+            home.store_u32(STATE_OFFSET, STATE_DEAD);
+            assert_eq!(waiter.wait(&home, || false), Err(CUresult::LAUNCH_FAILED));
+            assert_eq!(waiter.alive(), Err(CUresult::LAUNCH_FAILED));
+        }
+    }
+
+    #[test]
+    fn test_wait_ends_when_the_broker_goes() {
+        let home = test_home();
+        let (waiter, broker) = waiter(true);
+        drop(broker);
+        assert_eq!(waiter.wait(&home, || false), Err(CUresult::UNKNOWN));
+    }
+
+    #[test]
+    fn test_many_threads_wait_for_interrupts() {
+        let home = test_home();
+        let (waiter, _broker) = waiter(true);
+        let flags: Vec<AtomicU32> = (0..4).map(|_| AtomicU32::new(0)).collect();
+        std::thread::scope(|scope| {
+            for flag in &flags {
+                scope.spawn(|| waiter.wait(&home, || flag.load(Ordering::Acquire) == 1).unwrap());
+            }
+            for flag in &flags {
+                flag.store(1, Ordering::Release);
+                rustix::io::write(&waiter.completion, &1u64.to_ne_bytes()).unwrap();
+            }
+        });
+    }
+}
