@@ -9,7 +9,7 @@ use super::types::*;
 ///
 /// Registers are mutable and private to one activation of their function. The
 /// carry flag `CC` of PTX is an ordinary predicate register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Reg(pub u32);
 
 /// Index into [`super::Module::symbols`].
@@ -25,7 +25,7 @@ pub struct FunctionId(pub u32);
 pub struct VariableId(pub u32);
 
 /// Index into [`super::Function::blocks`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlockId(pub u32);
 
 /// Index into [`super::Module::signatures`].
@@ -33,7 +33,7 @@ pub struct BlockId(pub u32);
 pub struct SignatureId(pub u32);
 
 /// A source value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Operand {
     Reg(Reg),
     /// Bits of the operand's type, zero-extended to 64.
@@ -46,7 +46,7 @@ pub enum Operand {
 }
 
 /// A predicate input, possibly negated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PredOperand {
     /// A predicate register or an immediate 0 or 1.
     pub value: Operand,
@@ -54,14 +54,14 @@ pub struct PredOperand {
 }
 
 /// Condition of an instruction or branch: holds when `reg != negated`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Guard {
     pub reg: Reg,
     pub negated: bool,
 }
 
 /// Memory address `base + offset`, in bytes, wrapping at 64 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Address {
     /// A 32-bit register is zero-extended.
     pub base: Operand,

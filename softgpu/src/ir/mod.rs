@@ -1,7 +1,7 @@
 //! Typed intermediate representation of a PTX module.
 //!
 //! Functions hold basic blocks in layout order over mutable virtual registers.
-//! Everything is resolved and validated by `verify`: an engine may index with
+//! Everything is resolved and passes [`verify`]: an engine may index with
 //! the ids found here.
 //!
 //! Where things live:
@@ -16,12 +16,15 @@
 
 mod inst;
 mod postdom;
+mod print;
 mod types;
+mod verify;
 mod visit;
 
 pub use inst::*;
 pub use postdom::{for_each_successor, set_post_dominators};
 pub use types::*;
+pub use verify::verify;
 pub use visit::Visitor;
 
 /// A compiled PTX module.
