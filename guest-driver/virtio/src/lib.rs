@@ -58,7 +58,7 @@ pub struct QueueAccess {
 }
 
 /// A device as the broker uses it. Queues are numbered as in virtio: 0 is the control queue.
-pub trait Transport {
+pub trait Transport: Send {
     /// The device's config space, as read at start.
     fn config(&self) -> &DeviceConfig;
 

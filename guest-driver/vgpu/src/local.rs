@@ -1,0 +1,182 @@
+//! A virtual GPU of one's own: a backend process and a broker thread for the life of a value.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
+use vgpu_protocol::broker::SOCKET_VARIABLE;
+use vgpu_virtio::loopback::Loopback;
+use vgpud::{socket, Server, ServerError};
+
+use crate::{locate, sys};
+
+/// How long the backend may take to open its socket.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long it may take to end when asked to.
+const END_LIMIT: Duration = Duration::from_secs(5);
+const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
+
+/// What the backend is started with.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// GPU memory, as in 512M or 4G.
+    #[arg(long, value_name = "SIZE", default_value = "4G")]
+    pub memory: String,
+
+    /// GPU that executes: soft (in software), host (the machine's own), or a libcuda.
+    #[arg(long, value_name = "soft|host|PATH", default_value = "soft")]
+    pub gpu: String,
+
+    /// What backend and broker log: error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    pub log_level: log::LevelFilter,
+}
+
+/// A running backend with its broker. Dropping it ends both and removes their files.
+pub struct LocalGpu {
+    // Fields are dropped in this order: the sessions end before the backend does.
+    broker: Broker,
+    _backend: Backend,
+    folder: TempDir,
+}
+
+impl LocalGpu {
+    /// Starts a backend and a broker in a private folder.
+    pub fn start(options: &Options) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("vgpu-").tempdir().context("cannot create a temporary folder")?;
+        link_libraries(folder.path())?;
+        let backend = Backend::start(options, &folder.path().join("backend.sock"))?;
+        let broker = Broker::start(&backend.socket, &folder.path().join("vgpud.sock"))?;
+        Ok(Self { broker, _backend: backend, folder })
+    }
+
+    /// The environment in which programs find this GPU.
+    pub fn environment(&self) -> [(&'static str, OsString); 2] {
+        let mut paths = self.folder.path().join("lib").into_os_string();
+        if let Some(old) = std::env::var_os(LIBRARY_PATH).filter(|old| !old.is_empty()) {
+            paths.push(":");
+            paths.push(old);
+        }
+        [(SOCKET_VARIABLE, self.folder.path().join("vgpud.sock").into_os_string()), (LIBRARY_PATH, paths)]
+    }
+
+    /// Ends everything; tells why the GPU stopped working before that, if it did.
+    pub fn stop(mut self) -> Result<()> {
+        Ok(self.broker.stop()?)
+    }
+}
+
+/// Gives the libraries the names that programs ask for.
+fn link_libraries(folder: &Path) -> Result<()> {
+    let folder = folder.join("lib");
+    std::fs::create_dir(&folder)?;
+    let libcuda = locate::LIBCUDA.find()?;
+    symlink(&libcuda, folder.join(locate::LIBCUDA.soname))?;
+    symlink(&libcuda, folder.join(locate::LIBCUDA.link_name))?;
+    // Few programs need the management library.
+    if let Ok(nvml) = locate::LIBNVML.find() {
+        symlink(&nvml, folder.join(locate::LIBNVML.soname))?;
+        symlink(&nvml, folder.join(locate::LIBNVML.link_name))?;
+    }
+    Ok(())
+}
+
+struct Backend {
+    process: Child,
+    socket: PathBuf,
+}
+
+impl Backend {
+    fn start(options: &Options, socket: &Path) -> Result<Self> {
+        let program = locate::backend()?;
+        let mut command = Command::new(&program);
+        command
+            .args([OsStr::new("--socket-path"), socket.as_os_str()])
+            .args(["--memory", &options.memory, "--gpu", &options.gpu])
+            .args(["--log-level", &options.log_level.as_str().to_lowercase()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            // A Ctrl-C at the terminal is for the program, not for its GPU.
+            .process_group(0);
+        sys::end_with_parent(&mut command, Signal::KILL);
+        let process = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        let mut backend = Self { process, socket: socket.to_path_buf() };
+        backend.wait_for_socket()?;
+        Ok(backend)
+    }
+
+    fn wait_for_socket(&mut self) -> Result<()> {
+        let start = Instant::now();
+        while !self.socket.exists() {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("the backend ended at once ({status}); its messages are above");
+            }
+            if start.elapsed() > START_LIMIT {
+                bail!("the backend did not open its socket within {} s", START_LIMIT.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        if let Some(pid) = Pid::from_raw(self.process.id() as i32) {
+            let _ = rustix::process::kill_process(pid, Signal::TERM);
+        }
+        let start = Instant::now();
+        while start.elapsed() < END_LIMIT {
+            match self.process.try_wait() {
+                Ok(None) => std::thread::sleep(Duration::from_millis(2)),
+                _ => return,
+            }
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+struct Broker {
+    stop: Option<UnixStream>,
+    thread: Option<JoinHandle<Result<(), ServerError>>>,
+}
+
+impl Broker {
+    fn start(backend: &Path, path: &Path) -> Result<Self> {
+        let transport = Loopback::connect(backend)?;
+        let listener = socket::listen(path, 0o600, None).with_context(|| path.display().to_string())?;
+        let mut server = Server::new(listener, Box::new(transport))?;
+        let (stop, stopped) = UnixStream::pair()?;
+        let thread =
+            std::thread::Builder::new().name("broker".into()).spawn(move || server.run(stopped.as_fd()))?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+
+    fn stop(&mut self) -> Result<(), ServerError> {
+        // The thread sees the other end close.
+        self.stop = None;
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(served)) => served,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            log::error!("{error}");
+        }
+    }
+}
