@@ -1,0 +1,90 @@
+//! What can be set before `cuInit`.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::state;
+
+/// Settings of the software GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Device memory, bytes.
+    pub memory_bytes: u64,
+    /// Threads that execute kernels, which is the number of multiprocessors; 0 means one per core.
+    pub threads: usize,
+    /// Compute capability (major, minor).
+    pub capability: (i32, i32),
+    /// The device's UUID; `None` derives one from the host, stable over restarts.
+    pub uuid: Option<[u8; 16]>,
+    /// PCI domain, bus and device number that the device claims.
+    pub pci: (i32, i32, i32),
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { memory_bytes: 4 << 30, threads: 0, capability: (8, 0), uuid: None, pci: (0, 1, 0) }
+    }
+}
+
+/// Why the configuration was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// the software GPU is in use already; configure it before cuInit
+    #[error("the software GPU is in use already; configure it before cuInit")]
+    Initialised,
+    /// the software GPU needs at least 64 MiB of memory
+    #[error("the software GPU needs at least 64 MiB of memory")]
+    MemoryTooSmall,
+}
+
+const MEMORY_MIN: u64 = 64 << 20;
+
+static CONFIG: Mutex<Option<Config>> = Mutex::new(None);
+
+/// Sets the device up; without it `cuInit` takes the defaults.
+pub fn configure(config: Config) -> Result<(), ConfigError> {
+    if config.memory_bytes < MEMORY_MIN {
+        return Err(ConfigError::MemoryTooSmall);
+    }
+    let mut place = CONFIG.lock().unwrap_or_else(PoisonError::into_inner);
+    if state::driver().is_ok() {
+        return Err(ConfigError::Initialised);
+    }
+    *place = Some(config);
+    Ok(())
+}
+
+/// What [`configure`] has set.
+pub(super) fn current() -> Config {
+    CONFIG.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
+}
+
+/// A version 8 (vendor-defined) UUID (RFC 9562) from the device's name and the host's identity.
+pub(super) fn derived_uuid(name: &str) -> [u8; 16] {
+    let host = ["/etc/machine-id", "/proc/sys/kernel/hostname"]
+        .iter()
+        .find_map(|path| std::fs::read_to_string(path).ok())
+        .unwrap_or_default();
+    let seed = format!("{name}\0{}", host.trim());
+    let mut uuid = [0; 16];
+    uuid[..8].copy_from_slice(&fnv1a(seed.bytes()).to_be_bytes());
+    uuid[8..].copy_from_slice(&fnv1a(seed.bytes().rev()).to_be_bytes());
+    uuid[6] = uuid[6] & 0x0f | 0x80;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    uuid
+}
+
+fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids_are_stable_and_differ_by_name() {
+        assert_eq!(derived_uuid("a"), derived_uuid("a"));
+        assert_ne!(derived_uuid("a"), derived_uuid("b"));
+        assert_eq!((derived_uuid("a")[6] >> 4, derived_uuid("a")[8] >> 6), (8, 2));
+    }
+}

@@ -1,0 +1,100 @@
+//! From a module image (PTX text, fat binary or machine code) to the IR.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use vgpu_protocol::cuda::CUresult;
+
+use super::fatbin::{self, FatbinError};
+use super::Result;
+use crate::{ir, ptx};
+
+const ELF: &[u8] = b"\x7fELF";
+const BUILD_HINT: &str = "The software GPU executes PTX. Build with PTX included, for example \
+                          `nvcc -gencode arch=compute_75,code=compute_75`.";
+
+/// What a compiler would have printed.
+#[derive(Clone, Debug, Default)]
+pub(in crate::driver) struct JitLog {
+    pub(in crate::driver) info: String,
+    pub(in crate::driver) error: String,
+}
+
+impl JitLog {
+    fn fail<T>(&mut self, code: CUresult, message: impl std::fmt::Display) -> Result<T> {
+        let _ = writeln!(self.error, "{message}");
+        Err(code)
+    }
+}
+
+/// Compiles an image for a device of this capability (times ten). `image` is what the pointer given to
+/// `cuModuleLoadData` leads to: PTX text without its NUL, a fat binary's container, or a cubin.
+pub(in crate::driver) fn compile(image: &[u8], capability: u32, log: &mut JitLog) -> Result<Arc<ir::Module>> {
+    let text = ptx_of(image, capability, log)?;
+    let module = match ptx::compile(&text) {
+        Ok(module) => module,
+        Err(error) => {
+            return log.fail(CUresult::INVALID_PTX, format_args!("ptx, {error}"));
+        }
+    };
+    let target = target_number(&module.target);
+    if target > capability {
+        let message = format_args!(
+            "ptx: the target {} is higher than the device's, sm_{capability}. Build for `compute_{capability}` or lower.",
+            module.target
+        );
+        return log.fail(CUresult::INVALID_PTX, message);
+    }
+    list_unsupported(&module, log);
+    Ok(Arc::new(module))
+}
+
+fn ptx_of<'a>(image: &'a [u8], capability: u32, log: &mut JitLog) -> Result<Cow<'a, [u8]>> {
+    if image.starts_with(ELF) {
+        return log.fail(CUresult::NO_BINARY_FOR_GPU, format_args!("the image is machine code (a cubin). {BUILD_HINT}"));
+    }
+    if !image.starts_with(&fatbin::MAGIC.to_le_bytes()) {
+        return Ok(Cow::Borrowed(image));
+    }
+    fatbin::best_ptx(image, capability).or_else(|error| match error {
+        FatbinError::Damaged(_) => log.fail(CUresult::INVALID_IMAGE, error),
+        FatbinError::NoPtx(_) => log.fail(CUresult::NO_BINARY_FOR_GPU, format_args!("{error}. {BUILD_HINT}")),
+    })
+}
+
+/// 75 for `sm_75`, 90 for `sm_90a`; 0 for what names no number.
+fn target_number(target: &str) -> u32 {
+    let digits: String = target.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or(0)
+}
+
+fn list_unsupported(module: &ir::Module, log: &mut JitLog) {
+    for function in &module.functions {
+        if let Some(reason) = &function.unsupported {
+            let _ = writeln!(
+                log.info,
+                "ptx, line {}, column {}: `{}` is not supported by the software GPU; `{}` cannot be executed",
+                reason.at.line, reason.at.column, reason.what, function.name
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets() {
+        assert_eq!([target_number("sm_75"), target_number("sm_90a"), target_number("sm_120f"), target_number("")], [75, 90, 120, 0]);
+    }
+
+    #[test]
+    fn machine_code_is_refused_with_a_hint() {
+        let mut log = JitLog::default();
+        let result = compile(b"\x7fELF\x02\x01\x01", 80, &mut log);
+        assert_eq!(result.err(), Some(CUresult::NO_BINARY_FOR_GPU));
+        assert!(log.error.contains("code=compute_75"), "{}", log.error);
+    }
+}

@@ -1,0 +1,42 @@
+//! The objects behind the handles: contexts, streams, events, modules, memory, and how work runs.
+
+mod allocation;
+mod attributes;
+mod config;
+mod context;
+mod current;
+mod event;
+mod fatbin;
+mod function;
+mod image;
+mod launch;
+mod library;
+mod module;
+mod occupancy;
+mod queue;
+mod registry;
+mod state;
+mod stream;
+mod transfer;
+
+use vgpu_protocol::cuda::CUresult;
+
+pub(super) use attributes::device_attribute;
+pub use config::{configure, Config, ConfigError};
+pub(super) use context::{Context, Limit};
+pub(super) use current::{current, current_handle, pop_current, push_current, set_current};
+pub(super) use event::Event;
+pub(super) use allocation::{Allocation, PITCH_ALIGNMENT};
+pub(super) use function::Function;
+pub(super) use fatbin::{container_size, HEADER as FATBIN_HEADER, MAGIC as FATBIN_MAGIC};
+pub(super) use image::{compile, JitLog};
+pub(super) use launch::LaunchRequest;
+pub(super) use library::{Kernel, Library};
+pub(super) use module::Module;
+pub(super) use occupancy::blocks_per_multiprocessor;
+pub(super) use state::{driver, initialise, Driver};
+pub(super) use stream::{Stream, StreamKind, Target};
+pub(super) use transfer::Rows;
+
+/// What an operation of the driver returns.
+pub(super) type Result<T = ()> = std::result::Result<T, CUresult>;

@@ -1,0 +1,88 @@
+//! Modules: a program placed in device memory for one context.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vgpu_protocol::cuda::CUresult;
+
+use super::image::JitLog;
+use super::{Context, Driver, Function, Result};
+use crate::engine::{Global, LoadError, Program};
+use crate::ir;
+
+/// One module.
+pub(in crate::driver) struct Module {
+    pub(in crate::driver) handle: u64,
+    pub(super) context: u64,
+    /// Whether it belongs to a library, which alone can unload it.
+    pub(in crate::driver) of_library: bool,
+    code: Arc<ir::Module>,
+    program: Program,
+    /// Functions that were asked for, with their handles.
+    functions: Mutex<HashMap<String, (u64, Arc<Function>)>>,
+}
+
+impl Module {
+    /// Places compiled code in the memory of a context and enters it in the driver's registry.
+    pub(in crate::driver) fn load(
+        context: &Context,
+        code: Arc<ir::Module>,
+        of_library: bool,
+        log: &mut JitLog,
+    ) -> Result<Arc<Module>> {
+        let driver = context.driver;
+        driver.sweep();
+        let program = Program::load(code.clone(), &driver.memory).map_err(|error| report(error, log))?;
+        let make = |handle| {
+            let functions = Mutex::default();
+            Arc::new(Module { handle, context: context.handle, of_library, code, program, functions })
+        };
+        Ok(driver.modules.insert_with(make).1)
+    }
+
+    /// An entry function and its handle; the same ones every time.
+    pub(in crate::driver) fn function(&self, driver: &Driver, name: &str) -> Result<(u64, Arc<Function>)> {
+        let mut functions = self.functions();
+        if let Some(known) = functions.get(name) {
+            return Ok(known.clone());
+        }
+        let kernel = self.program.kernel(name).ok_or(CUresult::NOT_FOUND)?;
+        let function = Arc::new(Function::new(self.context, kernel, &self.code));
+        let handle = driver.functions.insert(function.clone());
+        functions.insert(name.to_string(), (handle, function.clone()));
+        Ok((handle, function))
+    }
+
+    /// A variable.
+    pub(in crate::driver) fn global(&self, name: &str) -> Result<Global> {
+        self.program.global(name).ok_or(CUresult::NOT_FOUND)
+    }
+
+    /// Whether a variable is declared managed.
+    pub(in crate::driver) fn is_managed(&self, name: &str) -> bool {
+        self.code.variables.iter().any(|variable| variable.managed && variable.name == name)
+    }
+
+    /// Ends the handles of the module and its functions. Launches that are queued still run.
+    pub(in crate::driver) fn unload(&self, driver: &Driver) {
+        driver.modules.remove(self.handle);
+        for (handle, _) in std::mem::take(&mut *self.functions()).into_values() {
+            driver.functions.remove(handle);
+        }
+    }
+
+    fn functions(&self) -> MutexGuard<'_, HashMap<String, (u64, Arc<Function>)>> {
+        self.functions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn report(error: LoadError, log: &mut JitLog) -> CUresult {
+    let (code, message) = match error {
+        LoadError::OutOfMemory => (CUresult::OUT_OF_MEMORY, "no device memory for the module's variables".to_string()),
+        LoadError::UnresolvedSymbol(name) => (CUresult::INVALID_PTX, format!("unresolved extern symbol `{name}`")),
+        LoadError::Malformed(why) => (CUresult::INVALID_IMAGE, why),
+    };
+    log.error.push_str(&message);
+    log.error.push('\n');
+    code
+}

@@ -1,0 +1,141 @@
+//! The one device of the process, and everything that lives on it.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use vgpu_protocol::cuda::CUresult;
+use vgpu_protocol::HandleKind;
+
+use super::allocation::Allocations;
+use super::config::{self, Config};
+use super::registry::Registry;
+use super::{Context, Event, Function, Kernel, Library, Module, Result, Stream};
+use crate::engine::Engine;
+use crate::memory::Memory;
+
+/// The initialised driver.
+pub(in crate::driver) struct Driver {
+    pub(in crate::driver) config: Config,
+    /// The device's name.
+    pub(in crate::driver) name: String,
+    /// The device's UUID.
+    pub(in crate::driver) uuid: [u8; 16],
+    pub(in crate::driver) memory: Arc<Memory>,
+    pub(in crate::driver) engine: Engine,
+    pub(in crate::driver) allocations: Allocations,
+    pub(in crate::driver) contexts: Registry<Context>,
+    pub(in crate::driver) streams: Registry<Stream>,
+    pub(in crate::driver) events: Registry<Event>,
+    pub(in crate::driver) modules: Registry<Module>,
+    pub(in crate::driver) functions: Registry<Function>,
+    pub(in crate::driver) libraries: Registry<Library>,
+    pub(in crate::driver) kernels: Registry<Kernel>,
+    primary: Mutex<Primary>,
+    epoch: Instant,
+}
+
+/// The primary context: inactive until it is retained.
+#[derive(Default)]
+struct Primary {
+    context: Option<Arc<Context>>,
+    retained: u32,
+}
+
+static DRIVER: OnceLock<Driver> = OnceLock::new();
+static INITIALISING: Mutex<()> = Mutex::new(());
+
+/// The driver, once [`initialise`] has succeeded.
+pub(in crate::driver) fn driver() -> Result<&'static Driver> {
+    DRIVER.get().ok_or(CUresult::NOT_INITIALIZED)
+}
+
+/// `cuInit`: any number of calls, the first one counts.
+pub(in crate::driver) fn initialise() -> Result<&'static Driver> {
+    let _one_at_a_time = INITIALISING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(driver) = DRIVER.get() {
+        return Ok(driver);
+    }
+    let driver = Driver::new(config::current())?;
+    Ok(DRIVER.get_or_init(|| driver))
+}
+
+impl Driver {
+    fn new(config: Config) -> Result<Driver> {
+        let memory = Memory::new(config.memory_bytes).map_err(|_| CUresult::OUT_OF_MEMORY)?;
+        let engine = Engine::new(config.threads);
+        let name = format!("vhost-user-vgpu software GPU ({} cores)", engine.threads());
+        Ok(Driver {
+            uuid: config.uuid.unwrap_or_else(|| config::derived_uuid(&name)),
+            name,
+            config,
+            memory,
+            engine,
+            allocations: Allocations::default(),
+            contexts: Registry::new(HandleKind::Context),
+            streams: Registry::new(HandleKind::Stream),
+            events: Registry::new(HandleKind::Event),
+            modules: Registry::new(HandleKind::Module),
+            functions: Registry::new(HandleKind::Function),
+            libraries: Registry::new(HandleKind::Library),
+            kernels: Registry::new(HandleKind::Kernel),
+            primary: Mutex::default(),
+            epoch: Instant::now(),
+        })
+    }
+
+    /// Nanoseconds since the driver was initialised.
+    pub(in crate::driver) fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Compute capability times ten.
+    pub(in crate::driver) fn capability(&self) -> u32 {
+        let (major, minor) = self.config.capability;
+        u32::try_from(major * 10 + minor).unwrap_or(0)
+    }
+
+    /// `cuDeviceGet`-style check: there is one device.
+    pub(in crate::driver) fn check_device(&self, device: i32) -> Result {
+        if device == 0 {
+            Ok(())
+        } else {
+            Err(CUresult::INVALID_DEVICE)
+        }
+    }
+
+    /// The primary context, activated if it was not.
+    pub(in crate::driver) fn retain_primary(&'static self) -> Arc<Context> {
+        let mut primary = self.primary();
+        primary.retained = primary.retained.saturating_add(1);
+        primary.context.get_or_insert_with(|| Context::new(self)).clone()
+    }
+
+    /// Gives one reference back; the last one destroys the context.
+    pub(in crate::driver) fn release_primary(&'static self) -> Result {
+        let mut primary = self.primary();
+        primary.retained = primary.retained.checked_sub(1).ok_or(CUresult::INVALID_CONTEXT)?;
+        let last = if primary.retained == 0 { primary.context.take() } else { None };
+        drop(primary);
+        if let Some(context) = last {
+            context.destroy();
+        }
+        Ok(())
+    }
+
+    /// Destroys the primary context whoever has retained it.
+    pub(in crate::driver) fn reset_primary(&'static self) {
+        let context = std::mem::take(&mut *self.primary()).context;
+        if let Some(context) = context {
+            context.destroy();
+        }
+    }
+
+    /// The primary context if it is active.
+    pub(in crate::driver) fn active_primary(&self) -> Option<Arc<Context>> {
+        self.primary().context.clone()
+    }
+
+    fn primary(&self) -> MutexGuard<'_, Primary> {
+        self.primary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

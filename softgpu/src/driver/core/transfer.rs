@@ -1,0 +1,146 @@
+//! Copies and fills. Arguments are checked at the call (`CUDA_ERROR_INVALID_VALUE`); a range that goes
+//! away before the operation runs is an error of the context (`CUDA_ERROR_ILLEGAL_ADDRESS`).
+
+use vgpu_protocol::cuda::CUresult;
+
+use super::context::INLINE_BYTES;
+use super::{Context, Result, Target};
+use crate::memory::{AccessError, Memory, Plain};
+
+/// Largest copy out of pageable memory that is staged rather than waited for, bytes.
+const STAGED_BYTES: usize = 1 << 20;
+
+/// Rows of equally long pieces of device memory. Units are bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::driver) struct Rows {
+    pub(in crate::driver) base: u64,
+    /// From the start of a row to that of the next.
+    pub(in crate::driver) pitch: u64,
+    /// Length of a row.
+    pub(in crate::driver) width: u64,
+    pub(in crate::driver) height: u64,
+}
+
+impl Rows {
+    /// Starts of the rows.
+    fn starts(self) -> impl Iterator<Item = u64> {
+        (0..self.height).map(move |row| self.base + row * self.pitch)
+    }
+
+    /// Whether every byte from the first row's start to the last row's end is accessible, and the
+    /// rows do not overlap.
+    fn check(self, memory: &Memory) -> Result {
+        let before_last = (self.height - 1).checked_mul(self.pitch).ok_or(CUresult::INVALID_VALUE)?;
+        let extent = before_last.checked_add(self.width).ok_or(CUresult::INVALID_VALUE)?;
+        if self.height > 1 && self.pitch < self.width {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        memory.check(self.base, extent).map_err(|_| CUresult::INVALID_VALUE)
+    }
+}
+
+impl Target {
+    /// Copies into device memory and returns when it is done.
+    pub(in crate::driver) fn write(&self, to: u64, from: &[u8]) -> Result {
+        if from.is_empty() {
+            return Ok(());
+        }
+        self.check(to, from.len() as u64)?;
+        self.context.run(&self.stream, || self.context.access(self.memory().write(to, from)))
+    }
+
+    /// Copies out of device memory and returns when it is done.
+    pub(in crate::driver) fn read(&self, to: &mut [u8], from: u64) -> Result {
+        if to.is_empty() {
+            return Ok(());
+        }
+        self.check(from, to.len() as u64)?;
+        self.context.run(&self.stream, || self.context.access(self.memory().read(from, to)))
+    }
+
+    /// Copies into device memory; returns as soon as `from` may change.
+    pub(in crate::driver) fn write_pageable(&self, to: u64, from: &[u8]) -> Result {
+        self.check(to, from.len() as u64)?;
+        if let Some(_turn) = self.context.idle_turn(&self.stream) {
+            return self.context.access(self.memory().write(to, from));
+        }
+        if from.len() > STAGED_BYTES {
+            return self.write(to, from);
+        }
+        let staged = from.to_vec();
+        self.submit(move |context| context.driver.memory.write(to, &staged).map_err(illegal))
+    }
+
+    /// Copies between places that the GPU can reach, in stream order.
+    pub(in crate::driver) fn copy(&self, to: u64, from: u64, len: u64) -> Result {
+        if len == 0 {
+            return Ok(());
+        }
+        self.check(to, len)?;
+        self.check(from, len)?;
+        self.light(len, move |context| context.driver.memory.copy(to, from, len).map_err(illegal))
+    }
+
+    /// Sets all values in `rows` (whose width is a multiple of the value's size), in stream order.
+    pub(in crate::driver) fn fill<T: Plain + Send + 'static>(&self, rows: Rows, value: T) -> Result {
+        let unit = size_of::<T>() as u64;
+        if rows.width == 0 || rows.height == 0 {
+            return Ok(());
+        }
+        if rows.base % unit != 0 || (rows.height > 1 && rows.pitch % unit != 0) {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        rows.check(self.memory())?;
+        self.light(rows.width.saturating_mul(rows.height), move |context| {
+            let memory = &context.driver.memory;
+            rows.starts().try_for_each(|start| memory.fill(start, value, rows.width / unit)).map_err(illegal)
+        })
+    }
+
+    /// Whether the GPU can reach all of a host range, so that it can be copied asynchronously.
+    pub(in crate::driver) fn reaches(&self, address: u64, len: u64) -> bool {
+        self.memory().window_of(address).is_some() && self.memory().check(address, len).is_ok()
+    }
+
+    /// Waits for the stream's work.
+    pub(in crate::driver) fn synchronise(&self) -> Result {
+        self.context.synchronise_stream(&self.stream)
+    }
+
+    /// Queues a job.
+    pub(in crate::driver) fn submit(&self, job: impl FnOnce(&Context) -> Result + Send + 'static) -> Result {
+        self.context.submit(&self.stream, job).map(drop)
+    }
+
+    /// Runs a short operation here if nothing has to be awaited, else queues it.
+    fn light(&self, bytes: u64, job: impl FnOnce(&Context) -> Result + Send + 'static) -> Result {
+        if bytes <= INLINE_BYTES {
+            if let Some(_turn) = self.context.idle_turn(&self.stream) {
+                return job(&self.context).inspect_err(|error| self.context.fail(*error));
+            }
+        }
+        self.submit(job)
+    }
+
+    fn check(&self, address: u64, len: u64) -> Result {
+        self.memory().check(address, len).map_err(|_| CUresult::INVALID_VALUE)
+    }
+
+    fn memory(&self) -> &Memory {
+        &self.context.driver.memory
+    }
+}
+
+impl Context {
+    /// An access that was checked and failed all the same: the range went away while it was in use.
+    fn access(&self, outcome: std::result::Result<(), AccessError>) -> Result {
+        outcome.map_err(illegal).inspect_err(|error| self.fail(*error))
+    }
+}
+
+fn illegal(error: AccessError) -> CUresult {
+    match error {
+        AccessError::Illegal(_) => CUresult::ILLEGAL_ADDRESS,
+        AccessError::Misaligned(_) => CUresult::MISALIGNED_ADDRESS,
+    }
+}

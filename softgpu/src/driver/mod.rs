@@ -1,0 +1,41 @@
+//! The CUDA driver API on top of the engine: libcuda's C ABI and semantics.
+//!
+//! One process has one device and one session. The files beside this one hold the exported functions,
+//! one file per area; each only checks its arguments ([`abi`]) and calls [`core`], where the objects
+//! behind the handles live.
+//!
+//! Handles are numbers that select a registry entry, never addresses: nothing that a caller passes as
+//! a handle is dereferenced.
+
+#![allow(non_snake_case)]
+
+mod abi;
+mod context;
+mod copy;
+mod core;
+mod device;
+mod event;
+mod init;
+mod jit;
+mod launch;
+mod library;
+mod memory;
+mod module;
+mod occupancy;
+mod params;
+mod pointer;
+mod stream;
+
+pub use self::core::{configure, Config, ConfigError};
+pub use context::*;
+pub use copy::*;
+pub use device::*;
+pub use event::*;
+pub use init::*;
+pub use launch::*;
+pub use library::*;
+pub use memory::*;
+pub use module::*;
+pub use occupancy::*;
+pub use pointer::*;
+pub use stream::*;
