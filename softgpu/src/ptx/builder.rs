@@ -1,6 +1,6 @@
 //! Assembles one function: registers, frame, instructions and blocks.
 
-use super::error::{invalid, text, Fail, Result};
+use super::error::{full_name, invalid, text, Fail, Result};
 use super::scope::{LabelId, Scopes};
 use crate::ir::*;
 
@@ -29,7 +29,7 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     pub(super) fn new(name: &[u8], is_entry: bool, linkage: Linkage) -> Self {
-        let function = Function { name: text(name), is_entry, linkage, frame_align: 1, ..Function::default() };
+        let function = Function { name: full_name(name), is_entry, linkage, frame_align: 1, ..Function::default() };
         Builder {
             function,
             scopes: Scopes::new(),

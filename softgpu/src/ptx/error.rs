@@ -73,6 +73,11 @@ pub(super) fn unsupported<T>(what: impl Into<String>) -> Result<T> {
     Err(Fail::Unsupported(what.into()))
 }
 
+/// A name of the source, in full.
+pub(super) fn full_name(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}
+
 /// A name of the source as text for a message.
 pub(super) fn text(name: &[u8]) -> String {
     const LIMIT: usize = 200;

@@ -3,7 +3,7 @@
 use super::body;
 use super::builder::Builder;
 use super::cursor::Cursor;
-use super::error::{invalid, text, Fail, Result};
+use super::error::{full_name, invalid, text, Fail, Result};
 use super::header::{self, HeaderParam};
 use super::lexer::Token;
 use super::scope::Binding;
@@ -105,7 +105,7 @@ impl<'a> Compiler<'a> {
 
     fn target(&mut self) -> Result<()> {
         let target = self.cursor.ident()?;
-        self.tables.module.target = text(target);
+        self.tables.module.target = full_name(target);
         while self.cursor.accept(b',')? {
             self.cursor.ident()?;
         }
@@ -223,7 +223,7 @@ impl<'a> Compiler<'a> {
         self.tables.functions.push(decl);
         // Stands until the definition, if there is one.
         self.tables.module.functions.push(Function {
-            name: text(name),
+            name: full_name(name),
             is_entry,
             blocks: vec![Block { first: 0, end: 0, terminator: Terminator::Trap, ipdom: None }],
             unsupported: Some(Unsupported {
@@ -254,7 +254,7 @@ fn bind_params<'a>(builder: &mut Builder<'a>, params: &[HeaderParam<'a>]) -> Res
         if !builder.scopes.innermost().declare(param.name, binding) && param.name != b"_" {
             return invalid(format!("`{}` is declared twice", text(param.name)));
         }
-        bound.push(Param { name: text(param.name), size: param.size as u32, align: param.align, storage });
+        bound.push(Param { name: full_name(param.name), size: param.size as u32, align: param.align, storage });
     }
     Ok(bound)
 }

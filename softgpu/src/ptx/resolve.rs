@@ -5,7 +5,7 @@ use super::lower::{Lower, Statement};
 use super::operand::{Raw, RawOperand};
 use super::scope::Binding;
 use super::special::special_reg;
-use super::tables::SHARED_SYMBOL;
+use super::tables::{RESERVED_SHARED, SHARED_SYMBOL};
 use crate::ir::*;
 
 /// What an immediate of an instruction means.
@@ -44,6 +44,13 @@ fn truncate(value: u64, bits: u32) -> u64 {
     } else {
         value & ((1 << bits) - 1)
     }
+}
+
+/// Whether `name` is the end of the shared memory reserved for system software,
+/// rather than a start; `None` for other names.
+fn reserved_shared(name: &[u8]) -> Option<bool> {
+    let which = name.strip_prefix(b"%reserved_smem_offset_")?;
+    Some(matches!(which, b"end" | b"cap"))
 }
 
 impl<'a> Lower<'_, 'a> {
@@ -131,6 +138,11 @@ impl<'a> Lower<'_, 'a> {
 
     fn named(&mut self, name: &'a [u8], offset: i64, bits: u32, at: PtxPos) -> Result<Operand> {
         let Some(binding) = self.binding(name) else {
+            if let Some(end) = reserved_shared(name) {
+                let reserved = Binding::Shared(self.tables.reserved_shared());
+                let base = self.base_address(reserved, name, at)?;
+                return self.add_offset(base, if end { RESERVED_SHARED.into() } else { 0 }, bits);
+            }
             return match special_reg(name, None) {
                 Some(reg) if offset == 0 => Ok(Operand::Special(reg)),
                 _ => self.unknown(name, at),

@@ -41,7 +41,6 @@ pub(super) fn special_reg(name: &[u8], component: Option<u8>) -> Option<SpecialR
         b"%globaltimer_hi" => GlobalTimerHi,
         b"%dynamic_smem_size" => DynamicSmemSize,
         b"%total_smem_size" | b"%aggr_smem_size" => TotalSmemSize,
-        b"%reserved_smem_offset_begin" | b"%reserved_smem_offset_end" | b"%reserved_smem_offset_cap" => ReservedSmem,
         b"%cluster_ctarank" => ClusterCtarank,
         b"%cluster_nctarank" => ClusterNctarank,
         b"%is_explicit_cluster" => IsExplicitCluster,

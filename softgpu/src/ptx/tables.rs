@@ -1,6 +1,6 @@
 //! What is known of the module while its text is read.
 
-use super::error::{invalid, text, Result};
+use super::error::{full_name, invalid, text, Result};
 use super::scope::Binding;
 use crate::ir::*;
 use std::collections::HashMap;
@@ -8,6 +8,10 @@ use std::collections::HashMap;
 /// Marks a [`SymbolId`] that stands for a static shared variable until shared
 /// memory is laid out.
 pub(super) const SHARED_SYMBOL: u32 = 1 << 31;
+
+/// Bytes of shared memory reserved for system software (cooperative groups keep
+/// barriers there), for entries that refer to it.
+pub(super) const RESERVED_SHARED: u32 = 1024;
 
 /// A declared global or const variable.
 pub(super) struct VariableDecl<'a> {
@@ -45,6 +49,7 @@ pub(super) struct Tables<'a> {
     pub(super) shared: Vec<SharedVar>,
     /// Largest alignment of a dynamic shared array.
     pub(super) dynamic_shared_align: u32,
+    reserved_shared: Option<u32>,
     /// Bytes left out by initialisers so far.
     pub(super) initialiser_gaps: u64,
     signature_ids: HashMap<Signature, SignatureId>,
@@ -69,6 +74,14 @@ impl<'a> Tables<'a> {
     pub(super) fn function_symbol(&mut self, id: FunctionId) -> SymbolId {
         let decl = &mut self.functions[id.0 as usize];
         *decl.symbol.get_or_insert_with(|| new_symbol(&mut self.module, decl.name))
+    }
+
+    /// The shared variable that stands for the reserved memory.
+    pub(super) fn reserved_shared(&mut self) -> u32 {
+        *self.reserved_shared.get_or_insert_with(|| {
+            self.shared.push(SharedVar { size: RESERVED_SHARED.into(), align: 128 });
+            self.shared.len() as u32 - 1
+        })
     }
 
     /// Id of a call prototype.
@@ -117,6 +130,6 @@ impl<'a> Tables<'a> {
 }
 
 fn new_symbol(module: &mut Module, name: &[u8]) -> SymbolId {
-    module.symbols.push(Symbol { name: text(name), target: SymbolTarget::Undefined });
+    module.symbols.push(Symbol { name: full_name(name), target: SymbolTarget::Undefined });
     SymbolId(module.symbols.len() as u32 - 1)
 }

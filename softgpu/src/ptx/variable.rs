@@ -1,7 +1,7 @@
 //! Variable declarations and initialisers.
 
 use super::cursor::Cursor;
-use super::error::{text, Fail, Result};
+use super::error::{full_name, text, Fail, Result};
 use super::lexer::Token;
 use super::modifiers::Type;
 use super::scope::Binding;
@@ -40,6 +40,9 @@ impl DeclType {
             let Token::Directive(name) = cursor.token else { return cursor.unexpected("a type") };
             if let Some(ty) = Type::parse(name) {
                 cursor.advance()?;
+                if cursor.accept_directive("ptr")? {
+                    skip_pointer(cursor)?;
+                }
                 let natural = ty.bits().div_ceil(8) * vector;
                 return Ok(DeclType { ty: Some(ty), vector, align: align.unwrap_or(natural), managed });
             }
@@ -50,9 +53,6 @@ impl DeclType {
                 b"v2" => vector = 2,
                 b"v4" => vector = 4,
                 b"v8" => vector = 8,
-                // A pointer parameter: `.ptr .space .align n`; the alignment is that
-                // of the object pointed to.
-                b"ptr" => skip_pointer(cursor)?,
                 b"attribute" => managed |= attribute(cursor)?,
                 b"texref" | b"samplerref" | b"surfref" => {
                     return Ok(DeclType { ty: None, vector: 1, align: 8, managed });
@@ -80,6 +80,8 @@ fn alignment(cursor: &mut Cursor) -> Result<u32> {
     Ok(align)
 }
 
+/// The rest of a pointer parameter's `.ptr .space .align n`; the alignment is that
+/// of the object pointed to.
 fn skip_pointer(cursor: &mut Cursor) -> Result<()> {
     while let Token::Directive(b"global" | b"shared" | b"local" | b"const" | b"generic" | b"param") = cursor.token {
         cursor.advance()?;
@@ -229,7 +231,7 @@ fn declare_variable<'a>(
     };
     let Some(linkage) = linkage else { return Ok(Binding::Variable(index)) };
     let mut variable = Variable {
-        name: text(name),
+        name: full_name(name),
         linkage,
         space,
         managed: ty.managed,

@@ -22,7 +22,7 @@ pub(super) fn space(s: &mut Statement) -> Space {
     space.unwrap_or(Space::Generic)
 }
 
-fn ordering(s: &mut Statement) -> Option<Ordering> {
+pub(super) fn ordering(s: &mut Statement) -> Option<Ordering> {
     s.modifiers.take_map(|name| {
         Some(match name {
             b"weak" => Ordering::Weak,
@@ -36,7 +36,7 @@ fn ordering(s: &mut Statement) -> Option<Ordering> {
     })
 }
 
-fn scope(s: &mut Statement) -> Option<Scope> {
+pub(super) fn scope(s: &mut Statement) -> Option<Scope> {
     s.modifiers.take_map(|name| {
         Some(match name {
             b"cta" => Scope::Cta,

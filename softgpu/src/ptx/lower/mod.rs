@@ -6,6 +6,7 @@ mod control;
 mod convert;
 mod float;
 mod integer;
+mod mbarrier;
 mod memory;
 mod warp;
 
@@ -36,12 +37,13 @@ pub(super) fn is_unsupported(base: &[u8], modifiers: &Modifiers) -> bool {
     match base {
         b"tex" | b"tld4" | b"txq" | b"suld" | b"sust" | b"sured" | b"suq" | b"istypep" => true,
         b"mma" | b"wmma" | b"wgmma" | b"ldmatrix" | b"stmatrix" | b"movmatrix" | b"tcgen05" => true,
-        b"mbarrier" | b"multimem" | b"tensormap" | b"mapa" | b"getctarank" | b"clusterlaunchcontrol" => true,
+        b"mbarrier" => modifiers.has("expect_tx") || modifiers.has("complete_tx"),
+        b"multimem" | b"tensormap" | b"mapa" | b"getctarank" | b"clusterlaunchcontrol" => true,
         b"alloca" | b"stacksave" | b"stackrestore" => true,
         b"vadd" | b"vsub" | b"vabsdiff" | b"vmin" | b"vmax" | b"vshl" | b"vshr" | b"vmad" | b"vset" => true,
         b"vadd2" | b"vsub2" | b"vavrg2" | b"vabsdiff2" | b"vmin2" | b"vmax2" | b"vset2" => true,
         b"vadd4" | b"vsub4" | b"vavrg4" | b"vabsdiff4" | b"vmin4" | b"vmax4" | b"vset4" => true,
-        b"cp" => modifiers.has("bulk") || modifiers.has("mbarrier") || modifiers.has("reduce"),
+        b"cp" => modifiers.has("bulk") || modifiers.has("reduce"),
         b"st" => modifiers.has("async") || modifiers.has("bulk"),
         b"red" => modifiers.has("async"),
         b"barrier" => modifiers.has("cluster"),
@@ -83,7 +85,12 @@ impl<'a> Lower<'_, 'a> {
                 true
             }
             b"pmevent" | b"griddepcontrol" | b"setmaxnreg" => true,
-            b"cp" => s.modifiers.has("commit_group") || s.modifiers.has("wait_group") || s.modifiers.has("wait_all"),
+            // Asynchronous copies complete at once. Without `.noinc`, an arrival on
+            // their behalf is also counted as one more to wait for.
+            b"cp" => {
+                let arrive = s.modifiers.has("mbarrier") && !s.modifiers.has("noinc");
+                arrive || ["commit_group", "wait_group", "wait_all"].iter().any(|name| s.modifiers.has(name))
+            }
             _ => false,
         })
     }
@@ -106,6 +113,8 @@ impl<'a> Lower<'_, 'a> {
             b"isspacep" => self.isspacep(s),
             b"atom" => self.atom(s, true),
             b"red" => self.atom(s, false),
+            b"mbarrier" => self.mbarrier(s),
+            b"cp" if s.modifiers.has("mbarrier") => self.cp_async_arrive(s),
             b"cp" => self.cp_async(s),
             b"membar" | b"fence" => self.fence(s),
             b"bar" | b"barrier" => self.barrier(s),
