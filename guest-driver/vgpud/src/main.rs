@@ -116,7 +116,7 @@ fn open_device(args: &Args) -> Result<Box<dyn Transport>, Failure> {
         return Ok(Box::new(Loopback::connect(socket)?));
     }
     match Pci::open(Path::new("/sys"), args.device.as_deref())? {
-        Some(device) => Ok(device),
+        Some(device) => Ok(Box::new(device)),
         None => Err(Failure::NoDevice(
             "there is no virtual GPU on the PCI bus (1af4:1067); start QEMU with -device \
              vhost-user-test-device-pci,virtio-id=39,... and see vgpu doctor"

@@ -310,7 +310,7 @@ fn memfd(length: u64, address: u64) -> Result<SharedMemory, TransportError> {
         Ok(fd)
     };
     let fd = create().map_err(|error| TransportError::NoMemory(format!("memfd of {length} bytes: {error}")))?;
-    Ok(SharedMemory { fd, length, ranges: vec![MapRange { address, length }], pins: Vec::new() })
+    Ok(SharedMemory { fd, length, ranges: vec![MapRange { address, length }], _pins: Vec::new() })
 }
 
 fn eventfd() -> Result<OwnedFd, TransportError> {

@@ -13,7 +13,7 @@ pub struct SharedMemory {
     pub(crate) length: u64,
     pub(crate) ranges: Vec<MapRange>,
     /// What keeps the pages the device knows alive, whatever holders of `fd` do to the file.
-    pub(crate) pins: Vec<Pin>,
+    pub(crate) _pins: Vec<Pin>,
 }
 
 impl SharedMemory {

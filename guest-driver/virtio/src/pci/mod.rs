@@ -1,15 +1,266 @@
-//! The transport through sysfs.
+//! The transport in a VM: the virtual GPU's PCI function, driven through sysfs.
+//!
+//! The device sends no interrupts: INTx is disabled and no MSI-X vector is set, so clients sleep and
+//! look. A driver that takes interrupts (vfio-pci, uio_pci_generic) would signal the completion
+//! eventfds that [`Transport::open_queue`] gives out.
 
+mod capability;
+pub mod hugepages;
+mod registers;
+pub mod sysfs;
+
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
-use crate::{Transport, TransportError};
+use rustix::event::EventfdFlags;
+use vgpu_protocol::control::{DeviceConfig, CONTROL_QUEUE_SIZE, MAGIC, MAX_SESSIONS, PROTOCOL_VERSION};
+use vgpu_protocol::session;
+
+use self::hugepages::{Hugepages, HUGEPAGE};
+use self::registers::{Doorbell, QueueAddresses, Registers};
+use self::sysfs::{Function, Taken};
+use crate::ring::{self, Bell, ControlQueue, CONTROL_SIZE, REPLY_TIMEOUT};
+use crate::sys::Mapping;
+use crate::{QueueAccess, SharedMemory, Transport, TransportError};
+
+const _: () = assert!(session::HOME_SIZE == HUGEPAGE && CONTROL_SIZE <= HUGEPAGE);
+
+/// Hugepages for chunks that should be there at start: a client's first chunk has 16.
+const CHUNK_PAGES: u64 = 16;
+/// Time between two looks at the control queue.
+const LOOK_INTERVAL: Duration = Duration::from_micros(200);
 
 /// A virtual GPU on the PCI bus.
-pub struct Pci {}
+pub struct Pci {
+    taken: Taken,
+    location: String,
+    pool: Hugepages,
+    config: DeviceConfig,
+    control: ControlQueue,
+    bell: ControlBell,
+    /// Held for the device: the control queue's memory.
+    _control_memory: SharedMemory,
+    /// Per session queue its doorbell, and its home unless a session has it.
+    queues: Vec<SessionQueue>,
+}
+
+struct SessionQueue {
+    doorbell: Doorbell,
+    home: Option<SharedMemory>,
+}
 
 impl Pci {
-    /// Opens the device `address`, or the first that is found; `None` when there is none.
-    pub fn open(_sysfs: &Path, _address: Option<&str>) -> Result<Option<Box<dyn Transport>>, TransportError> {
-        Ok(None)
+    /// Opens the device at `address` ("0000:00:03.0"), or the first that is found; `None` when
+    /// there is none. `sysfs` is where sysfs is mounted.
+    pub fn open(sysfs: &Path, address: Option<&str>) -> Result<Option<Self>, TransportError> {
+        let functions = Function::find_all(sysfs).map_err(TransportError::set_up("cannot list PCI devices"))?;
+        let mut wanted = functions.into_iter().filter(|function| address.is_none_or(|a| a == function.address()));
+        let Some(function) = wanted.next() else { return Ok(None) };
+        let taken = function.take()?;
+        match Self::start(&function, Hugepages::new(sysfs)) {
+            Ok(started) => Ok(Some(started.with(taken, function.address()))),
+            Err(error) => {
+                taken.restore();
+                Err(error)
+            }
+        }
     }
+
+    fn start(function: &Function, pool: Hugepages) -> Result<Started, TransportError> {
+        let sizes = function.bar_sizes();
+        let structures = capability::parse(&function.config()?, &sizes)?;
+        let registers =
+            Registers::new(&structures, |bar| function.map_bar(bar, sizes.get(usize::from(bar)).copied().unwrap_or(0)))?;
+        registers.negotiate()?;
+        let config = registers.device_config()?;
+        check_config(&config)?;
+        let sessions = config.sessions.min(MAX_SESSIONS).min(u32::from(registers.queues()).saturating_sub(1));
+        let homes = affordable_homes(&pool, sessions)?;
+        // A device that fails half-way must not go on with memory that is freed then.
+        let set_up = Started::set_up(registers.clone(), pool, config, homes);
+        let started = set_up.and_then(|started| registers.start().map(|()| started));
+        started.inspect_err(|_| drop(registers.reset()))
+    }
+}
+
+fn check_config(config: &DeviceConfig) -> Result<(), TransportError> {
+    if config.magic != MAGIC {
+        return Err(TransportError::SetUp("the PCI device is of another kind: its config space is not ours".into()));
+    }
+    if config.version != PROTOCOL_VERSION {
+        return Err(TransportError::SetUp(format!(
+            "the backend speaks protocol version {}, vgpud version {PROTOCOL_VERSION}: install the same release in guest and host",
+            config.version
+        )));
+    }
+    Ok(())
+}
+
+/// How many session queues get a home: all, unless hugepages are short. Half of what there is stays
+/// for chunks.
+fn affordable_homes(pool: &Hugepages, sessions: u32) -> Result<u32, TransportError> {
+    pool.reserve(1 + u64::from(sessions) + CHUNK_PAGES);
+    let available = pool.available();
+    let homes = u32::try_from((available / 2).min(u64::from(sessions))).unwrap_or(sessions);
+    if homes == 0 {
+        return Err(TransportError::NoMemory(format!(
+            "{available} hugepages of 2 MiB are free: reserve more with: sysctl vm.nr_hugepages=64"
+        )));
+    }
+    if homes < sessions {
+        log::warn!(
+            "{available} hugepages of 2 MiB are free, enough for {homes} of {sessions} sessions; \
+             reserve more (sysctl vm.nr_hugepages=64) and restart vgpud"
+        );
+    }
+    Ok(homes)
+}
+
+/// A device that runs, before it is known whom it was taken from.
+struct Started {
+    pool: Hugepages,
+    config: DeviceConfig,
+    control: ControlQueue,
+    control_memory: SharedMemory,
+    bell: ControlBell,
+    queues: Vec<SessionQueue>,
+}
+
+impl Started {
+    /// Sets up the control queue and `homes` session queues.
+    fn set_up(registers: Registers, pool: Hugepages, config: DeviceConfig, homes: u32) -> Result<Self, TransportError> {
+        let control_memory = pool.allocate(HUGEPAGE as u64)?;
+        let base = control_memory.address();
+        let mapping = Mapping::new(control_memory.fd(), 0, HUGEPAGE)
+            .map_err(TransportError::set_up("cannot map the control queue's memory"))?;
+        let at = |desc: usize, avail: usize, used: usize, base: u64| QueueAddresses {
+            desc: base + desc as u64,
+            avail: base + avail as u64,
+            used: base + used as u64,
+        };
+        let rings = at(ring::DESC_OFFSET, ring::AVAIL_OFFSET, ring::USED_OFFSET, base);
+        let doorbell = registers.enable_queue(0, CONTROL_QUEUE_SIZE, rings)?;
+        let mut queues = Vec::new();
+        for queue in 1..=homes as u16 {
+            let home = pool.allocate(HUGEPAGE as u64)?;
+            let rings = at(session::DESC_OFFSET, session::AVAIL_OFFSET, session::USED_OFFSET, home.address());
+            let doorbell = registers.enable_queue(queue, session::QUEUE_SIZE, rings)?;
+            queues.push(SessionQueue { doorbell, home: Some(home) });
+        }
+        Ok(Self {
+            pool,
+            config,
+            control: ControlQueue::new(mapping, base, REPLY_TIMEOUT),
+            control_memory,
+            bell: ControlBell { registers, doorbell },
+            queues,
+        })
+    }
+
+    fn with(self, taken: Taken, location: &str) -> Pci {
+        Pci {
+            taken,
+            location: location.to_string(),
+            pool: self.pool,
+            config: self.config,
+            control: self.control,
+            bell: self.bell,
+            _control_memory: self.control_memory,
+            queues: self.queues,
+        }
+    }
+}
+
+impl Pci {
+    fn queue(&mut self, queue: u32) -> Result<&mut SessionQueue, TransportError> {
+        let slot = (queue as usize).checked_sub(1).and_then(|index| self.queues.get_mut(index));
+        slot.ok_or_else(|| TransportError::NoMemory(format!("there is no session queue {queue}")))
+    }
+}
+
+impl Transport for Pci {
+    fn config(&self) -> &DeviceConfig {
+        &self.config
+    }
+
+    fn location(&self) -> &str {
+        &self.location
+    }
+
+    fn sessions(&self) -> u32 {
+        self.queues.len() as u32
+    }
+
+    fn control(&mut self, request: &[u8], reply: &mut [u8]) -> Result<usize, TransportError> {
+        self.control.exchange(request, reply, &self.bell)
+    }
+
+    fn open_queue(&mut self, queue: u32) -> Result<QueueAccess, TransportError> {
+        let (doorbell, completion) = (eventfd()?, eventfd()?);
+        let home = self.queue(queue)?.home.take();
+        let home = home.ok_or_else(|| TransportError::NoMemory(format!("session queue {queue} has lost its home")))?;
+        Ok(QueueAccess { home, doorbell, completion, interrupts: false, relay: true })
+    }
+
+    fn close_queue(&mut self, queue: u32, home: SharedMemory) -> Result<(), TransportError> {
+        // The device knows the home by its address: the next session gets the same page.
+        let home = self.pool.renew(home)?;
+        self.queue(queue)?.home = Some(home);
+        Ok(())
+    }
+
+    fn notify(&self, queue: u32) {
+        if let Some(queue) = (queue as usize).checked_sub(1).and_then(|index| self.queues.get(index)) {
+            queue.doorbell.ring();
+        }
+    }
+
+    fn allocate(&mut self, length: u64) -> Result<SharedMemory, TransportError> {
+        self.pool.allocate(length)
+    }
+
+    fn release(&mut self, memory: SharedMemory) -> Result<(), TransportError> {
+        self.pool.retract(memory).map_err(|error| TransportError::NoMemory(format!("hugepages stay in use: {error}")))
+    }
+
+    fn watch(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn check(&self) -> Result<(), TransportError> {
+        self.bell.check()
+    }
+
+    fn shut_down(&mut self) {
+        match self.bell.registers.reset() {
+            Ok(()) => self.taken.restore(),
+            Err(error) => log::warn!("{error}"),
+        }
+    }
+}
+
+/// The control queue's doorbell, and the registers that tell when the device goes.
+struct ControlBell {
+    registers: Registers,
+    doorbell: Doorbell,
+}
+
+impl Bell for ControlBell {
+    fn ring(&self) {
+        self.doorbell.ring();
+    }
+
+    fn wait(&self, limit: Duration) {
+        std::thread::sleep(LOOK_INTERVAL.min(limit));
+    }
+
+    fn check(&self) -> Result<(), TransportError> {
+        self.registers.check()
+    }
+}
+
+fn eventfd() -> Result<OwnedFd, TransportError> {
+    rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        .map_err(|error| TransportError::NoMemory(format!("eventfd: {error}")))
 }
