@@ -32,7 +32,7 @@ until_true() {
 start_guest() {
     run=$(mktemp -d "${TMPDIR:-/tmp}/vgpu-test.XXXXXX")
     out=$run/output
-    "$repo/scripts/vm" --run-dir "$run" "$@" >"$out" 2>"$run/errors" &
+    "$repo/scripts/vm" --run-dir "$run" --timeout 300 "$@" >"$out" 2>"$run/errors" &
     vm_pid=$!
     trap 'stop_guest' EXIT
 }

@@ -4,7 +4,6 @@
 
 backend=$bin_dir/vhost-user-vgpu
 work=$(mktemp -d "${TMPDIR:-/tmp}/vgpu-test.XXXXXX")
-trap 'rm -rf "$work"' EXIT
 
 # refuses TEXT COMMAND...: ends by itself, with an error that contains TEXT.
 refuses() {
@@ -44,3 +43,4 @@ check startup/socket-in-use-and-sigterm socket_in_use
 check startup/no-such-folder refuses /nonexistent "$backend" --socket-path /nonexistent/s --gpu soft
 check startup/no-such-gpu refuses nosuchgpu "$backend" --socket-path "$work/s" --gpu /nosuchgpu.so
 check startup/memory-not-shared memory_is_not_shared
+rm -rf "$work"

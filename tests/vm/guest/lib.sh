@@ -36,11 +36,14 @@ until_true() {
     done
 }
 
+# start_vgpud: succeeds when it serves clients, fails when it has ended.
 start_vgpud() {
     mkdir -p /run/vgpu
-    setsid vgpud >/run/vgpu/vgpud.log 2>&1 </dev/null &
-    vgpud_pid=$!
-    until_true 30 test -S /run/vgpu/vgpud.sock
+    exec 9< <(exec setsid vgpud --ready-fd 1 2>/run/vgpu/vgpud.log </dev/null)
+    local code=0
+    read -t 30 -r -u 9 _ || code=$?
+    exec 9<&-
+    return "$code"
 }
 
 stop_vgpud() {
