@@ -1,1 +1,33 @@
-fn main() {}
+//! vhost-user backend that gives a QEMU guest a virtual PCI GPU for CUDA.
+
+mod args;
+mod channel;
+mod exit;
+mod gpu;
+mod logging;
+mod supervisor;
+mod sys;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use vgpu_protocol::control::VIRTIO_ID;
+
+use crate::args::{Cli, Internal};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match &cli.internal {
+        Some(Internal::Worker(args)) => return worker::run(args),
+        Some(Internal::Probe(args)) => return worker::probe(args),
+        None => {}
+    }
+    if cli.serve.print_capabilities {
+        println!("{{\n  \"type\": \"vgpu\",\n  \"virtio-id\": {VIRTIO_ID}\n}}");
+        return ExitCode::SUCCESS;
+    }
+    logging::start(cli.serve.executor.log_level, None);
+    sys::end_on_sigbus();
+    supervisor::run(&cli.serve)
+}

@@ -1,7 +1,8 @@
 //! Writes the worker's dispatcher: decode a command, resolve its handles, call the driver, reply.
 //!
-//! The generated function expects a context with `api: &DriverApi`, `ledger` (with `resolve`,
-//! `reserve`, `insert`, `take`, `restore`) and a `commands` module with one function per `command`.
+//! The generated function expects in the including module: `Context` with `api: &DriverApi` and the
+//! methods `resolve`, `reserve`, `insert`, `take`, `restore`, `dropped` and `check_room`;
+//! `Failure`; and a `commands` module with one function per `command`.
 
 use std::fmt::Write;
 
@@ -12,12 +13,13 @@ use crate::{Function, Kind, Table};
 pub fn write(table: &Table) -> String {
     let mut out = String::from(
         "/// Runs one command and writes its reply. An unknown opcode is `CUDA_ERROR_NOT_SUPPORTED`.\n\
+         #[allow(non_snake_case)]\n\
          pub fn dispatch(opcode: u16, ctx: &mut Context<'_>, r: &mut Reader<'_>, w: &mut Writer<'_>) -> Result<(), Failure> {\n    match opcode {\n",
     );
     for (opcode, f) in table.wire() {
         let _ = writeln!(out, "        {opcode} => {{ // {}", f.name);
         if f.command {
-            let _ = writeln!(out, "            let command = cmd::{}::decode(r)?;\n            r.finish()?;", f.struct_name());
+            let _ = writeln!(out, "            let command = cmd::{}::decode(r)?;\n            r.finish()?;\n            ctx.check_room(command.reply_capacity())?;", f.struct_name());
             let _ = writeln!(out, "            let reply: cmd::{}Reply = commands::{}(ctx, command)?;\n            reply.encode(w)?;", f.struct_name(), snake(&f.name));
         } else {
             write_call(&mut out, f);
@@ -48,9 +50,15 @@ fn snake(name: &str) -> String {
     out
 }
 
+/// The object without which one made by `f` cannot be: a module or library among the arguments.
+fn parent(f: &Function) -> String {
+    let owner = f.args.iter().find(|a| matches!(&a.kind, Kind::Handle(ty) if ty == "CUmodule" || ty == "CUlibrary"));
+    owner.map_or("Handle::NULL".into(), |a| format!("c.{}", a.name))
+}
+
 fn write_call(out: &mut String, f: &Function) {
-    let _ = writeln!(out, "            let c = cmd::{}::decode(r)?;\n            r.finish()?;", f.struct_name());
-    let _ = writeln!(out, "            let _ = &c;\n            let function = ctx.api.{}.ok_or(Failure::Cuda(CUresult::NOT_SUPPORTED))?;", f.name);
+    let _ = writeln!(out, "            let c = cmd::{}::decode(r)?;\n            r.finish()?;\n            ctx.check_room(c.reply_capacity())?;", f.struct_name());
+    let _ = writeln!(out, "            let function = ctx.api.{}.ok_or(Failure::Cuda(CUresult::NOT_SUPPORTED))?;", f.name);
     let mut call = Vec::new();
     for arg in &f.args {
         let name = &arg.name;
@@ -65,11 +73,11 @@ fn write_call(out: &mut String, f: &Function) {
             }
             Kind::Del(ty) => {
                 call.push(name.clone());
-                format!("let {name} = ctx.ledger.take(HandleKind::{}, c.{name})? as cuda::{ty};", kind_name(ty))
+                format!("let {name} = ctx.take(HandleKind::{}, c.{name})? as cuda::{ty};", kind_name(ty))
             }
             Kind::New(ty) => {
                 call.push(format!("&mut {name}"));
-                format!("ctx.ledger.reserve(HandleKind::{}, c.{name})?; let mut {name}: cuda::{ty} = std::ptr::null_mut();", kind_name(ty))
+                format!("ctx.reserve(HandleKind::{}, c.{name})?; let mut {name}: cuda::{ty} = std::ptr::null_mut();", kind_name(ty))
             }
             Kind::OutScalar { ty, .. } => {
                 call.push(format!("&mut {name}"));
@@ -93,7 +101,7 @@ fn write_call(out: &mut String, f: &Function) {
             }
             Kind::OutBytes(len) => {
                 call.push(format!("{name}.as_mut_ptr().cast()"));
-                format!("let mut {name} = ctx.reply_buffer(c.{len} as usize)?;")
+                format!("let mut {name} = vec![0u8; c.{len} as usize];")
             }
             Kind::Raw(_) => continue,
         };
@@ -104,13 +112,13 @@ fn write_call(out: &mut String, f: &Function) {
     let _ = writeln!(out, "            // SAFETY: handles come from the ledger; buffers and outputs are locals of the call's sizes.\n            let result = unsafe {{ function({}) }};", call.join(", "));
     for arg in &f.args {
         if let Kind::Del(ty) = &arg.kind {
-            let _ = writeln!(out, "            if result != CUresult::SUCCESS {{ ctx.ledger.restore(HandleKind::{}, c.{}, {} as *mut c_void); }}", kind_name(ty), arg.name, arg.name);
+            let _ = writeln!(out, "            if result != CUresult::SUCCESS {{ ctx.restore(c.{0}); }} else {{ ctx.dropped(HandleKind::{1}, c.{0}); }}", arg.name, kind_name(ty));
         }
     }
     out.push_str("            Failure::check(result)?;\n");
     for arg in &f.args {
-        if let Kind::New(ty) = &arg.kind {
-            let _ = writeln!(out, "            ctx.ledger.insert(HandleKind::{}, c.{}, {}.cast());", kind_name(ty), arg.name, arg.name);
+        if matches!(arg.kind, Kind::New(_)) {
+            let _ = writeln!(out, "            ctx.insert(c.{0}, {0}.cast(), {1});", arg.name, parent(f));
         }
     }
     let outputs: Vec<String> = f

@@ -1,0 +1,6 @@
+//! Generates the worker's dispatcher from the API table.
+
+fn main() -> std::io::Result<()> {
+    let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
+    std::fs::write(out.join("dispatch.rs"), vgpu_codegen::worker::write(&vgpu_codegen::Table::load()))
+}

@@ -1,0 +1,120 @@
+//! Command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use vgpu_protocol::control::MAX_SESSIONS;
+
+use crate::gpu::Gpu;
+
+/// vhost-user backend that gives a QEMU guest a virtual PCI GPU for CUDA.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What a worker process is started with; not for users.
+    #[command(subcommand)]
+    pub internal: Option<Internal>,
+
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// Modes in which the executable starts itself.
+#[derive(Debug, Subcommand)]
+pub enum Internal {
+    /// Serves one session; standard input is the supervisor's socket.
+    #[command(hide = true)]
+    Worker(Executor),
+    /// Writes what the GPU is to standard output.
+    #[command(hide = true)]
+    Probe(Executor),
+}
+
+/// Options of the backend.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Listen on this Unix socket; a stale socket file is replaced
+    #[arg(long, value_name = "PATH", conflicts_with = "fd", required_unless_present_any = ["fd", "print_capabilities"])]
+    pub socket_path: Option<PathBuf>,
+
+    /// Listen on this inherited socket (systemd passes 3)
+    #[arg(long, value_name = "FD")]
+    pub fd: Option<i32>,
+
+    /// Print the backend's capabilities as JSON and exit
+    #[arg(long)]
+    pub print_capabilities: bool,
+
+    /// Number of session queues: CUDA processes of the guest at a time
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SESSIONS)))]
+    pub sessions: u32,
+
+    /// How long a stopping VM waits for work of a host GPU to end before the session is killed, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub drain_timeout: u64,
+
+    #[command(flatten)]
+    pub executor: Executor,
+}
+
+/// What executes the guest's commands.
+#[derive(Clone, Debug, Args)]
+pub struct Executor {
+    /// `soft` (software GPU), `host` (the host's libcuda.so.1) or the path of a CUDA driver library
+    #[arg(long, value_name = "soft|host|PATH", default_value = "soft")]
+    pub gpu: Gpu,
+
+    /// Device memory of the software GPU, per session
+    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = parse_size)]
+    pub memory: u64,
+
+    /// How long an idle session looks for new work before it sleeps, microseconds
+    #[arg(long, value_name = "US", default_value_t = 50)]
+    pub busy_poll: u64,
+
+    /// error, warn, info, debug or trace; RUST_LOG wins
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: log::LevelFilter,
+}
+
+/// Reads a size such as `512M` or `2G`, in bytes.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" | "KIB" => 10,
+        "M" | "MIB" => 20,
+        "G" | "GIB" => 30,
+        "T" | "TIB" => 40,
+        unit => return Err(format!("unknown unit '{unit}': use K, M, G or T")),
+    };
+    let number: u64 = digits.parse().map_err(|_| "expected a number with an optional unit, such as 2G".to_string())?;
+    match number.checked_mul(1 << shift) {
+        Some(bytes) if bytes >= 1 << 20 => Ok(bytes),
+        Some(_) => Err("at least 1M is needed".into()),
+        None => Err("the size is too large".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_sizes_with_units() {
+        assert_eq!(parse_size("2G"), Ok(2 << 30));
+        assert_eq!(parse_size("512MiB"), Ok(512 << 20));
+        assert_eq!(parse_size("1048576"), Ok(1 << 20));
+        for bad in ["", "G", "2X", "-1G", "99999999999T", "1K"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn test_a_socket_is_required() {
+        assert!(Cli::try_parse_from(["vhost-user-vgpu"]).is_err());
+        assert!(Cli::try_parse_from(["vhost-user-vgpu", "--socket-path", "s", "--fd", "3"]).is_err());
+        assert!(Cli::try_parse_from(["vhost-user-vgpu", "--fd", "3", "--sessions", "64"]).is_err());
+        assert!(Cli::try_parse_from(["vhost-user-vgpu", "--print-capabilities"]).is_ok());
+    }
+}

@@ -1,0 +1,219 @@
+//! Messages between the supervisor and a worker: a `SOCK_SEQPACKET` pair, one packet a message,
+//! file descriptors beside it. Both ends are the same executable.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::net::sockopt::{set_socket_timeout, Timeout};
+use rustix::net::{
+    recvmsg, sendmsg, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use vgpu_protocol::control::ControlStatus;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// What the supervisor asks of a worker. Addresses and sizes in bytes.
+#[derive(Debug)]
+pub enum Request {
+    /// Reserve `[base, base + size)` and map the home at `base`.
+    Create { base: u64, size: u64, home: u64, offset: u64, memory: OwnedFd },
+    /// Map guest memory at `va`.
+    Map { va: u64, length: u64, offset: u64, memory: OwnedFd },
+    /// What has been mapped in `[va, va + length)` is a chunk: the GPU may use it.
+    Chunk { va: u64, length: u64 },
+    /// Take a range away again.
+    Unmap { va: u64, length: u64 },
+    /// Serve the ring from avail index `index` on.
+    Start { index: u16, event_idx: bool, kick: OwnedFd, call: Option<OwnedFd> },
+    /// The ring's completions are signalled through another eventfd from now on.
+    SetCall { call: Option<OwnedFd> },
+    /// Take no more batches; with `drain_ms`, wait that long for work under way to end.
+    /// The reply's value is the ring's next avail index.
+    Stop { drain_ms: Option<u64> },
+    /// The reply's value is the GPU memory in use.
+    Usage,
+}
+
+/// A worker's answer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Reply {
+    /// A [`ControlStatus`].
+    pub status: u64,
+    /// What was asked for.
+    pub value: u64,
+}
+
+impl Reply {
+    /// An answer without a value.
+    pub fn status(status: ControlStatus) -> Self {
+        Reply { status: status as u64, value: 0 }
+    }
+
+    /// The value, or why there is none.
+    pub fn into_result(self) -> Result<u64, ControlStatus> {
+        match ControlStatus::from_wire(u32::try_from(self.status).unwrap_or(u32::MAX)) {
+            ControlStatus::Ok => Ok(self.value),
+            status => Err(status),
+        }
+    }
+}
+
+type Words = [u64; 5];
+const MAX_DESCRIPTORS: usize = 2;
+const NO_DRAIN: u64 = u64::MAX;
+
+impl Request {
+    fn encode(&self) -> (Words, Vec<BorrowedFd<'_>>) {
+        match self {
+            Request::Create { base, size, home, offset, memory } => {
+                ([1, *base, *size, *home, *offset], fds([Some(memory)]))
+            }
+            Request::Map { va, length, offset, memory } => ([2, *va, *length, *offset, 0], fds([Some(memory)])),
+            Request::Chunk { va, length } => ([3, *va, *length, 0, 0], Vec::new()),
+            Request::Unmap { va, length } => ([4, *va, *length, 0, 0], Vec::new()),
+            Request::Start { index, event_idx, kick, call } => {
+                ([5, u64::from(*index), u64::from(*event_idx), 0, 0], fds([Some(kick), call.as_ref()]))
+            }
+            Request::SetCall { call } => ([6, 0, 0, 0, 0], fds([call.as_ref()])),
+            Request::Stop { drain_ms } => ([7, drain_ms.unwrap_or(NO_DRAIN), 0, 0, 0], Vec::new()),
+            Request::Usage => ([8, 0, 0, 0, 0], Vec::new()),
+        }
+    }
+
+    fn decode(words: Words, fds: Vec<OwnedFd>) -> Option<Request> {
+        let mut fds = fds.into_iter();
+        let [op, a, b, c, d] = words;
+        Some(match op {
+            1 => Request::Create { base: a, size: b, home: c, offset: d, memory: fds.next()? },
+            2 => Request::Map { va: a, length: b, offset: c, memory: fds.next()? },
+            3 => Request::Chunk { va: a, length: b },
+            4 => Request::Unmap { va: a, length: b },
+            5 => Request::Start {
+                index: u16::try_from(a).ok()?,
+                event_idx: b != 0,
+                kick: fds.next()?,
+                call: fds.next(),
+            },
+            6 => Request::SetCall { call: fds.next() },
+            7 => Request::Stop { drain_ms: (a != NO_DRAIN).then_some(a) },
+            8 => Request::Usage,
+            _ => return None,
+        })
+    }
+}
+
+/// One end of the pair.
+#[derive(Debug)]
+pub struct Channel(OwnedFd);
+
+impl Channel {
+    /// Makes a pair: the supervisor's end, and the descriptor for the worker's.
+    pub fn pair() -> io::Result<(Channel, OwnedFd)> {
+        let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok((Channel(near), far))
+    }
+
+    /// Takes an end that was passed on.
+    pub fn from_descriptor(fd: OwnedFd) -> Channel {
+        Channel(fd)
+    }
+
+    /// How long [`Channel::call`] waits for an answer.
+    pub fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
+        Ok(set_socket_timeout(&self.0, Timeout::Recv, Some(timeout))?)
+    }
+
+    /// Asks and waits for the answer. A worker that is gone is an error.
+    pub fn call(&self, request: &Request) -> io::Result<Reply> {
+        let (words, fds) = request.encode();
+        self.send(words.as_bytes(), &fds)?;
+        let mut reply = Reply::default();
+        let (length, _) = self.receive(reply.as_mut_bytes())?;
+        if length == size_of::<Reply>() { Ok(reply) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    /// Waits for the next request; `None` when the supervisor is gone.
+    pub fn next(&self) -> io::Result<Option<Request>> {
+        let mut words = Words::default();
+        match self.receive(words.as_mut_bytes())? {
+            (0, _) => Ok(None),
+            (length, fds) if length == size_of::<Words>() => {
+                Request::decode(words, fds).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
+            }
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// Answers a request.
+    pub fn reply(&self, reply: Reply) -> io::Result<()> {
+        self.send(reply.as_bytes(), &[])
+    }
+
+    fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        sendmsg(&self.0, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    fn receive(&self, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received = loop {
+            match recvmsg(&self.0, &mut [IoSliceMut::new(bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+                Err(rustix::io::Errno::INTR) => continue,
+                other => break other?,
+            }
+        };
+        let mut fds = Vec::new();
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                fds.extend(rights);
+            }
+        }
+        Ok((received.bytes, fds))
+    }
+}
+
+fn fds<const N: usize>(list: [Option<&OwnedFd>; N]) -> Vec<BorrowedFd<'_>> {
+    list.into_iter().flatten().map(AsFd::as_fd).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn test_request_crosses_with_its_descriptors() {
+        let (near, far) = Channel::pair().unwrap();
+        let far = Channel::from_descriptor(far);
+        let null = || OwnedFd::from(File::open("/dev/null").unwrap());
+        let worker = std::thread::spawn(move || {
+            let Some(Request::Start { index: 7, event_idx: true, kick, call: Some(call) }) = far.next().unwrap() else {
+                panic!("not the request that was sent");
+            };
+            assert_ne!(kick.as_raw_fd(), call.as_raw_fd());
+            far.reply(Reply { status: 0, value: 9 }).unwrap();
+            assert!(far.next().unwrap().is_none(), "the end of the supervisor is seen");
+        });
+        let start = Request::Start { index: 7, event_idx: true, kick: null(), call: Some(null()) };
+        assert_eq!(near.call(&start).unwrap().into_result(), Ok(9));
+        drop(near);
+        worker.join().unwrap();
+    }
+
+    #[test]
+    fn test_call_to_a_dead_worker_is_an_error() {
+        let (near, far) = Channel::pair().unwrap();
+        drop(far);
+        assert!(near.call(&Request::Usage).is_err());
+    }
+}

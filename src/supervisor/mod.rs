@@ -1,0 +1,85 @@
+//! The supervisor: listens for the VM, speaks vhost-user, and starts a worker per session.
+
+mod control;
+mod device;
+mod memory;
+mod process;
+mod session;
+mod socket;
+mod table;
+mod vring;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use vgpu_protocol::DeviceInfo;
+use vhost::vhost_user::Listener;
+use vhost_user_backend::VhostUserDaemon;
+use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
+
+use self::device::Device;
+use self::session::Settings;
+use self::socket::Socket;
+use self::table::SessionTable;
+use crate::args::Serve;
+use crate::exit;
+use crate::gpu::Gpu;
+
+/// Serves VMs, one after the other, until a signal ends the process.
+pub fn run(args: &Serve) -> ExitCode {
+    let info = match process::probe(&args.executor) {
+        Ok(Ok(info)) => info,
+        Ok(Err(status)) => return ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(exit::RUNTIME)),
+        Err(error) => return exit::fail(exit::RUNTIME, format_args!("cannot start a process of its own: {error}")),
+    };
+    let socket = match Socket::open(args) {
+        Ok(socket) => socket,
+        Err(error) => return exit::fail(exit::RUNTIME, error),
+    };
+    if let Err(error) = socket.end_on_signals() {
+        return exit::fail(exit::RUNTIME, format_args!("cannot handle signals: {error}"));
+    }
+    let settings = Settings {
+        executor: args.executor.clone(),
+        drain: (args.executor.gpu != Gpu::Soft).then(|| std::time::Duration::from_secs(args.drain_timeout)),
+    };
+    log::info!("serving {} session queues of {} on {socket}", args.sessions, name(&info));
+    let mut listener = match socket.listener() {
+        Ok(listener) => Listener::from(listener),
+        Err(error) => return exit::fail(exit::RUNTIME, format_args!("cannot listen on {socket}: {error}")),
+    };
+    loop {
+        if let Err(error) = serve_one(&mut listener, &settings, args.sessions, info) {
+            return exit::fail(exit::RUNTIME, format_args!("cannot serve {socket}: {error}"));
+        }
+    }
+}
+
+/// Waits for a VM and serves it until it disconnects.
+fn serve_one(listener: &mut Listener, settings: &Settings, sessions: u32, info: DeviceInfo) -> Result<(), vhost_user_backend::Error> {
+    let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+    let table = Arc::new(SessionTable::new(settings.clone(), memory.clone(), sessions));
+    let device = Arc::new(Device::new(table.clone(), memory.clone(), sessions, info));
+    let (daemon, vrings) = vring::collect(|| VhostUserDaemon::new("vhost-user".into(), device.clone(), memory));
+    let mut daemon = daemon?;
+    device.attach(vrings.clone());
+    let served = daemon.start(listener);
+    if served.is_ok() {
+        log::info!("a VM connected");
+        match daemon.wait() {
+            Ok(()) => log::info!("the VM disconnected"),
+            Err(error) => log::info!("the VM disconnected: {error}"),
+        }
+    }
+    table.clear();
+    vrings.iter().for_each(vring::ObservedVring::forget);
+    drop(daemon);
+    if let Some(fd) = device.take_exit_fd() {
+        drop(crate::sys::own(fd));
+    }
+    served
+}
+
+fn name(info: &DeviceInfo) -> String {
+    String::from_utf8_lossy(info.name.split(|b| *b == 0).next().unwrap_or_default()).into_owned()
+}

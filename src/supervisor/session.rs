@@ -1,0 +1,237 @@
+//! One session: its worker, and what happens to it when the ring stops, the VM pauses or the
+//! worker dies.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use vgpu_protocol::control::{ControlStatus, SessionCreate};
+use vgpu_protocol::cuda::CUresult;
+use vgpu_protocol::session::{ERROR_OFFSET, HOME_SIZE, STATE_DEAD, STATE_OFFSET};
+use vm_memory::{Bytes, GuestAddress, GuestAddressSpace};
+
+use super::memory::{locate, VmMemory};
+use super::process::Worker;
+use super::vring::RingState;
+use crate::args::Executor;
+use crate::channel::Request;
+
+/// How long a worker may take to answer, besides draining: nothing else waits for the GPU.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// What sessions are made with.
+#[derive(Clone)]
+pub struct Settings {
+    /// What executes the commands.
+    pub executor: Executor,
+    /// How long work of a GPU that cannot be frozen is awaited when the ring stops; `None`: its
+    /// work runs in the worker's own threads and stops with them.
+    pub drain: Option<Duration>,
+}
+
+/// A session and its worker process.
+pub struct Session {
+    worker: Worker,
+    reaper: Option<JoinHandle<()>>,
+    fate: Arc<Mutex<Fate>>,
+    /// The ring's next avail index while it is stopped.
+    stopped_at: Option<u16>,
+    drain: Option<Duration>,
+    arena: (u64, u64),
+}
+
+/// What becomes of a session whose worker ends.
+struct Fate {
+    memory: VmMemory,
+    home: u64,
+    call: Option<File>,
+    /// The guest's memory may be written to.
+    ring_live: bool,
+    dead: bool,
+    /// The end was wanted: nobody needs to be told.
+    dismissed: bool,
+}
+
+impl Fate {
+    /// Tells the client, unless the guest's memory is off limits now.
+    fn announce(&mut self) {
+        if !self.dead || self.dismissed || !self.ring_live {
+            return;
+        }
+        let memory = self.memory.memory();
+        let store = |offset: usize, value: u32| {
+            memory.store(value, GuestAddress(self.home.wrapping_add(offset as u64)), Ordering::Release)
+        };
+        if store(ERROR_OFFSET, CUresult::UNKNOWN.0).and_then(|()| store(STATE_OFFSET, STATE_DEAD)).is_err() {
+            log::debug!("the home of a dead session is not in the VM's memory any more");
+        }
+        if let Some(call) = &mut self.call {
+            let _ = call.write(&1u64.to_ne_bytes());
+        }
+        self.dismissed = true;
+    }
+}
+
+fn lock(fate: &Mutex<Fate>) -> MutexGuard<'_, Fate> {
+    fate.lock().unwrap_or_else(|poison| poison.into_inner())
+}
+
+/// An internal failure, told to the guest as `Host`.
+fn host(what: &'static str) -> impl Fn(io::Error) -> ControlStatus {
+    move |error| {
+        log::error!("cannot {what}: {error}");
+        ControlStatus::Host
+    }
+}
+
+impl Session {
+    /// Starts a worker for `request` and lets it serve `ring` from index 0.
+    pub fn create(
+        settings: &Settings,
+        memory: &VmMemory,
+        request: &SessionCreate,
+        ring: RingState,
+    ) -> Result<Session, ControlStatus> {
+        let home = locate(memory, request.home, HOME_SIZE as u64)
+            .map_err(host("duplicate the VM's memory file"))?
+            .ok_or(ControlStatus::BadAddress)?;
+        let answer_time = ANSWER_TIME + settings.drain.unwrap_or_default();
+        let (worker, mut child) =
+            Worker::spawn(&settings.executor, answer_time).map_err(host("start a worker"))?;
+        let fate = Arc::new(Mutex::new(Fate {
+            memory: memory.clone(),
+            home: request.home,
+            call: None,
+            ring_live: false,
+            dead: false,
+            dismissed: false,
+        }));
+        let reaper_fate = fate.clone();
+        let pid = worker.pid();
+        let reaper = std::thread::Builder::new().name("reaper".into()).spawn(move || {
+            let status = child.wait();
+            let mut fate = lock(&reaper_fate);
+            fate.dead = true;
+            if !fate.dismissed {
+                match status {
+                    Ok(status) => log::warn!("worker {pid} died ({status}): its session is lost"),
+                    Err(error) => log::error!("cannot wait for worker {pid}: {error}"),
+                }
+            }
+            fate.announce();
+        });
+        let mut session = Session {
+            worker,
+            reaper: Some(reaper.map_err(host("start a thread"))?),
+            fate,
+            stopped_at: Some(0),
+            drain: settings.drain,
+            arena: (request.arena_base, request.arena_size),
+        };
+        session.ask(&Request::Create {
+            base: request.arena_base,
+            size: request.arena_size,
+            home: request.home,
+            offset: home.offset,
+            memory: home.memory,
+        })?;
+        session.start(RingState { index: 0, ..ring })?;
+        Ok(session)
+    }
+
+    /// The session's shared address range: start and size, bytes.
+    pub fn arena(&self) -> (u64, u64) {
+        self.arena
+    }
+
+    /// The worker's process id, for messages.
+    pub fn pid(&self) -> i32 {
+        self.worker.pid()
+    }
+
+    /// Whether the worker serves the ring.
+    pub fn running(&self) -> bool {
+        self.stopped_at.is_none() && !lock(&self.fate).dead
+    }
+
+    /// The index at which the ring was stopped, if it is.
+    pub fn stopped_at(&self) -> Option<u16> {
+        self.stopped_at
+    }
+
+    /// Asks the worker. One that does not answer is killed: its client must not wait for it.
+    pub fn ask(&self, request: &Request) -> Result<u64, ControlStatus> {
+        match self.worker.call(request) {
+            Ok(reply) => reply.into_result(),
+            Err(error) => {
+                if !lock(&self.fate).dead {
+                    log::error!("worker {} does not answer ({error}): killed", self.worker.pid());
+                }
+                self.worker.kill();
+                Err(ControlStatus::Host)
+            }
+        }
+    }
+
+    /// Serves the ring from where it stopped.
+    pub fn start(&mut self, ring: RingState) -> Result<(), ControlStatus> {
+        let Some(kick) = ring.kick else { return Err(ControlStatus::BadQueue) };
+        let call = ring.call.as_ref().map(|c| c.try_clone()).transpose().map_err(host("duplicate an eventfd"))?;
+        self.worker.thaw();
+        {
+            let mut fate = lock(&self.fate);
+            fate.call = ring.call.map(File::from);
+            fate.ring_live = true;
+            fate.announce();
+        }
+        self.stopped_at = None;
+        self.ask(&Request::Start { index: ring.index, event_idx: ring.event_idx, kick, call }).map(drop)
+    }
+
+    /// Stops the ring: on return nothing of the session touches the guest's memory. Returns the
+    /// index to go on from, `None` if the session did not survive.
+    pub fn stop(&mut self) -> Option<u16> {
+        if let Some(index) = self.stopped_at {
+            return Some(index);
+        }
+        let drain_ms = self.drain.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX - 1));
+        let index = self.ask(&Request::Stop { drain_ms }).ok().and_then(|index| u16::try_from(index).ok());
+        if index.is_none() {
+            // Its client learns it now: after the ring has stopped is too late.
+            self.worker.kill();
+            self.reap();
+        } else if let Err(error) = self.worker.freeze() {
+            log::error!("cannot freeze worker {}: {error}; killed", self.worker.pid());
+            self.worker.kill();
+            self.reap();
+        }
+        lock(&self.fate).ring_live = false;
+        self.stopped_at = index;
+        index
+    }
+
+    /// Signals completions through another eventfd from now on.
+    pub fn set_call(&self, call: Option<std::os::fd::OwnedFd>) -> Result<(), ControlStatus> {
+        let copy = call.as_ref().map(|c| c.try_clone()).transpose().map_err(host("duplicate an eventfd"))?;
+        lock(&self.fate).call = copy.map(File::from);
+        self.ask(&Request::SetCall { call }).map(drop)
+    }
+
+    fn reap(&mut self) {
+        if let Some(reaper) = self.reaper.take() {
+            let _ = reaper.join();
+        }
+    }
+}
+
+impl Drop for Session {
+    /// Kills the worker and waits until it is gone.
+    fn drop(&mut self) {
+        lock(&self.fate).dismissed = true;
+        self.worker.kill();
+        self.reap();
+    }
+}

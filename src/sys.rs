@@ -1,0 +1,64 @@
+//! Process-level calls that need `unsafe`.
+
+use std::ffi::{c_void, CStr};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use vgpu_protocol::cuda::CUresult;
+use vgpu_protocol::DriverApi;
+
+use crate::exit;
+
+/// Loads a CUDA driver library for the rest of the process's life.
+pub fn load_driver(path: &Path) -> Result<DriverApi, libloading::Error> {
+    // SAFETY: loading a library runs its constructors; the person who started us named it.
+    let library = Box::leak(Box::new(unsafe { libloading::Library::new(path) }?));
+    let find = |name: &'static CStr| {
+        // SAFETY: the address is only stored; `DriverApi` gives it the function's type.
+        match unsafe { library.get::<*const c_void>(name.to_bytes_with_nul()) } {
+            Ok(symbol) => *symbol,
+            Err(_) => std::ptr::null(),
+        }
+    };
+    // SAFETY: a library that exports names of the CUDA driver API has its functions behind them.
+    Ok(unsafe { DriverApi::load(find) })
+}
+
+/// Calls `cuInit`.
+pub fn initialize(api: &DriverApi) -> CUresult {
+    match api.cuInit {
+        // SAFETY: the function takes a number.
+        Some(init) => unsafe { init(0) },
+        None => CUresult::SHARED_OBJECT_SYMBOL_NOT_FOUND,
+    }
+}
+
+/// A frontend can shrink memory that it has shared: reading a lost page raises SIGBUS. There is no
+/// way back from the middle of an access, so the process says so and ends with a code of its own.
+pub fn end_on_sigbus() {
+    if let Err(error) = vmm_sys_util::signal::register_signal_handler(libc::SIGBUS, on_sigbus) {
+        log::warn!("cannot install a SIGBUS handler: {error}");
+    }
+}
+
+extern "C" fn on_sigbus(_signal: libc::c_int, _info: *mut libc::siginfo_t, _context: *mut c_void) {
+    const MESSAGE: &[u8] = b"vhost-user-vgpu: SIGBUS: memory of the VM vanished under the backend (its file was truncated); \
+        use memory-backend-memfd, which is sealed against it\n";
+    // SAFETY: write and _exit may be called from a signal handler; the buffer is static.
+    unsafe {
+        libc::write(libc::STDERR_FILENO, MESSAGE.as_ptr().cast(), MESSAGE.len());
+        libc::_exit(i32::from(exit::SIGBUS))
+    }
+}
+
+/// Takes over a descriptor number that nothing else in this process owns.
+pub fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: callers pass numbers inherited from the parent process or given up by their owner.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Takes over an inherited listening socket.
+pub fn inherited_listener(fd: RawFd) -> UnixListener {
+    UnixListener::from(own(fd))
+}

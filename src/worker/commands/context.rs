@@ -1,0 +1,75 @@
+//! Contexts: retained, created, destroyed. What was in one that ends leaves the ledger with it.
+
+use vgpu_protocol::cuda;
+use vgpu_protocol::{cmd, Handle, HandleKind};
+
+use crate::worker::context::{driver, Context, Failure};
+use crate::worker::ledger::Entry;
+use crate::worker::session::lock;
+
+/// A context lives in no other.
+fn entry(pointer: cuda::CUcontext) -> Entry {
+    Entry { pointer: pointer as usize, context: 0, parent: Handle::NULL, param_bytes: 0 }
+}
+
+/// `vgpuPrimaryRetain`.
+pub fn primary_retain(ctx: &mut Context<'_>, command: cmd::VgpuPrimaryRetain) -> Result<cmd::VgpuPrimaryRetainReply, Failure> {
+    ctx.reserve(HandleKind::Context, command.ctx)?;
+    let mut context = std::ptr::null_mut();
+    driver!(ctx, cuDevicePrimaryCtxRetain(&mut context, command.dev))?;
+    ctx.session.ledger.insert(command.ctx, entry(context));
+    lock(&ctx.session.primaries).entry(command.dev).or_default().push(command.ctx);
+    Ok(cmd::VgpuPrimaryRetainReply {})
+}
+
+/// `vgpuPrimaryRelease`.
+pub fn primary_release(ctx: &mut Context<'_>, command: cmd::VgpuPrimaryRelease) -> Result<cmd::VgpuPrimaryReleaseReply, Failure> {
+    driver!(ctx, cuDevicePrimaryCtxRelease_v2(command.dev))?;
+    let released = {
+        let mut primaries = lock(&ctx.session.primaries);
+        let handles = primaries.entry(command.dev).or_default();
+        handles.pop().map(|handle| (handle, handles.is_empty()))
+    };
+    if let Some((handle, last)) = released {
+        let context = ctx.session.ledger.take(HandleKind::Context, handle);
+        if let (Some(context), true) = (context, last) {
+            ctx.session.forget_context(context.pointer);
+        }
+    }
+    Ok(cmd::VgpuPrimaryReleaseReply {})
+}
+
+/// `vgpuPrimaryReset`. The context stays retained, and its handles stay; its objects are gone.
+pub fn primary_reset(ctx: &mut Context<'_>, command: cmd::VgpuPrimaryReset) -> Result<cmd::VgpuPrimaryResetReply, Failure> {
+    driver!(ctx, cuDevicePrimaryCtxReset_v2(command.dev))?;
+    let handles = lock(&ctx.session.primaries).get(&command.dev).cloned().unwrap_or_default();
+    for handle in handles {
+        if let Some(context) = ctx.session.ledger.get(HandleKind::Context, handle) {
+            ctx.session.forget_context(context.pointer);
+            ctx.session.ledger.insert(handle, context);
+        }
+    }
+    Ok(cmd::VgpuPrimaryResetReply {})
+}
+
+/// `vgpuContextCreate`.
+pub fn context_create(ctx: &mut Context<'_>, command: cmd::VgpuContextCreate) -> Result<cmd::VgpuContextCreateReply, Failure> {
+    ctx.reserve(HandleKind::Context, command.ctx)?;
+    let mut context = std::ptr::null_mut();
+    driver!(ctx, cuCtxCreate_v2(&mut context, command.flags, command.dev))?;
+    // The driver has made it current on this thread, where another batch's context belongs.
+    driver!(ctx, cuCtxSetCurrent(ctx.current as cuda::CUcontext))?;
+    ctx.session.ledger.insert(command.ctx, entry(context));
+    Ok(cmd::VgpuContextCreateReply {})
+}
+
+/// `vgpuContextDestroy`.
+pub fn context_destroy(ctx: &mut Context<'_>, command: cmd::VgpuContextDestroy) -> Result<cmd::VgpuContextDestroyReply, Failure> {
+    let context = ctx.take(HandleKind::Context, command.ctx)?;
+    if let Err(error) = driver!(ctx, cuCtxDestroy_v2(context.cast())) {
+        ctx.session.ledger.insert(command.ctx, entry(context.cast()));
+        return Err(error);
+    }
+    ctx.session.forget_context(context as usize);
+    Ok(cmd::VgpuContextDestroyReply {})
+}

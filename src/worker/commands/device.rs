@@ -1,0 +1,60 @@
+//! What a device is.
+
+use std::ffi::c_char;
+
+use vgpu_protocol::cuda::CUuuid;
+use vgpu_protocol::{cmd, DeviceInfo, DriverApi, ATTRIBUTE_UNKNOWN, DEVICE_ATTRIBUTES};
+
+use crate::worker::context::{driver, Context, Failure};
+
+/// Something through which the driver can be called.
+struct Driver<'a> {
+    api: &'a DriverApi,
+}
+
+/// `vgpuDeviceInfo`.
+pub fn device_info(ctx: &mut Context<'_>, command: cmd::VgpuDeviceInfo) -> Result<cmd::VgpuDeviceInfoReply, Failure> {
+    Ok(cmd::VgpuDeviceInfoReply { info: describe(ctx.api, command.dev)? })
+}
+
+/// Asks the driver all that the guest answers from.
+pub fn describe(api: &DriverApi, dev: i32) -> Result<DeviceInfo, Failure> {
+    let driver = Driver { api };
+    let mut device_count = 0;
+    driver!(driver, cuDeviceGetCount(&mut device_count))?;
+    let mut device = 0;
+    driver!(driver, cuDeviceGet(&mut device, dev))?;
+    let mut name = [0u8; 256];
+    driver!(driver, cuDeviceGetName(name.as_mut_ptr().cast::<c_char>(), 255, device))?;
+    let mut uuid = CUuuid::default();
+    driver!(driver, cuDeviceGetUuid_v2(&mut uuid, device))?;
+    let mut total_memory = 0;
+    driver!(driver, cuDeviceTotalMem_v2(&mut total_memory, device))?;
+    let mut driver_version = 0;
+    driver!(driver, cuDriverGetVersion(&mut driver_version))?;
+    let mut attributes = [ATTRIBUTE_UNKNOWN; DEVICE_ATTRIBUTES];
+    for (number, attribute) in (0i32..).zip(&mut attributes).skip(1) {
+        let mut value = 0;
+        if driver!(driver, cuDeviceGetAttribute(&mut value, number, device)).is_ok() {
+            *attribute = value;
+        }
+    }
+    let (least_priority, greatest_priority) = priorities(&driver);
+    Ok(DeviceInfo {
+        name,
+        uuid: uuid.bytes,
+        total_memory: total_memory as u64,
+        driver_version,
+        device_count,
+        least_priority,
+        greatest_priority,
+        attributes,
+    })
+}
+
+/// Stream priorities; a driver that needs a context for the answer has none to tell yet.
+fn priorities(driver: &Driver<'_>) -> (i32, i32) {
+    let (mut least, mut greatest) = (0, 0);
+    let asked: Result<(), Failure> = (|| driver!(driver, cuCtxGetStreamPriorityRange(&mut least, &mut greatest)))();
+    if asked.is_ok() { (least, greatest) } else { (0, 0) }
+}

@@ -1,0 +1,89 @@
+//! Kernels: finding them, and what the guest needs to know of them.
+
+use std::ffi::CString;
+
+use vgpu_protocol::cuda::{self, FunctionAttributes};
+use vgpu_protocol::{cmd, HandleKind, ParamInfo, ATTRIBUTE_UNKNOWN, FUNCTION_ATTRIBUTES};
+use zerocopy::IntoBytes;
+
+use crate::worker::context::{driver, Context, Failure};
+use crate::worker::ledger::Entry;
+
+/// More parameters than any kernel has: 4 KiB (32,764 bytes from compute capability 7.0 on) of one byte each.
+const MAX_PARAMS: usize = 32 << 10;
+
+/// A kernel's parameters, as the driver knows them.
+type Layout = Vec<ParamInfo>;
+
+fn name(bytes: &[u8]) -> Result<CString, Failure> {
+    CString::new(bytes).map_err(|_| Failure::INVALID_VALUE)
+}
+
+/// Asks for one parameter after the other until the driver has no more.
+fn layout(mut param: impl FnMut(usize, &mut usize, &mut usize) -> Result<(), Failure>) -> Result<Layout, Failure> {
+    let mut params = Layout::new();
+    let (mut offset, mut size) = (0, 0);
+    while params.len() < MAX_PARAMS && param(params.len(), &mut offset, &mut size).is_ok() {
+        let narrow = |n: usize| u32::try_from(n).map_err(|_| Failure::INVALID_VALUE);
+        params.push(ParamInfo { offset: narrow(offset)?, size: narrow(size)? });
+    }
+    Ok(params)
+}
+
+fn describe(params: &Layout, mut attribute: impl FnMut(i32, &mut i32) -> Result<(), Failure>) -> FunctionAttributes {
+    let mut attributes = [ATTRIBUTE_UNKNOWN; FUNCTION_ATTRIBUTES];
+    for (number, slot) in (0..).zip(&mut attributes) {
+        let mut value = 0;
+        if attribute(number, &mut value).is_ok() {
+            *slot = value;
+        }
+    }
+    FunctionAttributes {
+        attributes,
+        param_count: u32::try_from(params.len()).unwrap_or(u32::MAX),
+        param_bytes: params.last().map_or(0, |p| p.offset.saturating_add(p.size)),
+    }
+}
+
+/// Layout records as they travel; those that do not fit are left out, the count tells.
+fn encode(params: &Layout, size: u32) -> Vec<u8> {
+    let fit = size as usize / size_of::<ParamInfo>();
+    params.iter().take(fit).flat_map(|p| p.as_bytes().iter().copied()).collect()
+}
+
+/// `vgpuModuleGetFunction`.
+pub fn module_get_function(
+    ctx: &mut Context<'_>,
+    command: cmd::VgpuModuleGetFunction<'_>,
+) -> Result<cmd::VgpuModuleGetFunctionReply, Failure> {
+    ctx.reserve(HandleKind::Function, command.function)?;
+    let module = ctx.resolve(HandleKind::Module, command.module)?;
+    let name = name(command.name)?;
+    let mut function: cuda::CUfunction = std::ptr::null_mut();
+    driver!(ctx, cuModuleGetFunction(&mut function, module.cast(), name.as_ptr()))?;
+    let layout = layout(|i, offset, size| driver!(ctx, cuFuncGetParamInfo(function, i, offset, size)))?;
+    let info = describe(&layout, |number, value| driver!(ctx, cuFuncGetAttribute(value, number, function)));
+    let params = encode(&layout, command.params_size);
+    let entry = Entry { param_bytes: info.param_bytes, ..ctx.owned(function.cast(), command.module) };
+    ctx.session.ledger.insert(command.function, entry);
+    Ok(cmd::VgpuModuleGetFunctionReply { info, params })
+}
+
+/// `vgpuLibraryGetKernel`.
+pub fn library_get_kernel(
+    ctx: &mut Context<'_>,
+    command: cmd::VgpuLibraryGetKernel<'_>,
+) -> Result<cmd::VgpuLibraryGetKernelReply, Failure> {
+    ctx.reserve(HandleKind::Kernel, command.kernel)?;
+    let library = ctx.resolve(HandleKind::Library, command.library)?;
+    let name = name(command.name)?;
+    let mut kernel: cuda::CUkernel = std::ptr::null_mut();
+    driver!(ctx, cuLibraryGetKernel(&mut kernel, library.cast(), name.as_ptr()))?;
+    let layout = layout(|i, offset, size| driver!(ctx, cuKernelGetParamInfo(kernel, i, offset, size)))?;
+    let info = describe(&layout, |number, value| driver!(ctx, cuKernelGetAttribute(value, number, kernel, 0)));
+    let params = encode(&layout, command.params_size);
+    // A library belongs to no context, and neither do its kernels.
+    let entry = Entry { param_bytes: info.param_bytes, context: 0, ..ctx.owned(kernel.cast(), command.library) };
+    ctx.session.ledger.insert(command.kernel, entry);
+    Ok(cmd::VgpuLibraryGetKernelReply { info, params })
+}

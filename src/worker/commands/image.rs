@@ -1,0 +1,120 @@
+//! Loading modules and libraries from images in the session's memory.
+
+use std::ffi::c_void;
+
+use vgpu_protocol::cuda::CUresult;
+use vgpu_protocol::{cmd, Handle, HandleKind};
+
+use crate::worker::context::{driver, Context, Failure};
+use crate::worker::ledger::Entry;
+
+/// Largest image, bytes.
+const MAX_IMAGE: u64 = 1 << 30;
+
+const JIT_INFO_LOG_BUFFER: i32 = 3;
+const JIT_INFO_LOG_BUFFER_SIZE: i32 = 4;
+const JIT_ERROR_LOG_BUFFER: i32 = 5;
+const JIT_ERROR_LOG_BUFFER_SIZE: i32 = 6;
+
+/// Buffers for the compiler's messages, and the options that name them to the driver.
+struct Logs {
+    info: Vec<u8>,
+    error: Vec<u8>,
+}
+
+impl Logs {
+    fn new(size: usize) -> Logs {
+        Logs { info: vec![0; size], error: vec![0; size] }
+    }
+
+    const OPTIONS: [i32; 4] =
+        [JIT_INFO_LOG_BUFFER, JIT_INFO_LOG_BUFFER_SIZE, JIT_ERROR_LOG_BUFFER, JIT_ERROR_LOG_BUFFER_SIZE];
+
+    fn values(&mut self) -> [*mut c_void; 4] {
+        let size = self.info.len() as *mut c_void;
+        [self.info.as_mut_ptr().cast(), size, self.error.as_mut_ptr().cast(), size]
+    }
+
+    /// The text that matters: errors if there are any.
+    fn text(self) -> Vec<u8> {
+        let failed = self.error.first().is_some_and(|b| *b != 0);
+        let mut text = if failed { self.error } else { self.info };
+        text.truncate(text.iter().position(|b| *b == 0).unwrap_or(text.len()));
+        text
+    }
+}
+
+/// A private copy of an image, with a NUL behind it, which ends PTX text.
+fn copy_image(ctx: &Context<'_>, image: u64, size: u64) -> Result<Vec<u8>, Failure> {
+    if size == 0 || size > MAX_IMAGE {
+        return Err(Failure::INVALID_VALUE);
+    }
+    let mut bytes = ctx.session.arena.read(image, size).ok_or(Failure::INVALID_VALUE)?;
+    bytes.extend([0; 8]);
+    Ok(bytes)
+}
+
+/// A failed load is told in the reply, beside the log; other failures are the command's.
+fn told(result: Result<(), Failure>) -> Result<i32, Failure> {
+    match result {
+        Ok(()) => Ok(0),
+        Err(Failure::Cuda(error)) if error != CUresult::NOT_SUPPORTED => Ok(error.0.cast_signed()),
+        Err(error) => Err(error),
+    }
+}
+
+/// `vgpuModuleLoad`.
+pub fn module_load(ctx: &mut Context<'_>, command: cmd::VgpuModuleLoad) -> Result<cmd::VgpuModuleLoadReply, Failure> {
+    ctx.reserve(HandleKind::Module, command.module)?;
+    let image = copy_image(ctx, command.image, command.size)?;
+    let mut logs = Logs::new(command.log_size as usize);
+    let mut module = std::ptr::null_mut();
+    let mut options = Logs::OPTIONS;
+    let mut values = logs.values();
+    let count = if command.log_size == 0 { 0 } else { 4 };
+    let loaded = (|| {
+        driver!(
+            ctx,
+            cuModuleLoadDataEx(&mut module, image.as_ptr().cast(), count, options.as_mut_ptr(), values.as_mut_ptr())
+        )
+    })();
+    let result = told(loaded)?;
+    if result == 0 {
+        ctx.insert(command.module, module.cast(), Handle::NULL);
+    }
+    Ok(cmd::VgpuModuleLoadReply { result, log: logs.text() })
+}
+
+/// `vgpuLibraryLoad`.
+pub fn library_load(ctx: &mut Context<'_>, command: cmd::VgpuLibraryLoad) -> Result<cmd::VgpuLibraryLoadReply, Failure> {
+    ctx.reserve(HandleKind::Library, command.library)?;
+    let image = copy_image(ctx, command.image, command.size)?;
+    let mut logs = Logs::new(command.log_size as usize);
+    let mut library = std::ptr::null_mut();
+    let mut options = Logs::OPTIONS;
+    let mut values = logs.values();
+    let count = if command.log_size == 0 { 0 } else { 4 };
+    let none = std::ptr::null_mut();
+    let loaded = (|| {
+        driver!(
+            ctx,
+            cuLibraryLoadData(
+                &mut library,
+                image.as_ptr().cast(),
+                options.as_mut_ptr(),
+                values.as_mut_ptr(),
+                count,
+                none,
+                std::ptr::null_mut(),
+                0
+            )
+        )
+    })();
+    let result = told(loaded)?;
+    if result == 0 {
+        // A library belongs to no context.
+        let entry = Entry { context: 0, ..ctx.owned(library.cast(), Handle::NULL) };
+        ctx.session.ledger.insert(command.library, entry);
+    }
+    Ok(cmd::VgpuLibraryLoadReply { result, log: logs.text() })
+}

@@ -1,0 +1,19 @@
+//! The protocol's own commands, one function each (`vgpu…` in the API table).
+
+mod context;
+mod copy;
+mod device;
+mod function;
+mod hostfunc;
+mod image;
+mod launch;
+mod pointer;
+
+pub use context::{context_create, context_destroy, primary_release, primary_reset, primary_retain};
+pub use copy::{copy_dto_h, copy_dto_h_wait, copy_hto_d, copy_hto_d_inline};
+pub use device::{describe, device_info};
+pub use function::{library_get_kernel, module_get_function};
+pub use hostfunc::{host_function, host_function_done, host_function_next, read_output};
+pub use image::{library_load, module_load};
+pub use launch::launch;
+pub use pointer::pointer_info;

@@ -1,0 +1,181 @@
+//! The worker's side of the supervisor's requests. None of them waits for the GPU, except a stop
+//! that drains.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use vgpu_protocol::control::ControlStatus;
+use vgpu_protocol::cuda;
+use vgpu_protocol::session::{HEARTBEAT_MS, HOME_SIZE};
+use vgpu_protocol::{DriverApi, HandleKind};
+use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
+
+use super::arena::Arena;
+use super::arena_sys;
+use super::context::{driver, Failure};
+use super::dispatcher::{Bell, Dispatcher};
+use super::output::Output;
+use super::ring::Ring;
+use super::session::Session;
+use crate::args::Executor;
+use crate::channel::{Channel, Reply, Request};
+
+/// Why the process ends.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// the connection to the supervisor failed
+    #[error("the connection to the supervisor failed: {0}")]
+    Channel(#[from] io::Error),
+}
+
+/// A session being served.
+struct Serving {
+    session: Arc<Session>,
+    bell: Arc<Bell>,
+}
+
+/// Carries out the supervisor's requests.
+pub struct Control {
+    busy_poll: Duration,
+    api: DriverApi,
+    output: Arc<Output>,
+    serving: Option<Serving>,
+}
+
+fn host(what: &'static str) -> impl Fn(io::Error) -> ControlStatus {
+    move |error| {
+        log::error!("cannot {what}: {error}");
+        ControlStatus::Host
+    }
+}
+
+impl Control {
+    /// Waits for a session.
+    pub fn new(args: &Executor, api: DriverApi, output: Arc<Output>) -> Self {
+        Control { busy_poll: Duration::from_micros(args.busy_poll), api, output, serving: None }
+    }
+
+    /// Answers requests until the supervisor closes the connection.
+    pub fn serve(mut self, channel: &Channel) -> Result<(), ControlError> {
+        while let Some(request) = channel.next()? {
+            let reply = match self.answer(request) {
+                Ok(value) => Reply { status: 0, value },
+                Err(status) => Reply::status(status),
+            };
+            channel.reply(reply)?;
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, request: Request) -> Result<u64, ControlStatus> {
+        if let Request::Create { base, size, home, offset, memory } = request {
+            let arena = Arena::create(base, size, memory, offset)?;
+            return self.create(arena, home).map(|()| 0);
+        }
+        let serving = self.serving.as_ref().ok_or(ControlStatus::BadQueue)?;
+        let session = &serving.session;
+        match request {
+            Request::Create { .. } => Err(ControlStatus::BadQueue),
+            Request::Map { va, length, offset, memory } => session.arena.map(va, length, memory, offset).map(|()| 0),
+            Request::Chunk { va, length } => session.arena.add(va, length).map(|()| 0),
+            Request::Unmap { va, length } => {
+                session.arena.unmap(va, length, |va| unregister(session, va)).map(|()| 0)
+            }
+            Request::Start { index, event_idx, kick, call } => {
+                session.ring.start(index, event_idx, call);
+                serving.bell.set_doorbell(kick);
+                Ok(0)
+            }
+            Request::SetCall { call } => {
+                session.ring.set_call(call);
+                Ok(0)
+            }
+            Request::Stop { drain_ms } => stop(session, drain_ms.map(Duration::from_millis)),
+            Request::Usage => Ok(usage(session).unwrap_or(0)),
+        }
+    }
+
+    fn create(&mut self, arena: Arena, home: u64) -> Result<(), ControlStatus> {
+        if self.serving.is_some() {
+            return Err(ControlStatus::BadQueue);
+        }
+        let region = arena_sys::region(arena.home(), HOME_SIZE).map_err(|e| host("address the home")(io::Error::other(e)))?;
+        let region = GuestRegionMmap::new(region, GuestAddress(home)).ok_or(ControlStatus::BadAddress)?;
+        let memory = GuestMemoryMmap::from_regions(vec![region]).map_err(|_| ControlStatus::BadAddress)?;
+        let ring = Ring::new(memory, home).ok_or(ControlStatus::BadAddress)?;
+        let session = Arc::new(Session::new(self.api.clone(), arena, ring, self.output.clone()));
+        let bell = Bell::new().map_err(host("make an eventfd"))?;
+        let dispatcher = Dispatcher::new(session.clone(), bell.clone(), self.busy_poll);
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        thread("dispatcher").spawn(move || dispatcher.run()).map_err(host("start a thread"))?;
+        let beating = session.clone();
+        thread("heartbeat").spawn(move || beat(&beating)).map_err(host("start a thread"))?;
+        self.serving = Some(Serving { session, bell });
+        Ok(())
+    }
+}
+
+/// Shows the client that the process lives, twice as often as promised.
+fn beat(session: &Session) {
+    for count in (1..=u32::MAX).cycle() {
+        session.ring.beat(count);
+        std::thread::sleep(Duration::from_millis(HEARTBEAT_MS / 2));
+    }
+}
+
+/// Stops the ring. With a time to drain, what may still write to the session's memory is awaited.
+fn stop(session: &Arc<Session>, drain: Option<Duration>) -> Result<u64, ControlStatus> {
+    let index = u64::from(session.ring.stop());
+    let Some(limit) = drain else { return Ok(index) };
+    let deadline = Instant::now() + limit;
+    let waiting = session.clone();
+    let idle = std::thread::Builder::new().name("drain".into()).spawn(move || synchronize(&waiting));
+    let idle = idle.map_err(host("start a thread"))?;
+    while !(idle.is_finished() && session.ring.in_flight() == 0) {
+        if Instant::now() >= deadline {
+            log::warn!("work of the GPU does not end within {limit:?}");
+            return Err(ControlStatus::Host);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(index)
+}
+
+/// Waits for all work in all contexts. A context that has failed has no work left.
+fn synchronize(session: &Session) {
+    for context in session.ledger.all(HandleKind::Context) {
+        let done: Result<(), Failure> = (|| {
+            driver!(session, cuCtxSetCurrent(context as cuda::CUcontext))?;
+            driver!(session, cuCtxSynchronize())
+        })();
+        if let Err(error) = done {
+            log::debug!("draining: {}", error.result());
+        }
+    }
+}
+
+/// Makes some context of the session current on this thread; the driver asks for one.
+fn with_context<T>(session: &Session, call: impl FnOnce() -> Result<T, Failure>) -> Option<T> {
+    let context = session.ledger.all(HandleKind::Context).first().copied()?;
+    let result = (|| {
+        driver!(session, cuCtxSetCurrent(context as cuda::CUcontext))?;
+        let value = call()?;
+        driver!(session, cuCtxSetCurrent(std::ptr::null_mut()))?;
+        Ok(value)
+    })();
+    result.inspect_err(|error: &Failure| log::debug!("{}", error.result())).ok()
+}
+
+fn unregister(session: &Session, va: u64) {
+    with_context(session, || driver!(session, cuMemHostUnregister(va as *mut std::ffi::c_void)));
+}
+
+/// GPU memory in use, bytes.
+fn usage(session: &Session) -> Option<u64> {
+    with_context(session, || {
+        let (mut free, mut total) = (0, 0);
+        driver!(session, cuMemGetInfo_v2(&mut free, &mut total))?;
+        Ok(total.saturating_sub(free) as u64)
+    })
+}

@@ -1,0 +1,29 @@
+//! Says what the GPU is, in a process of its own.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use zerocopy::IntoBytes;
+
+use super::commands::describe;
+use crate::args::Executor;
+use crate::{exit, gpu, logging};
+
+/// Writes the first device's `DeviceInfo` to standard output.
+pub fn probe(args: &Executor) -> ExitCode {
+    logging::start(args.log_level, None);
+    let api = match gpu::start(args) {
+        Ok(api) => api,
+        Err(error) => return exit::fail(exit::NO_GPU, error),
+    };
+    let info = match describe(&api, 0) {
+        Ok(info) => info,
+        Err(error) => {
+            return exit::fail(exit::NO_GPU, format_args!("--gpu {}: cannot describe the GPU: {}", args.gpu, error.result()))
+        }
+    };
+    match std::io::stdout().write_all(info.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::fail(exit::RUNTIME, format_args!("cannot report to the supervisor: {error}")),
+    }
+}

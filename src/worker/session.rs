@@ -1,0 +1,103 @@
+//! What the threads of a worker share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use vgpu_protocol::cuda::CUresult;
+use vgpu_protocol::{DriverApi, Handle};
+
+use super::arena::Arena;
+use super::hostfunc::HostFunctions;
+use super::ledger::{Ledger, Pointer};
+use super::output::Output;
+use super::ring::Ring;
+
+/// The session that this process serves.
+pub struct Session {
+    /// The driver.
+    pub api: DriverApi,
+    /// Its objects by handle.
+    pub ledger: Ledger,
+    /// Memory shared with the client.
+    pub arena: Arena,
+    /// The virtqueue.
+    pub ring: Ring,
+    /// Text printed by kernels.
+    pub output: Arc<Output>,
+    /// Host functions on their way to the client.
+    pub host_functions: Arc<HostFunctions>,
+    /// Handles of retained primary contexts by device.
+    pub primaries: Mutex<HashMap<i32, Vec<Handle>>>,
+    lane_streams: Mutex<HashMap<(u32, Pointer), Pointer>>,
+    latched: AtomicU64,
+    epoch: AtomicU32,
+}
+
+/// Locks whatever state a panicking thread may have left: none of it is kept half changed.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poison| poison.into_inner())
+}
+
+impl Session {
+    /// A session without objects.
+    pub fn new(api: DriverApi, arena: Arena, ring: Ring, output: Arc<Output>) -> Self {
+        Session {
+            api,
+            ledger: Ledger::default(),
+            arena,
+            ring,
+            output,
+            host_functions: Arc::default(),
+            primaries: Mutex::default(),
+            lane_streams: Mutex::default(),
+            latched: AtomicU64::new(0),
+            epoch: AtomicU32::new(0),
+        }
+    }
+
+    /// Keeps the first error of a command that nobody waited for.
+    pub fn latch(&self, opcode: u16, error: CUresult) {
+        let value = u64::from(error.0) << 16 | u64::from(opcode);
+        let _ = self.latched.compare_exchange(0, value, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Takes the latched error and its opcode; told once.
+    pub fn take_latched(&self) -> (CUresult, u16) {
+        let value = self.latched.swap(0, Ordering::AcqRel);
+        (CUresult((value >> 16) as u32), value as u16)
+    }
+
+    /// Changes whenever a context ends: what threads remember of contexts is void then.
+    pub fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Forgets a context that the driver has destroyed, and all that was in it.
+    pub fn forget_context(&self, context: Pointer) {
+        self.ledger.drop_context(context);
+        lock(&self.lane_streams).retain(|(_, owner), _| *owner != context);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A lane's own stream in a context, made by `make` at the first use.
+    pub fn lane_stream<E>(
+        &self,
+        lane: u32,
+        context: Pointer,
+        make: impl FnOnce() -> Result<Pointer, E>,
+    ) -> Result<Pointer, E> {
+        let mut streams = lock(&self.lane_streams);
+        if let Some(stream) = streams.get(&(lane, context)) {
+            return Ok(*stream);
+        }
+        let stream = make()?;
+        streams.insert((lane, context), stream);
+        Ok(stream)
+    }
+
+    /// All lanes' streams in a context.
+    pub fn lane_streams(&self, context: Pointer) -> Vec<Pointer> {
+        lock(&self.lane_streams).iter().filter(|((_, owner), _)| *owner == context).map(|(_, s)| *s).collect()
+    }
+}
