@@ -69,6 +69,13 @@ pub struct Fault {
     pub detail: String,
 }
 
+impl Fault {
+    /// A failure of the launch as a whole.
+    pub(super) fn of_launch(kind: FaultKind, kernel: &str, detail: String) -> Fault {
+        Fault { kind, kernel: kernel.into(), block: [0; 3], thread: [0; 3], line: 0, address: 0, detail }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Fault { kernel, block: b, thread: t, .. } = self;

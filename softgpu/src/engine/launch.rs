@@ -1,7 +1,24 @@
 //! Running a kernel over a grid of blocks.
 
-use super::{DeviceHeap, Fault, Kernel};
-use std::sync::atomic::AtomicBool;
+use super::block::{Block, Outcome};
+use super::code::{Code, LANES};
+use super::pool::Pool;
+use super::{DeviceHeap, Fault, FaultKind, Kernel};
+use crate::memory::Memory;
+use std::collections::VecDeque;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// Most shared memory of a block, in bytes.
+pub const MAX_SHARED: u32 = 227 << 10;
+/// Most threads of a block.
+pub const MAX_THREADS: u32 = 1024;
+/// Turns after which a block that has not finished lets another one start beside it.
+const PATIENCE: u32 = 64;
+/// Unfinished blocks per thread, except for cooperative launches.
+const MAX_RESIDENT: usize = 32;
 
 /// One kernel launch.
 pub struct Launch<'a> {
@@ -23,7 +40,7 @@ pub struct Launch<'a> {
     /// Bytes of `printf` output kept until the end of the launch (`cudaLimitPrintfFifoSize`,
     /// default 1 MiB); what exceeds it is dropped.
     pub printf_limit: usize,
-    /// Gets the output of `printf` and `assert`, in order. Called from worker threads, one at a time.
+    /// Gets the output of `printf` and `assert`, in order, when the launch has ended.
     pub output: &'a (dyn Fn(&[u8]) + Sync),
     /// Set to true from any thread to stop the launch with `Cancelled`.
     pub cancel: &'a AtomicBool,
@@ -31,17 +48,210 @@ pub struct Launch<'a> {
     pub heap: &'a DeviceHeap,
 }
 
+/// Output of the device, kept until the launch ends.
+pub(super) struct Output {
+    text: Mutex<Vec<u8>>,
+    limit: usize,
+}
+
+impl Output {
+    /// Appends text as a whole, or drops it if it does not fit.
+    pub(super) fn write(&self, text: &[u8]) {
+        let mut all = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        if text.len() <= self.limit.saturating_sub(all.len()) {
+            all.extend_from_slice(text);
+        }
+    }
+}
+
+/// What is the same for all blocks of a launch.
+pub(super) struct Env<'a> {
+    pub(super) kernel: &'a str,
+    pub(super) grid: [u32; 3],
+    pub(super) block: [u32; 3],
+    pub(super) warps: u32,
+    pub(super) params: &'a [u8],
+    pub(super) dynamic_shared: u32,
+    /// Static and dynamic shared memory in bytes.
+    pub(super) shared: u32,
+    /// Local memory per thread in bytes.
+    pub(super) local: u32,
+    pub(super) output: Output,
+    pub(super) heap: &'a DeviceHeap,
+    pub(super) grid_id: u64,
+    pub(super) workers: u32,
+    pub(super) start: Instant,
+}
+
+impl Env<'_> {
+    pub(super) fn block_threads(&self) -> u32 {
+        self.block.iter().product()
+    }
+
+    fn blocks(&self) -> u64 {
+        self.grid.iter().map(|n| u64::from(*n)).product()
+    }
+
+    fn block_index(&self, linear: u64) -> [u32; 3] {
+        let [x, y, _] = self.grid.map(u64::from);
+        [(linear % x) as u32, (linear / x % y) as u32, (linear / x / y) as u32]
+    }
+}
+
 /// Worker threads that execute blocks; launches from several threads share them.
-pub struct Engine {}
+pub struct Engine {
+    pool: Pool,
+    launches: AtomicU64,
+}
 
 impl Engine {
     /// An engine that runs a launch on up to `threads` threads, of which the caller of
     /// [`Engine::launch`] is one; 0 means one per core.
-    pub fn new(threads: usize) -> Engine;
+    pub fn new(threads: usize) -> Engine {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if threads == 0 { cores() } else { threads };
+        Engine { pool: Pool::new(threads as u32 - 1), launches: AtomicU64::new(0) }
+    }
 
     /// How many threads a launch may use.
-    pub fn threads(&self) -> usize;
+    pub fn threads(&self) -> usize {
+        self.pool.helpers() as usize + 1
+    }
 
     /// Runs a launch to its end, or to the first fault.
-    pub fn launch(&self, launch: &Launch<'_>) -> Result<(), Fault>;
+    pub fn launch(&self, launch: &Launch<'_>) -> Result<(), Fault> {
+        let fault = |kind, detail: String| Fault::of_launch(kind, launch.kernel.name(), detail);
+        check(launch).map_err(|detail| fault(FaultKind::InvalidLaunch, detail))?;
+        let code = launch.kernel.code().map_err(|e| Fault {
+            line: e.line,
+            ..fault(FaultKind::Unsupported, e.what.clone())
+        })?;
+        let stack = if code.has_calls { launch.stack_limit.max(1024) } else { 0 };
+        let env = Env {
+            kernel: launch.kernel.name(),
+            grid: launch.grid,
+            block: launch.block,
+            warps: launch.block.iter().product::<u32>().div_ceil(LANES as u32),
+            params: launch.params,
+            dynamic_shared: launch.dynamic_shared,
+            shared: launch.kernel.attributes().static_shared + launch.dynamic_shared,
+            local: code.kernel.frame.saturating_add(stack),
+            output: Output { text: Mutex::default(), limit: launch.printf_limit },
+            heap: launch.heap,
+            grid_id: self.launches.fetch_add(1, Relaxed),
+            workers: self.threads() as u32,
+            start: Instant::now(),
+        };
+        let run = Run {
+            code: &code,
+            memory: launch.kernel.memory(),
+            cancel: launch.cancel,
+            cooperative: launch.cooperative,
+            next: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            fault: Mutex::new(None),
+            env: &env,
+        };
+        let helpers = (env.blocks() - 1).min(u64::from(self.pool.helpers())) as u32;
+        self.pool.run(helpers, &|worker| run.work(worker));
+        let text = env.output.text.lock().unwrap_or_else(PoisonError::into_inner);
+        if !text.is_empty() {
+            (launch.output)(&text);
+        }
+        match run.fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(fault) => Err(*fault),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Says what is wrong with a launch.
+fn check(launch: &Launch<'_>) -> Result<(), String> {
+    let attributes = launch.kernel.attributes();
+    let threads = launch.block.iter().map(|n| u64::from(*n)).product::<u64>();
+    let blocks = launch.grid.iter().try_fold(1u64, |n, d| n.checked_mul(u64::from(*d)));
+    if blocks.is_none_or(|n| n == 0) {
+        return Err(format!("grid {:?} is empty or too large", launch.grid));
+    }
+    if threads == 0 || threads > u64::from(attributes.max_threads) {
+        let most = attributes.max_threads;
+        return Err(format!("block {:?} has {threads} threads, at most {most} are possible", launch.block));
+    }
+    if attributes.required_block.is_some_and(|required| required != launch.block) {
+        return Err(format!("block {:?} is not what `.reqntid` demands", launch.block));
+    }
+    let shared = u64::from(attributes.static_shared) + u64::from(launch.dynamic_shared);
+    if shared > u64::from(MAX_SHARED) {
+        return Err(format!("{shared} bytes of shared memory, at most {MAX_SHARED} are possible"));
+    }
+    if launch.params.len() != launch.kernel.param_bytes() {
+        let expected = launch.kernel.param_bytes();
+        return Err(format!("{} bytes of parameters, the kernel has {expected}", launch.params.len()));
+    }
+    Ok(())
+}
+
+/// A launch in progress.
+struct Run<'a> {
+    code: &'a Code,
+    env: &'a Env<'a>,
+    memory: &'a Memory,
+    cancel: &'a AtomicBool,
+    cooperative: bool,
+    /// The next block to start.
+    next: AtomicU64,
+    stop: AtomicBool,
+    fault: Mutex<Option<Box<Fault>>>,
+}
+
+impl Run<'_> {
+    /// Runs blocks until none is left.
+    fn work(&self, worker: u32) {
+        let done = catch_unwind(AssertUnwindSafe(|| self.run_blocks(worker)));
+        if done.is_err() {
+            let detail = "the engine failed; this is a bug in it".to_string();
+            self.fail(Box::new(Fault::of_launch(FaultKind::Trap, self.env.kernel, detail)));
+        }
+    }
+
+    fn run_blocks(&self, worker: u32) {
+        let mut resident: VecDeque<Block> = VecDeque::new();
+        let mut spare: Option<Block> = None;
+        while !self.stop.load(Relaxed) {
+            if self.cancel.load(Relaxed) {
+                let detail = "the launch was cancelled".to_string();
+                return self.fail(Box::new(Fault::of_launch(FaultKind::Cancelled, self.env.kernel, detail)));
+            }
+            if self.may_start(&resident) {
+                if let Some(index) = self.next_block() {
+                    let mut block = spare.take().unwrap_or_default();
+                    block.start(self.env, self.code, index);
+                    resident.push_front(block);
+                }
+            }
+            let Some(mut block) = resident.pop_front() else { return };
+            match block.run(self.env, self.code, &self.memory.pin(), worker) {
+                Outcome::Done => spare = Some(block),
+                Outcome::Yielded => resident.push_back(block),
+                Outcome::Failed(fault) => return self.fail(fault),
+            }
+        }
+    }
+
+    /// Whether another block may run beside those that have not finished.
+    fn may_start(&self, resident: &VecDeque<Block>) -> bool {
+        let stuck = || resident.iter().all(|b| b.turns >= PATIENCE) && resident.len() < MAX_RESIDENT;
+        resident.is_empty() || self.cooperative || stuck()
+    }
+
+    fn next_block(&self) -> Option<[u32; 3]> {
+        let linear = self.next.fetch_add(1, Relaxed);
+        (linear < self.env.blocks()).then(|| self.env.block_index(linear))
+    }
+
+    fn fail(&self, fault: Box<Fault>) {
+        let mut first = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(fault);
+        self.stop.store(true, Relaxed);
+    }
 }

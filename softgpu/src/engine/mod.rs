@@ -3,13 +3,33 @@
 //! A [`Program`] is a module placed in a [`Memory`](crate::memory::Memory); a
 //! [`Kernel`] is one of its entry functions; an [`Engine`] is a set of worker
 //! threads that run the blocks of a [`Launch`].
+//!
+//! A kernel is decoded once (`lower`) to micro-operations (`code`), each of which
+//! works on all lanes of a warp (`ops`, compiled for several instruction sets by
+//! `isa`). `control` keeps apart the lanes of a warp that have diverged, `block`
+//! schedules the warps of a block, `launch` the blocks of a grid.
 
+mod block;
+mod code;
+mod control;
+mod cx;
 mod fault;
 mod heap;
+mod isa;
 mod launch;
+mod local;
+mod lower;
+mod math;
+mod ops;
+mod pool;
+mod printf;
+mod printf_sys;
 mod program;
+mod runtime;
+mod shared;
+mod space;
 
 pub use fault::{Fault, FaultKind};
 pub use heap::DeviceHeap;
-pub use launch::{Engine, Launch};
+pub use launch::{Engine, Launch, MAX_SHARED, MAX_THREADS};
 pub use program::{Global, Kernel, KernelAttributes, LoadError, Param, Program};

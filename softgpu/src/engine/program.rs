@@ -1,18 +1,32 @@
 //! A module placed in device memory.
 
-use crate::ir;
-use crate::memory::Memory;
-use std::sync::Arc;
+use super::code::Code;
+use super::launch::MAX_THREADS;
+use super::lower::{self, NotExecutable};
+use super::space::function_address;
+use crate::ir::{self, FunctionId, ParamStorage, SymbolId, SymbolTarget, VariableId};
+use crate::memory::{Memory, MemoryError};
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 /// Why a module could not be placed.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
     /// Device memory for its variables is exhausted.
+    #[error("not enough device memory for the module's variables")]
     OutOfMemory,
-    /// It refers to a function or variable that nothing defines.
+    /// An initialiser refers to a function or variable that nothing defines.
+    #[error("unresolved symbol `{0}`")]
     UnresolvedSymbol(String),
     /// The module contradicts itself.
+    #[error("malformed module: {0}")]
     Malformed(String),
+}
+
+impl From<MemoryError> for LoadError {
+    fn from(_: MemoryError) -> LoadError {
+        LoadError::OutOfMemory
+    }
 }
 
 /// A `.global` or `.const` variable in device memory.
@@ -24,30 +38,108 @@ pub struct Global {
     pub size: u64,
 }
 
+/// A module and the place of its variables.
+pub(super) struct Placed {
+    pub(super) module: Arc<ir::Module>,
+    memory: Arc<Memory>,
+    /// Address of each variable, by id.
+    addresses: Vec<u64>,
+    /// Allocations to free.
+    allocations: Vec<u64>,
+    by_name: HashMap<String, VariableId>,
+}
+
+impl Placed {
+    /// The address of a symbol; `None` if nothing defines it.
+    pub(super) fn address(&self, symbol: SymbolId) -> Option<u64> {
+        match self.module.symbols.get(symbol.0 as usize)?.target {
+            SymbolTarget::Function(id) => Some(function_address(id.0)),
+            SymbolTarget::Variable(id) => self.addresses.get(id.0 as usize).copied(),
+            SymbolTarget::Intrinsic(_) | SymbolTarget::Undefined => None,
+        }
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        for base in &self.allocations {
+            // Only the driver could have freed it before; then there is nothing to do.
+            let _ = self.memory.free(*base);
+        }
+    }
+}
+
+struct Shared {
+    placed: Placed,
+    kernels: Vec<KernelData>,
+    by_name: HashMap<String, usize>,
+}
+
+struct KernelData {
+    function: FunctionId,
+    attributes: KernelAttributes,
+    params: Vec<Param>,
+    code: OnceLock<Result<Arc<Code>, NotExecutable>>,
+}
+
 /// A loaded module. Its device memory is freed when it and all of its kernels are dropped.
 #[derive(Clone)]
-pub struct Program {}
+pub struct Program {
+    shared: Arc<Shared>,
+}
 
 impl Program {
     /// Places the variables of `module` in `memory` and prepares its kernels.
-    pub fn load(module: Arc<ir::Module>, memory: &Arc<Memory>) -> Result<Program, LoadError>;
+    pub fn load(module: Arc<ir::Module>, memory: &Arc<Memory>) -> Result<Program, LoadError> {
+        let placed = place(module, memory)?;
+        let constant = placed.module.variables.iter().filter(|v| v.space == ir::Space::Const);
+        let constant = constant.map(|v| v.size).sum::<u64>() as u32;
+        let functions = placed.module.functions.iter().zip(0..);
+        let kernels: Vec<KernelData> = functions
+            .filter(|(f, _)| f.is_entry)
+            .map(|(f, id)| KernelData {
+                function: FunctionId(id),
+                attributes: attributes(&placed.module, f, constant),
+                params: params(f),
+                code: OnceLock::new(),
+            })
+            .collect();
+        let name = |k: &KernelData| placed.module.functions[k.function.0 as usize].name.clone();
+        let by_name = kernels.iter().enumerate().map(|(i, k)| (name(k), i)).collect();
+        Ok(Program { shared: Arc::new(Shared { placed, kernels, by_name }) })
+    }
 
     /// A variable by its PTX name.
-    pub fn global(&self, name: &str) -> Option<Global>;
+    pub fn global(&self, name: &str) -> Option<Global> {
+        let placed = &self.shared.placed;
+        let id = placed.by_name.get(name)?.0 as usize;
+        Some(Global { address: placed.addresses[id], size: placed.module.variables[id].size })
+    }
 
     /// An entry function by its PTX name.
-    pub fn kernel(&self, name: &str) -> Option<Kernel>;
+    pub fn kernel(&self, name: &str) -> Option<Kernel> {
+        let index = *self.shared.by_name.get(name)?;
+        Some(Kernel { shared: Arc::clone(&self.shared), index })
+    }
 
     /// Names of all entry functions, in source order.
-    pub fn kernel_names(&self) -> impl Iterator<Item = &str>;
+    pub fn kernel_names(&self) -> impl Iterator<Item = &str> {
+        let functions = &self.shared.placed.module.functions;
+        self.shared.kernels.iter().map(|k| functions[k.function.0 as usize].name.as_str())
+    }
 
     /// Names of all variables that [`Program::global`] finds.
-    pub fn global_names(&self) -> impl Iterator<Item = &str>;
+    pub fn global_names(&self) -> impl Iterator<Item = &str> {
+        self.shared.placed.module.variables.iter().map(|v| v.name.as_str())
+    }
 }
 
 /// One entry function of a program.
 #[derive(Clone)]
-pub struct Kernel {}
+pub struct Kernel {
+    shared: Arc<Shared>,
+    index: usize,
+}
 
 /// One kernel parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,14 +175,119 @@ pub struct KernelAttributes {
 
 impl Kernel {
     /// PTX name.
-    pub fn name(&self) -> &str;
+    pub fn name(&self) -> &str {
+        &self.shared.placed.module.functions[self.data().function.0 as usize].name
+    }
 
     /// Attributes for `cuFuncGetAttribute` and for launch checks.
-    pub fn attributes(&self) -> &KernelAttributes;
+    pub fn attributes(&self) -> &KernelAttributes {
+        &self.data().attributes
+    }
 
     /// Parameters in order.
-    pub fn params(&self) -> &[Param];
+    pub fn params(&self) -> &[Param] {
+        &self.data().params
+    }
 
     /// Size of the parameter block in bytes.
-    pub fn param_bytes(&self) -> usize;
+    pub fn param_bytes(&self) -> usize {
+        let function = self.data().function.0 as usize;
+        self.shared.placed.module.functions[function].param_block_size as usize
+    }
+
+    fn data(&self) -> &KernelData {
+        &self.shared.kernels[self.index]
+    }
+
+    /// The code to run, decoded at the first call.
+    pub(super) fn code(&self) -> Result<Arc<Code>, NotExecutable> {
+        let decode = || lower::kernel(&self.shared.placed, self.data().function).map(Arc::new);
+        self.data().code.get_or_init(decode).clone()
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.shared.placed.memory
+    }
+}
+
+fn attributes(module: &ir::Module, function: &ir::Function, constant: u32) -> KernelAttributes {
+    let threads = |shape: [u32; 3]| shape.iter().fold(1u32, |n, d| n.saturating_mul((*d).max(1)));
+    let declared = function.req_ntid.or(function.max_ntid).map_or(MAX_THREADS, threads);
+    let words: u32 = function.regs.iter().map(|class| class.bits().div_ceil(32)).sum();
+    let digits = module.target.bytes().filter(u8::is_ascii_digit);
+    KernelAttributes {
+        max_threads: declared.min(MAX_THREADS),
+        required_block: function.req_ntid,
+        static_shared: function.shared_size,
+        local: function.frame_size,
+        constant,
+        // PTX registers are written once; of those some quarter is alive at a time.
+        registers: (words / 4).clamp(16, 255),
+        ptx_version: module.version.0 * 10 + module.version.1,
+        target: digits.fold(0u32, |n, d| n.saturating_mul(10).saturating_add(u32::from(d - b'0'))),
+    }
+}
+
+fn params(function: &ir::Function) -> Vec<Param> {
+    let place = |p: &ir::Param| match p.storage {
+        ParamStorage::Block { offset } => Some(Param { offset, size: p.size, align: p.align }),
+        ParamStorage::Reg(_) | ParamStorage::Frame { .. } => None,
+    };
+    function.params.iter().filter_map(place).collect()
+}
+
+/// Allocates and fills the variables.
+fn place(module: Arc<ir::Module>, memory: &Arc<Memory>) -> Result<Placed, LoadError> {
+    let names = module.variables.iter().zip(0..);
+    let by_name = names.map(|(v, id)| (v.name.clone(), VariableId(id))).collect();
+    let mut placed = Placed {
+        module: Arc::clone(&module),
+        memory: Arc::clone(memory),
+        addresses: Vec::new(),
+        allocations: Vec::new(),
+        by_name,
+    };
+    for variable in &module.variables {
+        let address = placed.allocate(variable)?;
+        placed.addresses.push(address);
+    }
+    for (variable, address) in module.variables.iter().zip(placed.addresses.clone()) {
+        let bytes = placed.initial_bytes(variable)?;
+        let written = memory.write(address, &bytes);
+        written.map_err(|e| LoadError::Malformed(format!("variable `{}`: {e}", variable.name)))?;
+    }
+    Ok(placed)
+}
+
+impl Placed {
+    fn allocate(&mut self, variable: &ir::Variable) -> Result<u64, LoadError> {
+        let align = u64::from(variable.align.max(1));
+        // Allocations are aligned to a granule; more takes some slack.
+        let slack = if align > crate::memory::GRANULE { align } else { 0 };
+        let size = variable.size.max(1).checked_add(slack).ok_or(LoadError::OutOfMemory)?;
+        let base = self.memory.allocate(size)?;
+        self.allocations.push(base);
+        Ok(base.next_multiple_of(align))
+    }
+
+    fn initial_bytes(&self, variable: &ir::Variable) -> Result<Vec<u8>, LoadError> {
+        let malformed = |what: &str| LoadError::Malformed(format!("variable `{}`: {what}", variable.name));
+        if variable.init.len() as u64 > variable.size {
+            return Err(malformed("its initialiser is longer than it"));
+        }
+        let mut bytes = variable.init.clone();
+        for r in &variable.relocations {
+            let name = || self.module.symbols.get(r.symbol.0 as usize).map_or(String::new(), |s| s.name.clone());
+            let address = self.address(r.symbol).ok_or_else(|| LoadError::UnresolvedSymbol(name()))?;
+            let value = address.wrapping_add_signed(r.addend).checked_shr(r.shift).unwrap_or(0);
+            let (start, len) = (r.offset as usize, r.size.min(8) as usize);
+            let end = start.checked_add(len).filter(|end| *end as u64 <= variable.size);
+            let end = end.ok_or_else(|| malformed("an address lies outside of it"))?;
+            if bytes.len() < end {
+                bytes.resize(end, 0);
+            }
+            bytes[start..end].copy_from_slice(&value.to_le_bytes()[..len]);
+        }
+        Ok(bytes)
+    }
 }

@@ -263,30 +263,32 @@ impl Pinned<'_> {
         Some((range.base + range.size).next_multiple_of(GRANULE))
     }
 
+    #[inline(always)]
+    fn in_arena(&self, address: u64) -> bool {
+        self.memory.is_device_address(address)
+    }
+
     /// Checks a naturally aligned access of at most [`GRANULE`] bytes.
     #[inline(always)]
     fn check_small(&self, address: u64, size: u64) -> Result<(), AccessError> {
-        let arena = &self.memory.arena;
-        let offset = address.wrapping_sub(arena.base());
-        let aligned = !size.is_power_of_two() || address & (size - 1) == 0;
-        if aligned
-            && offset < arena.len()
+        let offset = address.wrapping_sub(self.memory.arena.base());
+        if address & (size - 1) == 0
+            && offset < self.memory.arena.len()
             && self.memory.live.byte(offset / GRANULE).load(Relaxed) != 0
         {
             return Ok(());
         }
-        self.check_window(address, size)
+        self.check_window(address, size, size)
     }
 
+    /// Checks an access of `len` bytes in elements of `size` outside of device memory.
     #[cold]
     #[inline(never)]
-    fn check_window(&self, address: u64, size: u64) -> Result<(), AccessError> {
+    fn check_window(&self, address: u64, size: u64, len: u64) -> Result<(), AccessError> {
         if address % size != 0 {
             return Err(AccessError::Misaligned(address));
         }
-        let inside = |w: &&Range| {
-            w.contains(address) && size <= w.size - (address - w.base)
-        };
+        let inside = |w: &&Range| w.contains(address) && len <= w.size - (address - w.base);
         match self.windows.iter().find(inside) {
             Some(_) => Ok(()),
             None => Err(AccessError::Illegal(address)),

@@ -179,29 +179,34 @@ impl Pinned<'_> {
         Ok(())
     }
 
-    /// Loads 32 consecutive values; the first is naturally aligned.
+    /// Loads consecutive values, at most [`GRANULE`] bytes; the first is naturally aligned.
     #[inline(always)]
-    pub fn load_row<T: Plain>(&self, address: u64) -> Result<[T; 32], AccessError> {
-        self.check_row(address, size_of::<T>() as u64)?;
+    pub fn load_row<T: Plain, const N: usize>(&self, address: u64) -> Result<[T; N], AccessError> {
+        self.check_row::<T, N>(address)?;
         // SAFETY: checked, and the range is live while `self` exists.
-        Ok(unsafe { pointer(address).cast::<[T; 32]>().read_unaligned() })
+        Ok(unsafe { pointer(address).cast::<[T; N]>().read_unaligned() })
     }
 
-    /// Stores 32 consecutive values; the first is naturally aligned.
+    /// Stores consecutive values, at most [`GRANULE`] bytes; the first is naturally aligned.
     #[inline(always)]
-    pub fn store_row<T: Plain>(&self, address: u64, values: &[T; 32]) -> Result<(), AccessError> {
-        self.check_row(address, size_of::<T>() as u64)?;
+    pub fn store_row<T: Plain, const N: usize>(&self, address: u64, values: &[T; N]) -> Result<(), AccessError> {
+        self.check_row::<T, N>(address)?;
         // SAFETY: checked, and the range is live while `self` exists.
-        unsafe { pointer(address).cast::<[T; 32]>().write_unaligned(*values) }
+        unsafe { pointer(address).cast::<[T; N]>().write_unaligned(*values) }
         Ok(())
     }
 
     #[inline(always)]
-    fn check_row(&self, address: u64, size: u64) -> Result<(), AccessError> {
-        // A row spans at most two granules, so its ends decide.
-        debug_assert!(size * 32 <= GRANULE);
-        self.check_small(address, size)?;
-        self.check_small(address.wrapping_add(31 * size), size)
+    fn check_row<T, const N: usize>(&self, address: u64) -> Result<(), AccessError> {
+        const { assert!(size_of::<[T; N]>() <= GRANULE as usize && N > 0) }
+        let size = size_of::<T>() as u64;
+        let last = address.wrapping_add((N as u64 - 1) * size);
+        if self.in_arena(address) && self.in_arena(last) {
+            // A row spans at most two granules, so its ends decide.
+            self.check_small(address, size)?;
+            return self.check_small(last, size);
+        }
+        self.check_window(address, size, N as u64 * size)
     }
 }
 

@@ -1,0 +1,279 @@
+//! One block: its warps, their registers, shared memory and barriers.
+
+use super::code::{Code, Pred, Row, FULL, LANES};
+use super::control::{BarrierResult, Control, Wait, SLICE};
+use super::cx::{Arrival, Cx, Flow, LaneFault};
+use super::launch::Env;
+use super::local::Local;
+use super::ops::barrier::BARRIERS;
+use super::ops::special::thread_index;
+use super::shared::Shared;
+use super::{Fault, FaultKind};
+use crate::ir::BarrierRedOp;
+use crate::memory::Pinned;
+
+/// How a turn of a block ended.
+pub(super) enum Outcome {
+    Done,
+    Yielded,
+    Failed(Box<Fault>),
+}
+
+#[derive(Default)]
+struct Warp {
+    rows: Vec<Row>,
+    preds: Vec<u32>,
+    control: Control,
+    local: Local,
+}
+
+/// Who has come to a barrier since it was last passed.
+#[derive(Clone, Copy, Default)]
+struct Barrier {
+    arrived: u32,
+    /// Arrivals it needs; `None`: all live threads.
+    threads: Option<u32>,
+    /// Threads with a true predicate, and all that brought one.
+    holding: u32,
+    waiting: u32,
+}
+
+/// A block that runs or is about to.
+#[derive(Default)]
+pub(super) struct Block {
+    index: [u32; 3],
+    warps: Vec<Warp>,
+    shared: Shared,
+    barriers: [Barrier; BARRIERS],
+    live_threads: u32,
+    /// The warp whose turn it is.
+    turn: usize,
+    /// Turns this block has had without finishing.
+    pub(super) turns: u32,
+}
+
+impl Block {
+    /// Prepares the first instruction of block `index`.
+    pub(super) fn start(&mut self, env: &Env<'_>, code: &Code, index: [u32; 3]) {
+        let threads = env.block_threads();
+        self.index = index;
+        self.turn = 0;
+        self.turns = 0;
+        self.live_threads = threads;
+        self.barriers = [Barrier::default(); BARRIERS];
+        self.shared.reset(env.shared);
+        self.warps.resize_with(env.warps as usize, Warp::default);
+        for (w, warp) in self.warps.iter_mut().enumerate() {
+            let rest = threads - w as u32 * LANES as u32;
+            let lanes = if rest >= LANES as u32 { FULL } else { (1 << rest) - 1 };
+            warp.start(env, code, lanes);
+        }
+    }
+
+    /// Runs until the block ends or its time slice does.
+    pub(super) fn run(&mut self, env: &Env<'_>, code: &Code, memory: &Pinned<'_>, worker: u32) -> Outcome {
+        let mut fuel = SLICE;
+        self.turns += 1;
+        loop {
+            let mut progress = false;
+            for _ in 0..self.warps.len() {
+                let w = self.turn;
+                self.turn = (w + 1) % self.warps.len();
+                if !self.warps[w].control.is_ready() {
+                    continue;
+                }
+                progress = true;
+                if let Err(fault) = self.run_warp(env, code, memory, (w, worker), &mut fuel) {
+                    return Outcome::Failed(fault);
+                }
+                if fuel < 0 {
+                    return Outcome::Yielded;
+                }
+            }
+            if self.live_threads == 0 {
+                return Outcome::Done;
+            }
+            if !progress {
+                return Outcome::Failed(self.deadlock(env));
+            }
+        }
+    }
+
+    /// Runs a warp until all its fragments wait or the fuel is used up.
+    fn run_warp(
+        &mut self,
+        env: &Env<'_>,
+        code: &Code,
+        memory: &Pinned<'_>,
+        (w, worker): (usize, u32),
+        fuel: &mut i64,
+    ) -> Result<(), Box<Fault>> {
+        while self.warps[w].control.proceed() {
+            let warp = &mut self.warps[w];
+            let exited = warp.control.exited;
+            warp.control.fuel = *fuel;
+            let mut cx = Cx {
+                code,
+                env,
+                memory,
+                rows: &mut warp.rows,
+                preds: &mut warp.preds,
+                control: &mut warp.control,
+                local: &mut warp.local,
+                shared: &mut self.shared,
+                block: self.index,
+                warp: w as u32,
+                exec: 0,
+                worker,
+                fault: None,
+                arrival: None,
+            };
+            let flow = interpret(&mut cx);
+            let (fault, arrival) = (cx.fault.take(), cx.arrival.take());
+            *fuel = warp.control.fuel;
+            match flow {
+                Flow::Next | Flow::Switch => {}
+                Flow::Barrier => {
+                    self.live_threads -= (warp.control.exited & !exited).count_ones();
+                    if let Some(arrival) = arrival {
+                        self.arrive(w, arrival);
+                    }
+                    self.pass_barriers();
+                }
+                Flow::Yield => {
+                    warp.control.rotate();
+                    return Ok(());
+                }
+                Flow::Fault => return Err(self.fault(env, code, w, fault)),
+            }
+        }
+        Ok(())
+    }
+
+    fn arrive(&mut self, w: usize, arrival: Arrival) {
+        let barrier = &mut self.barriers[arrival.id as usize];
+        let whole = arrival.lanes | self.warps[w].control.exited == FULL;
+        barrier.arrived += match arrival.threads {
+            // With a count, a warp counts as a whole.
+            Some(_) if whole => LANES as u32,
+            _ => arrival.lanes.count_ones(),
+        };
+        barrier.threads = arrival.threads;
+        barrier.waiting += arrival.lanes.count_ones();
+        barrier.holding += arrival.holds.count_ones();
+    }
+
+    /// Lets those go on that wait at a barrier to which all have come.
+    fn pass_barriers(&mut self) {
+        for id in 0..BARRIERS {
+            let barrier = self.barriers[id];
+            if barrier.arrived == 0 || barrier.arrived < barrier.threads.unwrap_or(self.live_threads) {
+                continue;
+            }
+            self.barriers[id] = Barrier::default();
+            for warp in &mut self.warps {
+                warp.pass_barrier(id as u8, &barrier);
+            }
+        }
+    }
+
+    fn fault(&self, env: &Env<'_>, code: &Code, w: usize, fault: Option<LaneFault>) -> Box<Fault> {
+        let fault = fault.unwrap_or(LaneFault {
+            kind: FaultKind::Trap,
+            lane: 0,
+            address: 0,
+            detail: "the engine stopped without a reason".into(),
+        });
+        let pc = self.warps[w].control.pc as usize;
+        Box::new(Fault {
+            kind: fault.kind,
+            kernel: env.kernel.into(),
+            block: self.index,
+            thread: thread_index(env.block, w as u32, fault.lane),
+            line: code.lines.get(pc.wrapping_sub(1)).copied().unwrap_or(0),
+            address: fault.address,
+            detail: fault.detail,
+        })
+    }
+
+    fn deadlock(&self, env: &Env<'_>) -> Box<Fault> {
+        let waiting = self.warps.iter().position(|w| !w.control.is_done()).unwrap_or(0);
+        let lane = (!self.warps[waiting].control.exited).trailing_zeros();
+        Box::new(Fault {
+            kind: FaultKind::Deadlock,
+            kernel: env.kernel.into(),
+            block: self.index,
+            thread: thread_index(env.block, waiting as u32, lane),
+            line: 0,
+            address: 0,
+            detail: "all threads of the block wait at barriers or warp operations for threads that will not come".into(),
+        })
+    }
+}
+
+impl Warp {
+    fn start(&mut self, env: &Env<'_>, code: &Code, lanes: u32) {
+        let kernel = code.kernel;
+        if self.rows.len() < kernel.rows as usize {
+            self.rows.resize(kernel.rows as usize, Row::ZERO);
+        }
+        if self.preds.len() < kernel.preds as usize {
+            self.preds.resize(kernel.preds as usize, 0);
+        }
+        self.preds[Pred::FALSE.index()] = 0;
+        self.local.resize(env.local);
+        self.control.start(lanes, kernel);
+    }
+
+    /// Lets the fragments at a barrier go on and gives them its result.
+    fn pass_barrier(&mut self, id: u8, barrier: &Barrier) {
+        let Warp { rows, preds, control, .. } = self;
+        for fragment in &mut control.others {
+            let Wait::Barrier { id: at, result } = fragment.wait else { continue };
+            if at != id {
+                continue;
+            }
+            fragment.wait = Wait::Ready;
+            let frame = control.frames[fragment.frame as usize];
+            let Some(BarrierResult { op, dst }) = result else { continue };
+            let mut set_pred = |holds: bool| {
+                let pred = &mut preds[frame.pred_base + dst as usize];
+                *pred = *pred & !fragment.mask | if holds { fragment.mask } else { 0 };
+            };
+            match op {
+                BarrierRedOp::And => set_pred(barrier.holding == barrier.waiting),
+                BarrierRedOp::Or => set_pred(barrier.holding != 0),
+                BarrierRedOp::Popc => {
+                    let row = &mut rows[frame.base + dst as usize].0;
+                    for lane in (0..LANES).filter(|lane| fragment.mask >> lane & 1 != 0) {
+                        row[lane] = barrier.holding;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Executes the running fragment, and those it meets, until something else is to be done.
+fn interpret(cx: &mut Cx<'_>) -> Flow {
+    let code = cx.code;
+    loop {
+        let Some(op) = code.ops.get(cx.control.pc as usize) else {
+            return cx.fail(FaultKind::InvalidPc, 0, "the program ran off its end");
+        };
+        cx.control.pc += 1;
+        cx.exec = cx.control.mask;
+        if op.guard.0 != Pred::TRUE.0 {
+            cx.exec &= cx.pred(op.guard);
+        }
+        if cx.exec != 0 {
+            let flow = op.entry.call(cx, op);
+            if flow != Flow::Next {
+                return flow;
+            }
+        }
+        if cx.control.pc == cx.control.limit {
+            cx.control.reschedule();
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Shared memory of a block.
+
+use super::code::Row;
+use super::space::Space;
+use crate::memory::{AccessError, Plain};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Shared memory; only one thread of the host runs a block at a time.
+#[derive(Default)]
+pub(super) struct Shared {
+    rows: Vec<Row>,
+    len: usize,
+}
+
+impl Shared {
+    /// Zeroed memory of `len` bytes.
+    pub(super) fn reset(&mut self, len: u32) {
+        self.len = len as usize;
+        self.rows.clear();
+        self.rows.resize(self.len.div_ceil(size_of::<Row>()), Row::ZERO);
+    }
+
+    #[inline(always)]
+    fn bytes(&mut self) -> &mut [u8] {
+        &mut self.rows.as_mut_slice().as_mut_bytes()[..self.len]
+    }
+
+    /// The naturally aligned value at an address.
+    #[inline(always)]
+    pub(super) fn load<T: Plain>(&mut self, address: u64) -> Result<T, AccessError> {
+        let bytes = self.aligned::<T, 1>(address)?;
+        T::read_from_bytes(bytes).map_err(|_| illegal(address))
+    }
+
+    #[inline(always)]
+    pub(super) fn store<T: Plain>(&mut self, address: u64, value: T) -> Result<(), AccessError> {
+        let bytes = self.aligned::<T, 1>(address)?;
+        value.write_to(bytes).map_err(|_| illegal(address))
+    }
+
+    /// `N` consecutive values, the first naturally aligned.
+    #[inline(always)]
+    pub(super) fn load_row<T: Plain, const N: usize>(&mut self, address: u64) -> Result<[T; N], AccessError> {
+        let bytes = self.aligned::<T, N>(address)?;
+        <[T; N]>::read_from_bytes(bytes).map_err(|_| illegal(address))
+    }
+
+    #[inline(always)]
+    pub(super) fn store_row<T: Plain, const N: usize>(
+        &mut self,
+        address: u64,
+        values: &[T; N],
+    ) -> Result<(), AccessError> {
+        let bytes = self.aligned::<T, N>(address)?;
+        values.write_to(bytes).map_err(|_| illegal(address))
+    }
+
+    #[inline(always)]
+    fn aligned<T, const N: usize>(&mut self, address: u64) -> Result<&mut [u8], AccessError> {
+        if address & (size_of::<T>() as u64 - 1) != 0 {
+            return Err(AccessError::Misaligned(Space::Shared.generic(address)));
+        }
+        if address >= self.len as u64 {
+            return Err(illegal(address));
+        }
+        let start = address as usize;
+        self.bytes().get_mut(start..start + size_of::<[T; N]>()).ok_or(illegal(address))
+    }
+}
+
+#[cold]
+fn illegal(address: u64) -> AccessError {
+    AccessError::Illegal(Space::Shared.generic(address))
+}
