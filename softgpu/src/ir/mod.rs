@@ -181,8 +181,8 @@ pub struct Function {
     /// Bytes and alignment of one activation's frame in local memory.
     pub frame_size: u32,
     pub frame_align: u32,
-    /// Entry: bytes of static shared memory, rounded up so that dynamic shared
-    /// memory can start there.
+    /// Entry: bytes of static shared memory, rounded up to where dynamic shared
+    /// memory can start if it is used.
     pub shared_size: u32,
     /// Entry: whether it can reach dynamic shared memory.
     pub uses_dynamic_shared: bool,

@@ -178,6 +178,8 @@ impl<'a> Builder<'a> {
             clear_body(&mut function);
         }
         set_post_dominators(&mut function.blocks, &function.branch_tables);
+        self.shared.sort_unstable();
+        self.shared.dedup();
         Ok((function, self.shared))
     }
 

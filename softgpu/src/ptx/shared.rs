@@ -37,14 +37,17 @@ pub(super) fn lay_out(tables: &mut Tables) -> Result<()> {
                 None => region.place(var, tables.shared[var as usize]),
             }
         }
-        region.end = region.end.next_multiple_of(dynamic_align.into());
+        let uses_dynamic = reach.dynamic_shared || tables.module.functions[index].uses_dynamic_shared;
+        if uses_dynamic {
+            region.end = region.end.next_multiple_of(dynamic_align.into());
+        }
         if region.end > SHARED_LIMIT {
             let name = text(tables.functions[index].name);
             return invalid(format!("`{name}` uses {} bytes of shared memory, at most {SHARED_LIMIT} are possible", region.end));
         }
         let function = &mut tables.module.functions[index];
         function.shared_size = region.end as u32;
-        function.uses_dynamic_shared |= reach.dynamic_shared;
+        function.uses_dynamic_shared = uses_dynamic;
         patch(function, &region.offsets);
     }
     Ok(())
