@@ -7,8 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
-use rustix::fs::{MemfdFlags, SealFlags};
-use vgpu_protocol::control::{DeviceConfig, MapRange, CONTROL_QUEUE_SIZE};
+use vgpu_protocol::control::{DeviceConfig, CONTROL_QUEUE_SIZE};
 use vgpu_protocol::session;
 use vhost::vhost_user::message::{
     VhostUserConfigFlags, VhostUserHeaderFlag, VhostUserProtocolFeatures, VhostUserVirtioFeatures,
@@ -19,7 +18,7 @@ use vmm_sys_util::eventfd::EventFd;
 use zerocopy::FromBytes;
 
 use crate::ring::{self, Bell, ControlQueue, CONTROL_SIZE, REPLY_TIMEOUT};
-use crate::sys::Mapping;
+use crate::sys::{Mapping, SMALL_PAGE};
 use crate::{QueueAccess, SharedMemory, Transport, TransportError};
 
 /// Guest-physical address of the control memory; homes follow it, chunks come after those.
@@ -60,7 +59,7 @@ impl Loopback {
         let (config, queues) = link.negotiate()?;
         let slots = link.call("memory slots", |f| f.get_max_mem_slots())?;
 
-        let memory = memfd(CONTROL_SIZE.next_multiple_of(4096) as u64, CONTROL_ADDRESS)?;
+        let memory = SharedMemory::create(CONTROL_SIZE.next_multiple_of(SMALL_PAGE) as u64, CONTROL_ADDRESS)?;
         let mapping = Mapping::new(memory.fd(), 0, memory.length() as usize)
             .map_err(TransportError::set_up("cannot map the control queue's memory"))?;
         link.add_region(&memory)?;
@@ -83,7 +82,7 @@ impl Loopback {
         if self.regions >= self.slots {
             return Err(TransportError::NoMemory(format!("the backend holds {} memory regions at most", self.slots)));
         }
-        let memory = memfd(length, address)?;
+        let memory = SharedMemory::create(length, address)?;
         self.link.add_region(&memory)?;
         self.regions += 1;
         Ok(memory)
@@ -299,18 +298,6 @@ fn region(memory: &SharedMemory) -> VhostUserMemoryRegionInfo {
         mmap_offset: 0,
         mmap_handle: memory.fd.as_raw_fd(),
     }
-}
-
-/// Zeroed memory whose size nobody can change any more.
-fn memfd(length: u64, address: u64) -> Result<SharedMemory, TransportError> {
-    let create = || -> rustix::io::Result<OwnedFd> {
-        let fd = rustix::fs::memfd_create("vgpu", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-        rustix::fs::ftruncate(&fd, length)?;
-        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-        Ok(fd)
-    };
-    let fd = create().map_err(|error| TransportError::NoMemory(format!("memfd of {length} bytes: {error}")))?;
-    Ok(SharedMemory { fd, length, ranges: vec![MapRange { address, length }], _pins: Vec::new() })
 }
 
 fn eventfd() -> Result<OwnedFd, TransportError> {
