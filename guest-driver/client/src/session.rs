@@ -308,6 +308,13 @@ impl Session {
         Ok(())
     }
 
+    /// A piece of the staging area, if one is free now.
+    pub fn try_piece(&self) -> Result<Option<Piece>, CUresult> {
+        let mut stream = lock(&self.stream);
+        self.reap(&mut stream)?;
+        Ok(self.staging.take(|sequence| stream.is_done(sequence)))
+    }
+
     /// A piece of the staging area, waiting until one is free.
     pub fn take_piece(&self) -> Result<Piece, CUresult> {
         let mut piece = None;

@@ -1,1 +1,20 @@
+//! `libcuda.so.1` for guests: the CUDA driver API in front of a session with a worker on the host.
+//!
+//! The exported functions are generated from the API table (`exports`); those that the guest
+//! answers itself, or that need more than one command, are written by hand in [`api`]. Nothing
+//! happens before `cuInit`: loading the library runs none of its code.
 
+mod api;
+mod context;
+mod driver;
+mod exports;
+mod function;
+mod hostfunc;
+mod image;
+mod integrity;
+mod jit;
+mod memory;
+mod stream;
+mod stub;
+mod sys;
+mod trace;

@@ -2,7 +2,8 @@
 //!
 //! The generated code expects these in the including crate:
 //! - `crate::api::NAME(args…) -> Result<(), CUresult>` for every `local` and `custom` function;
-//! - `crate::stub::{enter, refuse, call, post, mint, forget, input, string, buffer, put, put_optional, fill}`.
+//! - `crate::stub::{enter, refuse, ready, call, create, post, post_anywhere, mint, forget, handle, per_thread}` and
+//!   `{check_out, check_buffer, input, string, buffer, put, put_optional, fill}`.
 
 use std::fmt::Write;
 
@@ -32,7 +33,7 @@ pub fn write(table: &Table) -> String {
 
 /// The generated calls that hand-written functions of the same name wrap.
 fn write_raw(out: &mut String, table: &Table) {
-    out.push_str("/// The generated calls behind the `wrapped` functions.\npub mod raw {\nuse super::*;\n");
+    out.push_str("/// The generated calls behind the `wrapped` functions.\n#[allow(dead_code)]\npub mod raw {\nuse super::*;\n");
     for f in table.driver_functions().filter(|f| f.wrapped) {
         let _ = writeln!(out, "/// # Safety\n/// As the driver function's.\npub unsafe fn {}({}) -> Result<(), CUresult> {{\n    // SAFETY: the caller keeps to the function's contract.\n    unsafe {{", f.name, signature(f));
         write_body(out, f);
@@ -63,6 +64,7 @@ fn write_export(out: &mut String, f: &Function) {
 }
 
 fn write_body(out: &mut String, f: &Function) {
+    out.push_str("        crate::stub::ready()?;\n");
     for arg in &f.args {
         let name = &arg.name;
         match &arg.kind {
@@ -82,7 +84,7 @@ fn write_body(out: &mut String, f: &Function) {
     }
     let fields: Vec<String> = f.args.iter().filter_map(input_field).collect();
     let _ = writeln!(out, "        let command = cmd::{} {{ {} }};", f.struct_name(), fields.join(", "));
-    let verb = if f.class.waits() { "call" } else { "post" };
+    let verb = verb(f);
     let mints: Vec<&Arg> = f.args.iter().filter(|a| matches!(a.kind, Kind::New(_))).collect();
     if mints.is_empty() {
         let _ = writeln!(out, "        let _reply = crate::stub::{verb}(&command)?;");
@@ -110,11 +112,25 @@ fn write_body(out: &mut String, f: &Function) {
     out.push_str("        Ok(())\n");
 }
 
+/// How the command is sent. A call that creates something does not return the latched error of an
+/// earlier one, since its caller would lose what was created; a destruction needs no current context.
+fn verb(f: &Function) -> &'static str {
+    let has = |wanted: fn(&Kind) -> bool| f.args.iter().any(|a| wanted(&a.kind));
+    match f.class.waits() {
+        true if f.wrapped || has(|kind| matches!(kind, Kind::New(_))) => "create",
+        true => "call",
+        false if has(|kind| matches!(kind, Kind::Del(_))) => "post_anywhere",
+        false => "post",
+    }
+}
+
 fn input_field(arg: &Arg) -> Option<String> {
     let name = &arg.name;
     Some(match &arg.kind {
         Kind::Scalar(_) => name.clone(),
-        Kind::Handle(_) | Kind::Del(_) => format!("{name}: Handle({name} as u64)"),
+        Kind::Handle(ty) | Kind::Del(ty) => {
+            format!("{name}: crate::stub::handle(HandleKind::{}, {name} as u64)?", kind_name(ty))
+        }
         Kind::New(_) => format!("{name}: minted_{name}"),
         Kind::InStruct(_) => format!("{name}: crate::stub::input({name})?"),
         Kind::Str => format!("{name}: crate::stub::string({name})?"),

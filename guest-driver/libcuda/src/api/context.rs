@@ -1,0 +1,189 @@
+//! Primary contexts, created contexts, and the thread's context stack.
+
+use std::ffi::c_void;
+
+use vgpu_protocol::cmd::CuCtxSynchronize;
+use vgpu_protocol::cuda::{CUcontext, CUresult};
+
+use super::Result;
+use crate::context::{self, resolve};
+use crate::driver::{driver, CUDA_VERSION};
+use crate::stub::{check_out, give, put_optional};
+
+pub unsafe fn cuDevicePrimaryCtxRetain(pctx: *mut CUcontext, dev: i32) -> Result {
+    let driver = driver()?;
+    check_out(pctx)?;
+    let context = driver.retain_primary(dev)?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(pctx, context.raw()) }
+}
+
+pub unsafe fn cuDevicePrimaryCtxRelease(dev: i32) -> Result {
+    driver()?.release_primary(dev)
+}
+
+pub unsafe fn cuDevicePrimaryCtxRelease_v2(dev: i32) -> Result {
+    driver()?.release_primary(dev)
+}
+
+pub unsafe fn cuDevicePrimaryCtxSetFlags(dev: i32, flags: u32) -> Result {
+    driver()?.set_primary_flags(dev, flags)
+}
+
+pub unsafe fn cuDevicePrimaryCtxSetFlags_v2(dev: i32, flags: u32) -> Result {
+    driver()?.set_primary_flags(dev, flags)
+}
+
+pub unsafe fn cuDevicePrimaryCtxGetState(dev: i32, flags: *mut u32, active: *mut i32) -> Result {
+    let (set, is_active) = driver()?.primary_state(dev)?;
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        give(flags, set)?;
+        give(active, i32::from(is_active))
+    }
+}
+
+pub unsafe fn cuDevicePrimaryCtxReset(dev: i32) -> Result {
+    driver()?.reset_primary(dev)
+}
+
+pub unsafe fn cuDevicePrimaryCtxReset_v2(dev: i32) -> Result {
+    driver()?.reset_primary(dev)
+}
+
+pub unsafe fn cuCtxCreate_v2(pctx: *mut CUcontext, flags: u32, dev: i32) -> Result {
+    let driver = driver()?;
+    check_out(pctx)?;
+    let context = driver.create_context(dev, flags)?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(pctx, context.raw()) }
+}
+
+/// Execution affinity and graphics interoperability (the parameters) are not supported.
+pub unsafe fn cuCtxCreate_v4(pctx: *mut CUcontext, params: *const c_void, flags: u32, dev: i32) -> Result {
+    if !params.is_null() {
+        // SAFETY: the structure starts with {pointer, count, pointer}: all zero asks for nothing.
+        let asked = unsafe { params.cast::<[usize; 3]>().read_unaligned() };
+        if asked != [0; 3] {
+            return Err(CUresult::NOT_SUPPORTED);
+        }
+    }
+    // SAFETY: as for the caller.
+    unsafe { cuCtxCreate_v2(pctx, flags, dev) }
+}
+
+pub unsafe fn cuCtxDestroy(ctx: CUcontext) -> Result {
+    driver()?.destroy_context(ctx)
+}
+
+pub unsafe fn cuCtxDestroy_v2(ctx: CUcontext) -> Result {
+    driver()?.destroy_context(ctx)
+}
+
+pub unsafe fn cuCtxPushCurrent(ctx: CUcontext) -> Result {
+    let context = driver()?.contexts.find(ctx)?;
+    context::push(Some(context));
+    Ok(())
+}
+
+pub unsafe fn cuCtxPushCurrent_v2(ctx: CUcontext) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { cuCtxPushCurrent(ctx) }
+}
+
+pub unsafe fn cuCtxPopCurrent(pctx: *mut CUcontext) -> Result {
+    driver()?;
+    context::current().ok_or(CUresult::INVALID_CONTEXT)?;
+    let popped = context::pop().map_or(std::ptr::null_mut(), |context| context.raw());
+    // SAFETY: the caller vouches for the pointer; it may be null.
+    unsafe { put_optional(pctx, popped) };
+    Ok(())
+}
+
+pub unsafe fn cuCtxPopCurrent_v2(pctx: *mut CUcontext) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { cuCtxPopCurrent(pctx) }
+}
+
+pub unsafe fn cuCtxSetCurrent(ctx: CUcontext) -> Result {
+    let driver = driver()?;
+    let context = if ctx.is_null() { None } else { Some(driver.contexts.find(ctx)?) };
+    context::set_current(context);
+    Ok(())
+}
+
+pub unsafe fn cuCtxGetCurrent(pctx: *mut CUcontext) -> Result {
+    driver()?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(pctx, context::current().map_or(std::ptr::null_mut(), |context| context.raw())) }
+}
+
+pub unsafe fn cuCtxGetDevice(device: *mut i32) -> Result {
+    driver()?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(device, context::required()?.device) }
+}
+
+pub unsafe fn cuCtxGetDevice_v2(device: *mut i32, ctx: CUcontext) -> Result {
+    driver()?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(device, resolve(ctx)?.device) }
+}
+
+pub unsafe fn cuCtxGetFlags(flags: *mut u32) -> Result {
+    driver()?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(flags, context::required()?.flags) }
+}
+
+pub unsafe fn cuCtxGetId(ctx: CUcontext, id: *mut u64) -> Result {
+    driver()?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(id, resolve(ctx)?.id) }
+}
+
+pub unsafe fn cuCtxGetApiVersion(ctx: CUcontext, version: *mut u32) -> Result {
+    driver()?;
+    resolve(ctx)?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(version, CUDA_VERSION as u32) }
+}
+
+pub unsafe fn cuCtxSynchronize_v2(ctx: CUcontext) -> Result {
+    let driver = driver()?;
+    driver.session.call(resolve(ctx)?.handle.0, &CuCtxSynchronize {})?;
+    driver.session.take_latched()
+}
+
+pub unsafe fn cuCtxGetStreamPriorityRange(least: *mut i32, greatest: *mut i32) -> Result {
+    let info = driver()?.device(context::required()?.device)?;
+    // SAFETY: the caller vouches for the pointers; they may be null.
+    unsafe {
+        put_optional(least, info.least_priority);
+        put_optional(greatest, info.greatest_priority);
+    }
+    Ok(())
+}
+
+/// Preferences of cache and shared memory banks have had no effect since compute capability 7.0.
+pub unsafe fn cuCtxGetCacheConfig(config: *mut i32) -> Result {
+    context::required()?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(config, 0) }
+}
+
+pub unsafe fn cuCtxSetCacheConfig(config: i32) -> Result {
+    context::required()?;
+    if (0..=3).contains(&config) { Ok(()) } else { Err(CUresult::INVALID_VALUE) }
+}
+
+pub unsafe fn cuCtxGetSharedMemConfig(config: *mut i32) -> Result {
+    context::required()?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(config, 1) }
+}
+
+pub unsafe fn cuCtxSetSharedMemConfig(config: i32) -> Result {
+    context::required()?;
+    if (0..=2).contains(&config) { Ok(()) } else { Err(CUresult::INVALID_VALUE) }
+}

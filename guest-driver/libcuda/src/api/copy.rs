@@ -1,0 +1,331 @@
+//! Copies between the application's memory and the device.
+//!
+//! Pinned memory is shared with the worker and is copied from and to in place. Pageable memory goes
+//! through the staging area: towards the device the call returns as soon as the source was read,
+//! from the device it returns when the destination is complete.
+
+use std::ffi::c_void;
+
+use vgpu_client::{Pending, Piece, Session, PIECE_SIZE};
+use vgpu_protocol::cmd::{
+    CuMemcpyDtoDAsyncV2, CuStreamSynchronize, VgpuCopyDtoH, VgpuCopyDtoHWait, VgpuCopyHtoD, VgpuCopyHtoDInline, VgpuPointerInfo,
+};
+use vgpu_protocol::cuda::{
+    CUresult, CUstream, CUDA_MEMCPY2D, MEMORYTYPE_DEVICE, MEMORYTYPE_HOST, MEMORYTYPE_UNIFIED,
+};
+use vgpu_protocol::{Handle, HandleKind};
+
+use super::Result;
+use crate::context;
+use crate::driver::{driver, Driver};
+use crate::memory::Kind;
+use crate::stub::{self, bytes, bytes_mut};
+
+/// Largest copy that travels inside its command, bytes.
+const INLINE_SIZE: usize = 4096;
+
+/// A stream, and whether the call returns only when everything is copied.
+#[derive(Clone, Copy)]
+struct Order {
+    driver: &'static Driver,
+    stream: Handle,
+    wait: bool,
+}
+
+impl Order {
+    fn new(stream: CUstream, wait: bool) -> std::result::Result<Self, CUresult> {
+        let driver = driver()?;
+        context::required()?;
+        Ok(Order { driver, stream: stub::handle(HandleKind::Stream, stream as u64)?, wait })
+    }
+
+    fn session(self) -> &'static Session {
+        self.driver.session
+    }
+
+    fn synchronise(self) -> Result {
+        stub::call(&CuStreamSynchronize { hStream: self.stream }).map(drop)
+    }
+
+    /// An address that is known to be the device's must have room for the copy.
+    fn check_device(self, address: u64, size: usize) -> Result {
+        match self.driver.memory.find(address) {
+            Some(range) if range.start.saturating_add(range.size) - address < size as u64 => Err(CUresult::INVALID_VALUE),
+            _ if address == 0 => Err(CUresult::INVALID_VALUE),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a host address is pinned; an error if the copy would run out of its allocation.
+    fn is_pinned(self, address: u64, size: usize) -> std::result::Result<bool, CUresult> {
+        match self.session().find(address) {
+            Some((start, length)) if length - (address - start) < size as u64 => Err(CUresult::INVALID_VALUE),
+            found => Ok(found.is_some()),
+        }
+    }
+
+    /// # Safety
+    /// `src` is valid for reads of `size` bytes.
+    unsafe fn to_device(self, dst: u64, src: *const c_void, size: usize) -> Result {
+        if size == 0 {
+            return Ok(());
+        }
+        self.check_device(dst, size)?;
+        if self.is_pinned(src as u64, size)? {
+            stub::post(&VgpuCopyHtoD { dst, src: src as u64, size: size as u64, stream: self.stream })?;
+            return if self.wait { self.synchronise() } else { Ok(()) };
+        }
+        // SAFETY: as the caller says.
+        let source = unsafe { bytes(src, size)? };
+        if size <= INLINE_SIZE {
+            return stub::post(&VgpuCopyHtoDInline { dst, stream: self.stream, data: source }).map(drop);
+        }
+        let context = context::required()?.handle.0;
+        for (i, part) in source.chunks(PIECE_SIZE).enumerate() {
+            let piece = self.session().take_piece()?;
+            self.session().fill_piece(&piece, part);
+            let src = self.session().piece_address(&piece);
+            let dst = dst + (i * PIECE_SIZE) as u64;
+            let command = VgpuCopyHtoD { dst, src, size: part.len() as u64, stream: self.stream };
+            let posted = self.session().post(context, &command);
+            self.session().give_back(piece, posted.as_ref().ok().copied());
+            posted?;
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// `dst` is valid for writes of `size` bytes; for pinned memory until the stream has got there.
+    unsafe fn to_host(self, dst: *mut c_void, src: u64, size: usize) -> Result {
+        if size == 0 {
+            return Ok(());
+        }
+        self.check_device(src, size)?;
+        if self.is_pinned(dst as u64, size)? {
+            let (dst, size, stream) = (dst as u64, size as u64, self.stream);
+            return match self.wait {
+                true => stub::call(&VgpuCopyDtoHWait { dst, src, size, stream }).map(drop),
+                false => stub::post(&VgpuCopyDtoH { dst, src, size, stream }).map(drop),
+            };
+        }
+        // SAFETY: as the caller says.
+        let target = unsafe { bytes_mut(dst, size)? };
+        self.to_pageable(target, src)?;
+        self.session().take_latched()
+    }
+
+    /// The next piece is under way while the one before is copied out.
+    fn to_pageable(self, target: &mut [u8], src: u64) -> Result {
+        let context = context::required()?.handle.0;
+        let mut under_way: Option<(Fetch, &mut [u8])> = None;
+        for (i, part) in target.chunks_mut(PIECE_SIZE).enumerate() {
+            // A second piece only if there is one: threads must not wait for each other's first.
+            let piece = match (self.session().try_piece()?, under_way.is_some()) {
+                (Some(piece), _) => piece,
+                (None, false) => self.session().take_piece()?,
+                (None, true) => {
+                    finish(self.session(), under_way.take())?;
+                    self.session().take_piece()?
+                }
+            };
+            let next = self.fetch(context, piece, src + (i * PIECE_SIZE) as u64, part.len());
+            finish(self.session(), under_way.take())?;
+            under_way = Some((next?, part));
+        }
+        finish(self.session(), under_way)
+    }
+
+    fn fetch(self, context: u64, piece: Piece, src: u64, size: usize) -> std::result::Result<Fetch, CUresult> {
+        let dst = self.session().piece_address(&piece);
+        let command = VgpuCopyDtoHWait { dst, src, size: size as u64, stream: self.stream };
+        match self.session().begin(context, &command) {
+            Ok(pending) => Ok(Fetch { piece, pending }),
+            Err(error) => {
+                self.session().give_back(piece, None);
+                Err(error)
+            }
+        }
+    }
+
+    fn on_device(self, dst: u64, src: u64, size: usize) -> Result {
+        if size == 0 {
+            return Ok(());
+        }
+        self.check_device(dst, size)?;
+        self.check_device(src, size)?;
+        stub::post(&CuMemcpyDtoDAsyncV2 { dstDevice: dst, srcDevice: src, ByteCount: size, hStream: self.stream }).map(drop)
+    }
+
+    /// # Safety
+    /// Both ranges are valid for `size` bytes.
+    unsafe fn on_host(self, dst: *mut c_void, src: *const c_void, size: usize) -> Result {
+        // What the stream still has to do may concern either range.
+        self.synchronise()?;
+        stub::check_buffer(dst, size)?;
+        stub::check_buffer(src, size)?;
+        // SAFETY: as the caller says; the ranges may overlap.
+        unsafe { std::ptr::copy(src.cast::<u8>(), dst.cast::<u8>(), size) };
+        Ok(())
+    }
+
+    /// # Safety
+    /// Host ends are valid for `size` bytes.
+    unsafe fn copy(self, dst: End, src: End, size: usize) -> Result {
+        // SAFETY: as the caller says.
+        unsafe {
+            match (dst, src) {
+                (End::Device(dst), End::Device(src)) => self.on_device(dst, src, size),
+                (End::Device(dst), End::Host(src)) => self.to_device(dst, src as *const c_void, size),
+                (End::Host(dst), End::Device(src)) => self.to_host(dst as *mut c_void, src, size),
+                (End::Host(dst), End::Host(src)) => self.on_host(dst as *mut c_void, src as *const c_void, size),
+            }
+        }
+    }
+
+    /// What a unified address is: pinned and pageable memory is the host's, all else the device's.
+    fn classify(self, address: u64) -> std::result::Result<End, CUresult> {
+        if let Some(range) = self.driver.memory.find(address) {
+            return Ok(if matches!(range.kind, Kind::Host(_)) { End::Host(address) } else { End::Device(address) });
+        }
+        let known = stub::create(&VgpuPointerInfo { ptr: address })?.info.known != 0;
+        Ok(if known { End::Device(address) } else { End::Host(address) })
+    }
+}
+
+/// A piece that the worker is filling.
+struct Fetch {
+    piece: Piece,
+    pending: Pending,
+}
+
+fn finish(session: &'static Session, fetch: Option<(Fetch, &mut [u8])>) -> Result {
+    let Some((Fetch { piece, pending }, target)) = fetch else { return Ok(()) };
+    let finished = session.finish::<VgpuCopyDtoHWait>(pending);
+    if finished.is_ok() {
+        session.read_piece(&piece, target);
+    }
+    session.give_back(piece, None);
+    finished.map(drop)
+}
+
+/// One end of a copy.
+#[derive(Clone, Copy)]
+enum End {
+    Host(u64),
+    Device(u64),
+}
+
+impl End {
+    fn offset(self, by: usize) -> Self {
+        match self {
+            End::Host(address) => End::Host(address.wrapping_add(by as u64)),
+            End::Device(address) => End::Device(address.wrapping_add(by as u64)),
+        }
+    }
+}
+
+fn no_stream() -> CUstream {
+    std::ptr::null_mut()
+}
+
+pub unsafe fn cuMemcpyHtoD_v2(dst: u64, src: *const c_void, size: usize) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { Order::new(no_stream(), true)?.to_device(dst, src, size) }
+}
+
+pub unsafe fn cuMemcpyHtoDAsync_v2(dst: u64, src: *const c_void, size: usize, stream: CUstream) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { Order::new(stream, false)?.to_device(dst, src, size) }
+}
+
+pub unsafe fn cuMemcpyDtoH_v2(dst: *mut c_void, src: u64, size: usize) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { Order::new(no_stream(), true)?.to_host(dst, src, size) }
+}
+
+pub unsafe fn cuMemcpyDtoHAsync_v2(dst: *mut c_void, src: u64, size: usize, stream: CUstream) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { Order::new(stream, false)?.to_host(dst, src, size) }
+}
+
+/// # Safety
+/// As for `cuMemcpy`.
+unsafe fn unified(order: Order, dst: u64, src: u64, size: usize) -> Result {
+    if size == 0 {
+        return Ok(());
+    }
+    let (dst, src) = (order.classify(dst)?, order.classify(src)?);
+    // SAFETY: as the caller says.
+    unsafe { order.copy(dst, src, size) }
+}
+
+pub unsafe fn cuMemcpy(dst: u64, src: u64, size: usize) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { unified(Order::new(no_stream(), true)?, dst, src, size) }
+}
+
+pub unsafe fn cuMemcpyAsync(dst: u64, src: u64, size: usize, stream: CUstream) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { unified(Order::new(stream, false)?, dst, src, size) }
+}
+
+/// One side of a two-dimensional copy.
+struct Plane {
+    first: End,
+    pitch: usize,
+}
+
+impl Plane {
+    fn new(order: Order, kind: u32, host: u64, device: u64, pitch: usize, x: usize, y: usize) -> std::result::Result<Self, CUresult> {
+        let start = match kind {
+            MEMORYTYPE_HOST => End::Host(host),
+            MEMORYTYPE_DEVICE => End::Device(device),
+            MEMORYTYPE_UNIFIED => order.classify(device)?,
+            _ => return Err(CUresult::NOT_SUPPORTED),
+        };
+        let offset = y.checked_mul(pitch).and_then(|rows| rows.checked_add(x)).ok_or(CUresult::INVALID_VALUE)?;
+        Ok(Plane { first: start.offset(offset), pitch })
+    }
+}
+
+/// # Safety
+/// As for `cuMemcpy2D`.
+unsafe fn copy_2d(order: Order, copy: *const CUDA_MEMCPY2D) -> Result {
+    // SAFETY: the caller vouches for the description.
+    let c = unsafe { copy.as_ref() }.ok_or(CUresult::INVALID_VALUE)?;
+    let (width, height) = (c.WidthInBytes, c.Height);
+    if width == 0 || height == 0 {
+        return Ok(());
+    }
+    let dst = Plane::new(order, c.dstMemoryType, c.dstHost as u64, c.dstDevice, c.dstPitch, c.dstXInBytes, c.dstY)?;
+    let src = Plane::new(order, c.srcMemoryType, c.srcHost as u64, c.srcDevice, c.srcPitch, c.srcXInBytes, c.srcY)?;
+    let packed = |plane: &Plane| plane.pitch == width;
+    if height == 1 || (packed(&dst) && packed(&src)) {
+        let size = width.checked_mul(height).ok_or(CUresult::INVALID_VALUE)?;
+        // SAFETY: as the caller says.
+        return unsafe { order.copy(dst.first, src.first, size) };
+    }
+    if dst.pitch < width || src.pitch < width {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    for row in 0..height {
+        // SAFETY: as the caller says.
+        unsafe { order.copy(dst.first.offset(row.wrapping_mul(dst.pitch)), src.first.offset(row.wrapping_mul(src.pitch)), width)? };
+    }
+    Ok(())
+}
+
+pub unsafe fn cuMemcpy2D_v2(copy: *const CUDA_MEMCPY2D) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { copy_2d(Order::new(no_stream(), true)?, copy) }
+}
+
+pub unsafe fn cuMemcpy2DUnaligned_v2(copy: *const CUDA_MEMCPY2D) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { cuMemcpy2D_v2(copy) }
+}
+
+pub unsafe fn cuMemcpy2DAsync_v2(copy: *const CUDA_MEMCPY2D, stream: CUstream) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { copy_2d(Order::new(stream, false)?, copy) }
+}

@@ -1,0 +1,198 @@
+//! Devices: everything was fetched at `cuInit`.
+
+use std::ffi::c_char;
+
+use vgpu_protocol::cuda::{attribute as attr, CUdevprop, CUresult, CUuuid};
+
+use super::Result;
+use crate::driver::{driver, Driver};
+use crate::stub::{bytes_mut, check_out, give, string};
+
+/// Capabilities that executors may have and this library does not pass on.
+const WITHHELD: &[i32] = &[
+    attr::PAGEABLE_MEMORY_ACCESS,
+    attr::CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM,
+    attr::HOST_REGISTER_SUPPORTED,
+    attr::PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES,
+    attr::VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
+    attr::HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED,
+    attr::GPU_DIRECT_RDMA_SUPPORTED,
+    attr::SPARSE_CUDA_ARRAY_SUPPORTED,
+    attr::READ_ONLY_HOST_REGISTER_SUPPORTED,
+    attr::CLUSTER_LAUNCH,
+    attr::CAN_USE_64_BIT_STREAM_MEM_OPS,
+    attr::CAN_USE_STREAM_WAIT_VALUE_NOR,
+    attr::DMA_BUF_SUPPORTED,
+    attr::IPC_EVENT_SUPPORTED,
+    attr::TENSOR_MAP_ACCESS_SUPPORTED,
+    attr::HANDLE_TYPE_FABRIC_SUPPORTED,
+    attr::UNIFIED_FUNCTION_POINTERS,
+    attr::MULTICAST_SUPPORTED,
+];
+
+fn value(driver: &Driver, attribute: i32, dev: i32) -> std::result::Result<i32, CUresult> {
+    let value = driver.attribute(dev, attribute)?;
+    Ok(if WITHHELD.contains(&attribute) { 0 } else { value })
+}
+
+pub unsafe fn cuDeviceGetCount(count: *mut i32) -> Result {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(count, driver()?.device_count()) }
+}
+
+pub unsafe fn cuDeviceGet(device: *mut i32, ordinal: i32) -> Result {
+    driver()?.device(ordinal)?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(device, ordinal) }
+}
+
+/// Copies `text` and a NUL into a buffer of `len` bytes, cut if it must be.
+///
+/// # Safety
+/// `buffer` is null or valid for `len` bytes.
+unsafe fn put_text(buffer: *mut c_char, len: i32, text: &[u8]) -> Result {
+    let len = usize::try_from(len).ok().filter(|len| *len > 0).ok_or(CUresult::INVALID_VALUE)?;
+    // SAFETY: the caller vouches for the buffer.
+    let buffer = unsafe { bytes_mut(buffer.cast(), len)? };
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    buffer.fill(0);
+    for (to, from) in buffer.iter_mut().take(len - 1).zip(text) {
+        *to = *from;
+    }
+    Ok(())
+}
+
+pub unsafe fn cuDeviceGetName(name: *mut c_char, len: i32, dev: i32) -> Result {
+    // SAFETY: the caller vouches for the buffer.
+    unsafe { put_text(name, len, &driver()?.device(dev)?.name) }
+}
+
+pub unsafe fn cuDeviceGetUuid(uuid: *mut CUuuid, dev: i32) -> Result {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(uuid, CUuuid { bytes: driver()?.device(dev)?.uuid }) }
+}
+
+pub unsafe fn cuDeviceGetUuid_v2(uuid: *mut CUuuid, dev: i32) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { cuDeviceGetUuid(uuid, dev) }
+}
+
+/// LUIDs exist on Windows only.
+pub unsafe fn cuDeviceGetLuid(luid: *mut c_char, mask: *mut u32, dev: i32) -> Result {
+    driver()?.device(dev)?;
+    check_out(luid)?;
+    check_out(mask)?;
+    Err(CUresult::NOT_SUPPORTED)
+}
+
+pub unsafe fn cuDeviceTotalMem_v2(bytes: *mut usize, dev: i32) -> Result {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(bytes, driver()?.device(dev)?.total_memory as usize) }
+}
+
+pub unsafe fn cuDeviceGetAttribute(pi: *mut i32, attribute: i32, dev: i32) -> Result {
+    let value = value(driver()?, attribute, dev)?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(pi, value) }
+}
+
+pub unsafe fn cuDeviceComputeCapability(major: *mut i32, minor: *mut i32, dev: i32) -> Result {
+    let driver = driver()?;
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        give(major, value(driver, attr::COMPUTE_CAPABILITY_MAJOR, dev)?)?;
+        give(minor, value(driver, attr::COMPUTE_CAPABILITY_MINOR, dev)?)
+    }
+}
+
+pub unsafe fn cuDeviceGetProperties(prop: *mut CUdevprop, dev: i32) -> Result {
+    let driver = driver()?;
+    let get = |attribute| value(driver, attribute, dev);
+    let properties = CUdevprop {
+        maxThreadsPerBlock: get(attr::MAX_THREADS_PER_BLOCK)?,
+        maxThreadsDim: [get(attr::MAX_BLOCK_DIM_X)?, get(attr::MAX_BLOCK_DIM_Y)?, get(attr::MAX_BLOCK_DIM_Z)?],
+        maxGridSize: [get(attr::MAX_GRID_DIM_X)?, get(attr::MAX_GRID_DIM_Y)?, get(attr::MAX_GRID_DIM_Z)?],
+        sharedMemPerBlock: get(attr::MAX_SHARED_MEMORY_PER_BLOCK)?,
+        totalConstantMemory: get(attr::TOTAL_CONSTANT_MEMORY)?,
+        SIMDWidth: get(attr::WARP_SIZE)?,
+        memPitch: get(attr::MAX_PITCH)?,
+        regsPerBlock: get(attr::MAX_REGISTERS_PER_BLOCK)?,
+        clockRate: get(attr::CLOCK_RATE)?,
+        textureAlign: get(attr::TEXTURE_ALIGNMENT)?,
+    };
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(prop, properties) }
+}
+
+fn location(driver: &Driver, dev: i32) -> std::result::Result<[i32; 3], CUresult> {
+    let get = |attribute| driver.attribute(dev, attribute);
+    Ok([get(attr::PCI_DOMAIN_ID)?, get(attr::PCI_BUS_ID)?, get(attr::PCI_DEVICE_ID)?])
+}
+
+pub unsafe fn cuDeviceGetPCIBusId(text: *mut c_char, len: i32, dev: i32) -> Result {
+    let [domain, bus, device] = location(driver()?, dev)?;
+    // SAFETY: the caller vouches for the buffer.
+    unsafe { put_text(text, len, format!("{domain:04x}:{bus:02x}:{device:02x}.0").as_bytes()) }
+}
+
+pub unsafe fn cuDeviceGetByPCIBusId(dev: *mut i32, text: *const c_char) -> Result {
+    let driver = driver()?;
+    // SAFETY: the caller vouches for the string.
+    let wanted = parse_location(unsafe { string(text)? }).ok_or(CUresult::INVALID_VALUE)?;
+    let found = (0..driver.device_count()).find(|dev| location(driver, *dev) == Ok(wanted));
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(dev, found.ok_or(CUresult::INVALID_DEVICE)?) }
+}
+
+/// `[domain:]bus:device[.function]`, hexadecimal.
+fn parse_location(text: &[u8]) -> Option<[i32; 3]> {
+    let text = std::str::from_utf8(text).ok()?;
+    let text = text.split('.').next()?;
+    let numbers: Option<Vec<i32>> = text.split(':').map(|part| i32::from_str_radix(part, 16).ok()).collect();
+    match *numbers? {
+        [domain, bus, device] => Some([domain, bus, device]),
+        [bus, device] => Some([0, bus, device]),
+        _ => None,
+    }
+}
+
+pub unsafe fn cuDeviceCanAccessPeer(can: *mut i32, dev: i32, peer: i32) -> Result {
+    let driver = driver()?;
+    driver.device(dev)?;
+    driver.device(peer)?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(can, 0) }
+}
+
+pub unsafe fn cuDeviceGetP2PAttribute(value: *mut i32, attribute: i32, from: i32, to: i32) -> Result {
+    let driver = driver()?;
+    driver.device(from)?;
+    driver.device(to)?;
+    if from == to || !(1..=5).contains(&attribute) {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(value, 0) }
+}
+
+/// The identity that the integrity check covers.
+pub fn identities(driver: &Driver) -> impl Iterator<Item = crate::integrity::DeviceIdentity> + '_ {
+    (0..driver.device_count()).filter_map(|dev| {
+        let uuid = driver.device(dev).ok()?.uuid;
+        Some(crate::integrity::DeviceIdentity { uuid, location: location(driver, dev).ok()? })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_pci_addresses_parse_with_and_without_domain() {
+        assert_eq!(parse_location(b"0000:0a:1F.0"), Some([0, 10, 31]));
+        assert_eq!(parse_location(b"0a:1f"), Some([0, 10, 31]));
+        for bad in [&b""[..], b"x:y", b"1:2:3:4", b"\xff"] {
+            assert_eq!(parse_location(bad), None);
+        }
+    }
+}

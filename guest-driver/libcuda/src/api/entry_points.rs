@@ -1,0 +1,101 @@
+//! Finding functions by name and version, as every CUDA runtime does.
+
+use std::collections::HashMap;
+use std::ffi::{c_char, c_void};
+use std::sync::OnceLock;
+
+use vgpu_protocol::cuda::CUresult;
+
+use super::Result;
+use crate::exports::{Export, EXPORTS};
+use crate::stub::{check_out, give, put_optional, string};
+
+/// `CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM`.
+const PER_THREAD: u64 = 2;
+/// All flags.
+const FLAGS: u64 = 3;
+
+/// `CUdriverProcAddressQueryResult`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    Symbol = 1,
+    Version = 2,
+}
+
+/// The newest variant of `base` that `version` has, the per-thread twin if there is one and it is wanted.
+fn resolve(base: &str, version: u32, per_thread: bool) -> std::result::Result<&'static Export, Missing> {
+    static BY_NAME: OnceLock<HashMap<&str, Vec<&Export>>> = OnceLock::new();
+    let by_name = BY_NAME.get_or_init(|| {
+        let mut by_name: HashMap<&str, Vec<&Export>> = HashMap::new();
+        EXPORTS.iter().for_each(|export| by_name.entry(export.base).or_default().push(export));
+        by_name
+    });
+    let variants = by_name.get(base).ok_or(Missing::Symbol)?;
+    let newest = |twin: bool| {
+        variants.iter().filter(|e| e.per_thread == twin && e.since <= version).max_by_key(|e| e.since).copied()
+    };
+    per_thread.then(|| newest(true)).flatten().or_else(|| newest(false)).ok_or(Missing::Version)
+}
+
+pub unsafe fn cuGetProcAddress_v2(
+    symbol: *const c_char,
+    pfn: *mut *const c_void,
+    version: i32,
+    flags: u64,
+    status: *mut i32,
+) -> Result {
+    check_out(pfn)?;
+    if flags & !FLAGS != 0 {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    // SAFETY: the caller vouches for the string.
+    let name = std::str::from_utf8(unsafe { string(symbol)? }).unwrap_or_default();
+    let found = resolve(name, version.max(0) as u32, flags & PER_THREAD != 0);
+    // SAFETY: the caller vouches for the pointers; `status` may be null.
+    unsafe {
+        put_optional(status, found.err().map_or(0, |missing| missing as i32));
+        give(pfn, found.map_or(std::ptr::null(), |export| export.address.0))?;
+    }
+    found.map(drop).map_err(|_| CUresult::NOT_FOUND)
+}
+
+pub unsafe fn cuGetProcAddress(symbol: *const c_char, pfn: *mut *const c_void, version: i32, flags: u64) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { cuGetProcAddress_v2(symbol, pfn, version, flags, std::ptr::null_mut()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(base: &str, version: u32, per_thread: bool) -> std::result::Result<&'static str, Missing> {
+        resolve(base, version, per_thread).map(|export| export.name)
+    }
+
+    /// Facts of `cudaTypedefs.h`.
+    #[test]
+    fn test_versions_choose_the_variant() {
+        assert_eq!(name("cuMemAlloc", 2000, false), Ok("cuMemAlloc"));
+        assert_eq!(name("cuMemAlloc", 12000, false), Ok("cuMemAlloc_v2"));
+        assert_eq!(name("cuGetProcAddress", 11030, false), Ok("cuGetProcAddress"));
+        assert_eq!(name("cuGetProcAddress", 13000, false), Ok("cuGetProcAddress_v2"));
+        assert_eq!(name("cuDevicePrimaryCtxRelease", 7000, false), Ok("cuDevicePrimaryCtxRelease"));
+        assert_eq!(name("cuCtxSynchronize", 12000, false), Ok("cuCtxSynchronize"));
+        assert_eq!(name("cuCtxSynchronize", 13000, false), Ok("cuCtxSynchronize_v2"));
+    }
+
+    #[test]
+    fn test_per_thread_twins_are_chosen_where_they_exist() {
+        assert_eq!(name("cuMemcpyHtoD", 7000, true), Ok("cuMemcpyHtoD_v2_ptds"));
+        assert_eq!(name("cuLaunchKernel", 7000, true), Ok("cuLaunchKernel_ptsz"));
+        assert_eq!(name("cuLaunchKernel", 4000, true), Ok("cuLaunchKernel"));
+        assert_eq!(name("cuInit", 12000, true), Ok("cuInit"));
+    }
+
+    #[test]
+    fn test_unknown_and_too_new_names_differ() {
+        assert_eq!(name("", 13000, false), Err(Missing::Symbol));
+        assert_eq!(name("cuMemAlloc_v2", 13000, false), Err(Missing::Symbol));
+        assert_eq!(name("cuLibraryLoadData", 11080, false), Err(Missing::Version));
+    }
+}

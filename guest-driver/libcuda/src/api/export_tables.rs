@@ -1,0 +1,202 @@
+//! The driver's private tables (`cuGetExportTable`) that CUDA runtimes and libraries insist on. The
+//! facts about them are public in ZLUDA (<https://github.com/vosen/ZLUDA>, crate `dark_api`).
+//!
+//! Slot 0 holds a table's size, except in context-local storage. Slots that no client is known to
+//! need refuse.
+
+use std::ffi::c_void;
+use std::sync::atomic::AtomicU64;
+
+use vgpu_protocol::cuda::{CUcontext, CUmodule, CUresult, CUuuid};
+
+use super::device::identities;
+use super::Result;
+use crate::context::{self, Destructor};
+use crate::driver::{driver, CUDA_VERSION};
+use crate::integrity::{self, Question};
+use crate::stub::{check_out, enter, give, put_optional};
+use crate::{sys, trace};
+
+/// A table's slots.
+struct Slots<const N: usize>([*const c_void; N]);
+
+// SAFETY: addresses of functions are plain numbers.
+unsafe impl<const N: usize> Sync for Slots<N> {}
+
+impl<const N: usize> Slots<N> {
+    /// A table whose slots all refuse, with its size in slot 0.
+    const fn sized() -> Self {
+        let mut slots = [refused as *const c_void; N];
+        slots[0] = (N * size_of::<usize>()) as *const c_void;
+        Slots(slots)
+    }
+
+    const fn with(mut self, slot: usize, function: *const c_void) -> Self {
+        self.0[slot] = function;
+        self
+    }
+}
+
+extern "C" fn refused() -> CUresult {
+    trace::refused("a slot of a private driver table");
+    CUresult::NOT_SUPPORTED
+}
+
+extern "C" fn succeed() -> CUresult {
+    CUresult::SUCCESS
+}
+
+static RUNTIME_INTERFACE: Slots<13> = Slots::sized()
+    .with(2, primary_context as *const c_void)
+    .with(6, load_module as *const c_void)
+    .with(7, succeed as *const c_void)
+    .with(12, succeed as *const c_void);
+
+static CALLBACK_HOOKS: Slots<7> =
+    Slots::sized().with(2, hook_buffer as *const c_void).with(6, hook_flags as *const c_void);
+
+static TOOLS_STORAGE: Slots<4> = Slots::sized().with(2, tools_value as *const c_void);
+
+static CONTEXT_STORAGE: Slots<4> = Slots([
+    storage_put as *const c_void,
+    storage_delete as *const c_void,
+    storage_get as *const c_void,
+    refused as *const c_void,
+]);
+
+static CONTEXT_CHECKS: Slots<4> =
+    Slots::sized().with(2, check_context as *const c_void).with(3, succeed as *const c_void);
+
+static INTEGRITY: Slots<3> = Slots::sized().with(1, check_integrity as *const c_void);
+
+/// Large, of which only slot 4 is known.
+static LIBRARY_QUERIES: Slots<95> = Slots::sized().with(4, query as *const c_void);
+
+static TABLES: &[([u8; 16], Table)] = &[
+    (uuid(0x6bd5fb6c_5bf4_e74a_8987_d93912fd9df9), Table(RUNTIME_INTERFACE.0.as_ptr())),
+    (uuid(0xa094798c_2e74_2e74_93f2_0800200c0a66), Table(CALLBACK_HOOKS.0.as_ptr())),
+    (uuid(0x42d85a81_23f6_cb47_8298_f6e78a3aecdc), Table(TOOLS_STORAGE.0.as_ptr())),
+    (uuid(0xc693336e_1121_df11_a8c3_68f355d89593), Table(CONTEXT_STORAGE.0.as_ptr())),
+    (uuid(0x263e8860_7cd2_6143_92f6_bbd5006dfa7e), Table(CONTEXT_CHECKS.0.as_ptr())),
+    (uuid(0xd4082055_bde6_704b_8d34_ba123c66e1f2), Table(INTEGRITY.0.as_ptr())),
+    (uuid(0x21318c60_9714_3248_8ca6_41ff7324c8f2), Table(LIBRARY_QUERIES.0.as_ptr())),
+];
+
+struct Table(*const *const c_void);
+
+// SAFETY: the address of a static.
+unsafe impl Sync for Table {}
+
+const fn uuid(number: u128) -> [u8; 16] {
+    number.to_be_bytes()
+}
+
+pub unsafe fn cuGetExportTable(table: *mut *const c_void, id: *const CUuuid) -> Result {
+    check_out(table)?;
+    // SAFETY: the caller vouches for the pointer.
+    let wanted = unsafe { id.as_ref() }.ok_or(CUresult::INVALID_VALUE)?.bytes;
+    let found = TABLES.iter().find(|(id, _)| *id == wanted).map(|(_, table)| table.0);
+    if found.is_none() {
+        trace::explain(|| format!("private table {:032x} is unknown", u128::from_be_bytes(wanted)));
+    }
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(table, found.map_or(std::ptr::null(), |table| table.cast()))? };
+    found.map(drop).ok_or(CUresult::INVALID_VALUE)
+}
+
+/// The primary context's handle; it is not made current.
+unsafe extern "C" fn primary_context(out: *mut CUcontext, dev: i32) -> CUresult {
+    enter("private: primary context", || {
+        let driver = driver()?;
+        check_out(out)?;
+        let context = driver.primary_handle(dev)?;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { give(out, context.raw()) }
+    })
+}
+
+/// The module load of CUDA runtime 11.
+unsafe extern "C" fn load_module(out: *mut CUmodule, image: *const c_void, _: usize, _: usize, _: usize) -> CUresult {
+    // SAFETY: the caller vouches for the pointers.
+    enter("private: load module", || unsafe { super::cuModuleLoadData(out, image) })
+}
+
+static HOOK_BUFFER: [AtomicU64; 512] = [const { AtomicU64::new(0) }; 512];
+static HOOK_FLAGS: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
+
+/// Switches by which profilers subscribe to the runtime's callbacks: all off.
+unsafe extern "C" fn hook_buffer(buffer: *mut *const c_void, size: *mut usize) {
+    // SAFETY: the caller vouches for the pointers. The runtime and its tools own the buffers.
+    unsafe {
+        put_optional(buffer, HOOK_BUFFER.as_ptr().cast());
+        put_optional(size, 1024);
+    }
+}
+
+unsafe extern "C" fn hook_flags(buffer: *mut *const c_void, size: *mut usize) {
+    // SAFETY: as above.
+    unsafe {
+        put_optional(buffer, HOOK_FLAGS.as_ptr().cast());
+        put_optional(size, 14);
+    }
+}
+
+unsafe extern "C" fn tools_value(out: *mut usize, _: u32) -> CUresult {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { put_optional(out, 0) };
+    CUresult::SUCCESS
+}
+
+unsafe extern "C" fn storage_put(ctx: CUcontext, key: *mut c_void, value: *mut c_void, destructor: Destructor) -> CUresult {
+    enter("private: context storage put", || {
+        driver()?;
+        context::resolve(ctx)?.store(key as usize, value as usize, destructor);
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn storage_delete(ctx: CUcontext, key: *mut c_void) -> CUresult {
+    enter("private: context storage delete", || {
+        driver()?;
+        context::resolve(ctx)?.remove(key as usize);
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn storage_get(out: *mut *mut c_void, ctx: CUcontext, key: *mut c_void) -> CUresult {
+    enter("private: context storage get", || {
+        driver()?;
+        let value = context::resolve(ctx)?.load(key as usize).ok_or(CUresult::INVALID_HANDLE)?;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { give(out, value as *mut c_void) }
+    })
+}
+
+unsafe extern "C" fn check_context(_: CUcontext, blocked: *mut u32, _: *mut *const c_void) -> CUresult {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { put_optional(blocked, 0) };
+    CUresult::SUCCESS
+}
+
+unsafe extern "C" fn query(_: *mut c_void, out: *mut u32) -> CUresult {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { put_optional(out, 0) };
+    CUresult::SUCCESS
+}
+
+unsafe extern "C" fn check_integrity(version: u32, unix_seconds: u64, out: *mut [u64; 2]) -> CUresult {
+    enter("private: integrity", || {
+        let driver = driver()?;
+        let function = check_integrity as *const c_void;
+        let question = Question {
+            driver_version: CUDA_VERSION as u32,
+            version,
+            process: std::process::id(),
+            thread: sys::thread_id(),
+            addresses: [RUNTIME_INTERFACE.0.as_ptr() as u64, INTEGRITY.0.as_ptr() as u64, function as u64],
+            unix_seconds,
+        };
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { give(out, integrity::answer(&question, identities(driver))) }
+    })
+}

@@ -1,0 +1,296 @@
+//! Launches: checked and packed here, so that nobody has to be asked.
+
+use std::ffi::c_void;
+
+use vgpu_protocol::cmd::VgpuLaunch;
+use vgpu_protocol::cuda::{
+    attribute as attr, CUfunction, CUhostFn, CUlaunchAttribute, CUlaunchConfig, CUresult, CUstream, LAUNCH_ATTRIBUTE_COOPERATIVE,
+};
+use vgpu_protocol::HandleKind;
+
+use super::Result;
+use crate::context;
+use crate::driver::{driver, Driver};
+use crate::function::{Function, MAX_DYNAMIC_SHARED_SIZE_BYTES, MAX_THREADS_PER_BLOCK, SHARED_SIZE_BYTES};
+use crate::hostfunc::Work;
+use crate::stub::{self, bytes};
+
+const PARAM_END: usize = 0;
+const PARAM_BUFFER_POINTER: usize = 1;
+const PARAM_BUFFER_SIZE: usize = 2;
+/// Parameter blocks up to this size are packed on the stack, bytes.
+const SMALL_BLOCK: usize = 512;
+/// Largest parameter block: what a batch carries, bytes.
+const MAX_BLOCK: usize = 7 << 10;
+
+/// [`VgpuLaunch::flags`]: cooperative.
+const FLAG_COOPERATIVE: u32 = 1;
+
+/// Attributes that are preferences: a launch may ignore them.
+const PREFERENCES: &[u32] = &[0, 1, 3, 5, 8, 9, 10, 14];
+const ATTRIBUTE_CLUSTER_DIMENSION: u32 = 4;
+const ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION: u32 = 6;
+
+/// Shape of a launch.
+struct Shape {
+    grid: [u32; 3],
+    block: [u32; 3],
+    shared: u32,
+    flags: u32,
+}
+
+fn check(driver: &Driver, dev: i32, function: &Function, shape: &Shape) -> Result {
+    let limit = |attribute| driver.attribute(dev, attribute).map(|value| value.max(0) as u64);
+    let grid = [attr::MAX_GRID_DIM_X, attr::MAX_GRID_DIM_Y, attr::MAX_GRID_DIM_Z];
+    let block = [attr::MAX_BLOCK_DIM_X, attr::MAX_BLOCK_DIM_Y, attr::MAX_BLOCK_DIM_Z];
+    for (size, attribute) in shape.grid.iter().zip(grid).chain(shape.block.iter().zip(block)) {
+        if *size == 0 || u64::from(*size) > limit(attribute)? {
+            return Err(CUresult::INVALID_VALUE);
+        }
+    }
+    let threads: u64 = shape.block.iter().map(|size| u64::from(*size)).product();
+    if threads > limit(attr::MAX_THREADS_PER_BLOCK)? {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    if function.attribute(MAX_THREADS_PER_BLOCK).is_ok_and(|most| threads > most.max(0) as u64) {
+        return Err(CUresult::LAUNCH_OUT_OF_RESOURCES);
+    }
+    check_shared(function, u64::from(shape.shared), limit(attr::MAX_SHARED_MEMORY_PER_BLOCK)?)
+}
+
+/// More than the device's normal limit must have been allowed with `cuFuncSetAttribute`.
+fn check_shared(function: &Function, dynamic: u64, normal: u64) -> Result {
+    let used = function.attribute(SHARED_SIZE_BYTES).unwrap_or(0).max(0) as u64;
+    let allowed = function.attribute(MAX_DYNAMIC_SHARED_SIZE_BYTES).unwrap_or(0).max(0) as u64;
+    let fits = dynamic == 0 || dynamic <= allowed || dynamic.saturating_add(used) <= normal;
+    if fits { Ok(()) } else { Err(CUresult::INVALID_VALUE) }
+}
+
+/// Copies the parameters behind `kernelParams` into the block.
+///
+/// # Safety
+/// `params` is null or has a valid pointer for each of the kernel's parameters.
+unsafe fn gather(function: &Function, params: *mut *mut c_void, block: &mut [u8]) -> Result {
+    if function.params.is_empty() {
+        return Ok(());
+    }
+    if params.is_null() {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    for (i, param) in function.params.iter().enumerate() {
+        // SAFETY: the caller vouches for one pointer per parameter, each with the parameter's size.
+        let value = unsafe { bytes(*params.add(i), param.size as usize)? };
+        let place = block.get_mut(param.offset as usize..).and_then(|rest| rest.get_mut(..value.len()));
+        place.ok_or(CUresult::INVALID_VALUE)?.copy_from_slice(value);
+    }
+    Ok(())
+}
+
+/// The parameter block that `extra` describes; `None` if it describes none.
+///
+/// # Safety
+/// `extra` is null or a list of keys and values as the driver API defines it.
+unsafe fn packed<'a>(extra: *mut *mut c_void) -> std::result::Result<Option<&'a [u8]>, CUresult> {
+    if extra.is_null() {
+        return Ok(None);
+    }
+    let (mut at, mut size, mut next) = (None, None, extra);
+    loop {
+        // SAFETY: the list ends with PARAM_END, and every other key has a value.
+        let (key, value) = unsafe {
+            match *next as usize {
+                PARAM_END => break,
+                key => (key, *next.add(1)),
+            }
+        };
+        match key {
+            PARAM_BUFFER_POINTER => at = Some(value),
+            // SAFETY: the value points to a size.
+            PARAM_BUFFER_SIZE => size = Some(unsafe { value.cast::<usize>().read_unaligned() }),
+            _ => return Err(CUresult::INVALID_VALUE),
+        }
+        next = next.wrapping_add(2);
+    }
+    match (at, size) {
+        // SAFETY: the application describes its buffer.
+        (Some(at), Some(size)) => unsafe { bytes(at, size).map(Some) },
+        (None, None | Some(0)) => Ok(None),
+        _ => Err(CUresult::INVALID_VALUE),
+    }
+}
+
+/// # Safety
+/// `params` and `extra` are as the driver API defines them.
+unsafe fn launch(f: CUfunction, shape: &Shape, stream: CUstream, params: *mut *mut c_void, extra: *mut *mut c_void) -> Result {
+    let driver = driver()?;
+    let context = context::required()?;
+    let function = driver.functions.find(f as u64)?;
+    check(driver, context.device, &function, shape)?;
+    // SAFETY: as the caller says.
+    let given = unsafe { packed(extra)? };
+    if given.is_some() && !params.is_null() {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    let size = function.param_bytes;
+    if size > MAX_BLOCK || given.is_some_and(|given| given.len() < size) {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    let (mut small, mut large) = ([0; SMALL_BLOCK], Vec::new());
+    let block = match size {
+        0..=SMALL_BLOCK => &mut small[..size],
+        _ => {
+            large.resize(size, 0);
+            &mut large[..]
+        }
+    };
+    match given {
+        Some(given) => block.copy_from_slice(&given[..size]),
+        // SAFETY: as the caller says.
+        None => unsafe { gather(&function, params, block)? },
+    }
+    let [grid_x, grid_y, grid_z] = shape.grid;
+    let [block_x, block_y, block_z] = shape.block;
+    let command = VgpuLaunch {
+        function: function.handle,
+        grid_x,
+        grid_y,
+        grid_z,
+        block_x,
+        block_y,
+        block_z,
+        shared: shape.shared,
+        stream: stub::handle(HandleKind::Stream, stream as u64)?,
+        flags: shape.flags,
+        params: block,
+    };
+    driver.session.post(context.handle.0, &command).map(drop)
+}
+
+#[allow(clippy::too_many_arguments)]
+pub unsafe fn cuLaunchKernel(
+    f: CUfunction,
+    grid_x: u32,
+    grid_y: u32,
+    grid_z: u32,
+    block_x: u32,
+    block_y: u32,
+    block_z: u32,
+    shared: u32,
+    stream: CUstream,
+    params: *mut *mut c_void,
+    extra: *mut *mut c_void,
+) -> Result {
+    let shape = Shape { grid: [grid_x, grid_y, grid_z], block: [block_x, block_y, block_z], shared, flags: 0 };
+    // SAFETY: as for the caller.
+    unsafe { launch(f, &shape, stream, params, extra) }
+}
+
+#[allow(clippy::too_many_arguments)]
+pub unsafe fn cuLaunchCooperativeKernel(
+    f: CUfunction,
+    grid_x: u32,
+    grid_y: u32,
+    grid_z: u32,
+    block_x: u32,
+    block_y: u32,
+    block_z: u32,
+    shared: u32,
+    stream: CUstream,
+    params: *mut *mut c_void,
+) -> Result {
+    let grid = [grid_x, grid_y, grid_z];
+    let shape = Shape { grid, block: [block_x, block_y, block_z], shared, flags: FLAG_COOPERATIVE };
+    // SAFETY: as for the caller.
+    unsafe { launch(f, &shape, stream, params, std::ptr::null_mut()) }
+}
+
+/// The flags that a launch attribute stands for.
+fn flag(attribute: &CUlaunchAttribute) -> std::result::Result<u32, CUresult> {
+    let word = |index: usize| {
+        let bytes = attribute.value.get(4 * index..4 * index + 4).and_then(|bytes| bytes.try_into().ok());
+        bytes.map_or(0, u32::from_ne_bytes)
+    };
+    match attribute.id {
+        LAUNCH_ATTRIBUTE_COOPERATIVE if word(0) != 0 => Ok(FLAG_COOPERATIVE),
+        LAUNCH_ATTRIBUTE_COOPERATIVE => Ok(0),
+        ATTRIBUTE_CLUSTER_DIMENSION if (0..3).all(|i| word(i) <= 1) => Ok(0),
+        // Allows an overlap with the kernel before; without it the order is stricter than asked for.
+        ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION => Ok(0),
+        id if PREFERENCES.contains(&id) => Ok(0),
+        _ => Err(CUresult::NOT_SUPPORTED),
+    }
+}
+
+pub unsafe fn cuLaunchKernelEx(
+    config: *const CUlaunchConfig,
+    f: CUfunction,
+    params: *mut *mut c_void,
+    extra: *mut *mut c_void,
+) -> Result {
+    stub::ready()?;
+    // SAFETY: the caller vouches for the configuration.
+    let config = unsafe { config.as_ref() }.ok_or(CUresult::INVALID_VALUE)?;
+    if config.numAttrs > 0 && config.attrs.is_null() {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    let mut flags = 0;
+    for i in 0..config.numAttrs as usize {
+        // SAFETY: the caller vouches for `numAttrs` attributes.
+        flags |= flag(unsafe { &*config.attrs.add(i) })?;
+    }
+    let shape = Shape {
+        grid: [config.gridDimX, config.gridDimY, config.gridDimZ],
+        block: [config.blockDimX, config.blockDimY, config.blockDimZ],
+        shared: config.sharedMemBytes,
+        flags,
+    };
+    // SAFETY: as for the caller.
+    unsafe { launch(f, &shape, config.hStream, params, extra) }
+}
+
+pub unsafe fn cuLaunchHostFunc(stream: CUstream, function: CUhostFn, user_data: *mut c_void) -> Result {
+    let driver = driver()?;
+    if function.is_none() {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    let stream = stub::handle(HandleKind::Stream, stream as u64)?;
+    driver.host_functions.enqueue(driver.session, stream, Work::Function(function), user_data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(id: u32, words: &[u32]) -> CUlaunchAttribute {
+        let mut attribute = CUlaunchAttribute { id, pad: 0, value: [0; 64] };
+        for (i, word) in words.iter().enumerate() {
+            attribute.value[4 * i..4 * i + 4].copy_from_slice(&word.to_ne_bytes());
+        }
+        attribute
+    }
+
+    #[test]
+    fn test_launch_attributes_that_change_results_are_not_ignored() {
+        assert_eq!(flag(&attribute(LAUNCH_ATTRIBUTE_COOPERATIVE, &[1])), Ok(FLAG_COOPERATIVE));
+        assert_eq!(flag(&attribute(4, &[1, 1, 1])), Ok(0));
+        assert_eq!(flag(&attribute(4, &[2, 1, 1])), Err(CUresult::NOT_SUPPORTED));
+        assert_eq!(flag(&attribute(8, &[5])), Ok(0));
+        assert_eq!(flag(&attribute(99, &[])), Err(CUresult::NOT_SUPPORTED));
+    }
+
+    #[test]
+    fn test_extra_needs_buffer_and_size() {
+        let mut data = [1u8, 2, 3];
+        let mut size = 3usize;
+        let (at, size): (*mut c_void, *mut c_void) = (data.as_mut_ptr().cast(), (&raw mut size).cast());
+        let key = |key: usize| key as *mut c_void;
+        let mut list = [key(1), at, key(2), size, key(0)];
+        // SAFETY: the lists are well-formed and their buffers alive.
+        unsafe {
+            assert_eq!(packed(list.as_mut_ptr()), Ok(Some(&[1u8, 2, 3][..])));
+            assert_eq!(packed([key(1), at, key(0)].as_mut_ptr()), Err(CUresult::INVALID_VALUE));
+            assert_eq!(packed([key(7), at, key(0)].as_mut_ptr()), Err(CUresult::INVALID_VALUE));
+            assert_eq!(packed([key(0)].as_mut_ptr()), Ok(None));
+        }
+    }
+}

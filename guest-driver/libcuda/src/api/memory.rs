@@ -1,0 +1,199 @@
+//! Allocation of device, pinned and managed memory.
+
+use std::ffi::c_void;
+
+use vgpu_protocol::cmd::CuCtxSynchronize;
+use vgpu_protocol::cuda::{CUmemLocation, CUresult, CUstream};
+
+use super::Result;
+use crate::context;
+use crate::driver::driver;
+use crate::exports::raw;
+use crate::memory::Kind;
+use crate::stub::{self, check_out, give, put_optional};
+use crate::trace;
+
+/// `CU_MEMHOSTALLOC_*`: portable, device map, write combined.
+const HOST_FLAGS: u32 = 0x7;
+/// `CU_MEMHOSTALLOC_DEVICEMAP` and `_PORTABLE`: all pinned memory is both.
+const ALWAYS: u32 = 0x3;
+/// `CU_MEM_ATTACH_GLOBAL` and `_HOST`.
+const ATTACH_FLAGS: std::ops::RangeInclusive<u32> = 1..=2;
+
+fn note(start: u64, size: usize, kind: Kind) -> Result {
+    let context = context::required()?;
+    driver()?.memory.add(start, size as u64, kind, context.handle, context.device);
+    Ok(())
+}
+
+pub unsafe fn cuMemAlloc_v2(dptr: *mut u64, size: usize) -> Result {
+    stub::ready()?;
+    context::required()?;
+    if size == 0 {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    let mut address = 0;
+    check_out(dptr)?;
+    // SAFETY: the pointers are checked or ours.
+    unsafe {
+        raw::cuMemAlloc_v2(&mut address, size)?;
+        note(address, size, Kind::Device)?;
+        give(dptr, address)
+    }
+}
+
+pub unsafe fn cuMemAllocPitch_v2(dptr: *mut u64, pitch: *mut usize, width: usize, height: usize, element: u32) -> Result {
+    stub::ready()?;
+    context::required()?;
+    check_out(dptr)?;
+    check_out(pitch)?;
+    let (mut address, mut row) = (0, 0);
+    // SAFETY: the pointers are checked or ours.
+    unsafe {
+        raw::cuMemAllocPitch_v2(&mut address, &mut row, width, height, element)?;
+        note(address, row.saturating_mul(height), Kind::Device)?;
+        put_optional(pitch, row);
+        give(dptr, address)
+    }
+}
+
+pub unsafe fn cuMemAllocAsync(dptr: *mut u64, size: usize, stream: CUstream) -> Result {
+    stub::ready()?;
+    context::required()?;
+    check_out(dptr)?;
+    if size == 0 {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    let mut address = 0;
+    // SAFETY: the pointers are checked or ours.
+    unsafe {
+        raw::cuMemAllocAsync(&mut address, size, stream)?;
+        note(address, size, Kind::Device)?;
+        give(dptr, address)
+    }
+}
+
+pub unsafe fn cuMemFree_v2(dptr: u64) -> Result {
+    let driver = driver()?;
+    if dptr == 0 {
+        return Ok(());
+    }
+    let range = driver.memory.remove(dptr, |kind| matches!(kind, Kind::Device | Kind::Managed));
+    match range.ok_or(CUresult::INVALID_VALUE)?.kind {
+        Kind::Managed => release(dptr),
+        // SAFETY: no pointers are involved.
+        _ => unsafe { raw::cuMemFree_v2(dptr) },
+    }
+}
+
+pub unsafe fn cuMemFreeAsync(dptr: u64, stream: CUstream) -> Result {
+    let driver = driver()?;
+    driver.memory.remove(dptr, |kind| kind == Kind::Device).ok_or(CUresult::INVALID_VALUE)?;
+    // SAFETY: no pointers are involved.
+    unsafe { raw::cuMemFreeAsync(dptr, stream) }
+}
+
+fn allocate(size: usize, kind: Kind) -> std::result::Result<u64, CUresult> {
+    let driver = driver()?;
+    context::required()?;
+    if size == 0 {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    let address = driver.session.allocate(size as u64)?;
+    note(address, size, kind)?;
+    Ok(address)
+}
+
+/// Frees shared memory once the device is done with everything that may use it.
+fn release(address: u64) -> Result {
+    let driver = driver()?;
+    if let Ok(context) = context::required() {
+        // An error of earlier work stays with the context; the memory is unused either way.
+        let _ = driver.session.call(context.handle.0, &CuCtxSynchronize {});
+    }
+    driver.session.free(address)
+}
+
+pub unsafe fn cuMemHostAlloc(pp: *mut *mut c_void, size: usize, flags: u32) -> Result {
+    stub::ready()?;
+    check_out(pp)?;
+    if flags & !HOST_FLAGS != 0 {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    let address = allocate(size, Kind::Host(flags | ALWAYS))?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(pp, address as *mut c_void) }
+}
+
+pub unsafe fn cuMemAllocHost_v2(pp: *mut *mut c_void, size: usize) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { cuMemHostAlloc(pp, size, 0) }
+}
+
+pub unsafe fn cuMemFreeHost(p: *mut c_void) -> Result {
+    let range = driver()?.memory.remove(p as u64, |kind| matches!(kind, Kind::Host(_)));
+    range.ok_or(CUresult::INVALID_VALUE)?;
+    release(p as u64)
+}
+
+fn pinned(p: *mut c_void) -> std::result::Result<u32, CUresult> {
+    match driver()?.memory.find(p as u64).map(|range| range.kind) {
+        Some(Kind::Host(flags)) => Ok(flags),
+        _ => Err(CUresult::INVALID_VALUE),
+    }
+}
+
+/// Pinned memory has the same address on the device.
+pub unsafe fn cuMemHostGetDevicePointer_v2(pdptr: *mut u64, p: *mut c_void, flags: u32) -> Result {
+    pinned(p)?;
+    if flags != 0 {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(pdptr, p as u64) }
+}
+
+pub unsafe fn cuMemHostGetFlags(flags: *mut u32, p: *mut c_void) -> Result {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(flags, pinned(p)?) }
+}
+
+/// Managed memory lies in shared memory, which both sides can always reach.
+pub unsafe fn cuMemAllocManaged(dptr: *mut u64, size: usize, flags: u32) -> Result {
+    stub::ready()?;
+    check_out(dptr)?;
+    if !ATTACH_FLAGS.contains(&flags) {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    let address = allocate(size, Kind::Managed)?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(dptr, address) }
+}
+
+/// Memory that the application got elsewhere cannot be shared with the worker.
+pub unsafe fn cuMemHostRegister_v2(p: *mut c_void, size: usize, _flags: u32) -> Result {
+    let driver = driver()?;
+    context::required()?;
+    if p.is_null() || size == 0 {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    if driver.session.find(p as u64).is_some() {
+        return Err(CUresult::HOST_MEMORY_ALREADY_REGISTERED);
+    }
+    trace::refused("cuMemHostRegister");
+    Err(CUresult::NOT_SUPPORTED)
+}
+
+pub unsafe fn cuMemHostUnregister(_p: *mut c_void) -> Result {
+    stub::ready()?;
+    Err(CUresult::HOST_MEMORY_NOT_REGISTERED)
+}
+
+/// Managed memory does not move, so there is nothing to prefetch.
+pub unsafe fn cuMemPrefetchAsync_v2(ptr: u64, size: usize, _location: CUmemLocation, flags: u32, stream: CUstream) -> Result {
+    let driver = driver()?;
+    crate::stream::find(stream as u64)?;
+    let range = driver.memory.find(ptr).filter(|range| range.kind == Kind::Managed).ok_or(CUresult::INVALID_VALUE)?;
+    let fits = range.size - (ptr - range.start) >= size as u64;
+    if fits && flags == 0 { Ok(()) } else { Err(CUresult::INVALID_VALUE) }
+}

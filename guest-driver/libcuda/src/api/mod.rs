@@ -1,0 +1,38 @@
+//! The functions of the driver API that the guest answers itself or that need more than one command.
+//! Names, arguments and errors are those of the CUDA driver API reference; every function is unsafe
+//! because the caller's pointers are taken at their word.
+
+#![allow(non_snake_case)]
+
+mod context;
+mod copy;
+mod device;
+mod entry_points;
+mod export_tables;
+mod init;
+mod kernel;
+mod launch;
+mod library;
+mod memory;
+mod module;
+mod pointer;
+mod stream;
+
+pub use context::*;
+pub use copy::*;
+pub use device::*;
+pub use entry_points::*;
+pub use export_tables::cuGetExportTable;
+pub use init::*;
+pub use kernel::*;
+pub use launch::*;
+pub use library::*;
+pub use memory::*;
+pub use module::*;
+pub use pointer::*;
+pub use stream::*;
+
+use vgpu_protocol::cuda::CUresult;
+
+/// What every function of this module returns.
+type Result = std::result::Result<(), CUresult>;

@@ -1,0 +1,121 @@
+//! Streams: creation is noted, properties are answered from the note.
+
+use std::ffi::c_void;
+
+use vgpu_protocol::cuda::{CUcontext, CUresult, CUstream, CUstreamCallback};
+use vgpu_protocol::HandleKind;
+
+use super::Result;
+use crate::context;
+use crate::driver::driver;
+use crate::exports::raw;
+use crate::hostfunc::Work;
+use crate::stream::{find, Stream};
+use crate::stub::{self, give, put};
+
+/// `CU_STREAM_NON_BLOCKING`, the only flag.
+const NON_BLOCKING: u32 = 1;
+
+fn note(handle: CUstream, flags: u32, priority: i32) -> Result {
+    let (handle, context) = (handle as u64, context::required()?);
+    driver()?.streams.add(handle, Stream { flags, priority, context, id: handle });
+    Ok(())
+}
+
+pub unsafe fn cuStreamCreate(out: *mut CUstream, flags: u32) -> Result {
+    if flags > NON_BLOCKING {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    // SAFETY: the caller vouches for the pointer, which `raw` has checked before it is read.
+    unsafe {
+        raw::cuStreamCreate(out, flags)?;
+        note(*out, flags, 0)
+    }
+}
+
+pub unsafe fn cuStreamCreateWithPriority(out: *mut CUstream, flags: u32, priority: i32) -> Result {
+    if flags > NON_BLOCKING {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    let info = driver()?.device(context::required()?.device)?;
+    let (low, high) = (info.greatest_priority.min(info.least_priority), info.least_priority.max(info.greatest_priority));
+    let priority = priority.clamp(low, high);
+    // SAFETY: the caller vouches for the pointer, which `raw` has checked before it is read.
+    unsafe {
+        raw::cuStreamCreateWithPriority(out, flags, priority)?;
+        note(*out, flags, priority)
+    }
+}
+
+pub unsafe fn cuStreamDestroy_v2(stream: CUstream) -> Result {
+    if (stream as u64) <= vgpu_protocol::cuda::CU_STREAM_PER_THREAD {
+        return Err(CUresult::INVALID_HANDLE);
+    }
+    // SAFETY: a handle is no pointer to anything.
+    unsafe { raw::cuStreamDestroy_v2(stream)? };
+    driver()?.streams.remove(stream as u64);
+    Ok(())
+}
+
+pub unsafe fn cuStreamDestroy(stream: CUstream) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { cuStreamDestroy_v2(stream) }
+}
+
+pub unsafe fn cuStreamGetPriority(stream: CUstream, priority: *mut i32) -> Result {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(priority, find(stream as u64)?.priority) }
+}
+
+pub unsafe fn cuStreamGetFlags(stream: CUstream, flags: *mut u32) -> Result {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(flags, find(stream as u64)?.flags) }
+}
+
+pub unsafe fn cuStreamGetDevice(stream: CUstream, device: *mut i32) -> Result {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(device, find(stream as u64)?.context.device) }
+}
+
+pub unsafe fn cuStreamGetId(stream: CUstream, id: *mut u64) -> Result {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(id, find(stream as u64)?.id) }
+}
+
+pub unsafe fn cuStreamGetCtx(stream: CUstream, pctx: *mut CUcontext) -> Result {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(pctx, find(stream as u64)?.context.raw()) }
+}
+
+/// Capture does not exist yet (`cuStreamBeginCapture` says so), so no stream is ever capturing.
+pub unsafe fn cuStreamIsCapturing(stream: CUstream, status: *mut i32) -> Result {
+    find(stream as u64)?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(status, 0) }
+}
+
+pub unsafe fn cuStreamAddCallback(stream: CUstream, callback: CUstreamCallback, user_data: *mut c_void, flags: u32) -> Result {
+    let driver = driver()?;
+    if callback.is_none() || flags != 0 {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    let handle = stub::handle(HandleKind::Stream, stream as u64)?;
+    driver.host_functions.enqueue(driver.session, handle, Work::Callback(callback, stream), user_data)
+}
+
+thread_local! {
+    static CAPTURE_MODE: std::cell::Cell<i32> = const { std::cell::Cell::new(0) };
+}
+
+pub unsafe fn cuThreadExchangeStreamCaptureMode(mode: *mut i32) -> Result {
+    stub::ready()?;
+    stub::check_out(mode)?;
+    // SAFETY: the caller vouches for the pointer, which is not null.
+    let wanted = unsafe { mode.read_unaligned() };
+    if !(0..=2).contains(&wanted) {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    // SAFETY: as above.
+    unsafe { put(mode, CAPTURE_MODE.replace(wanted)) };
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! The driver's state in this process: absent until `cuInit`, gone when the process exits or forks.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use vgpu_client::{OpenError, Session};
+use vgpu_protocol::broker::BrokerError;
+use vgpu_protocol::cmd::VgpuDeviceInfo;
+use vgpu_protocol::cuda::CUresult;
+use vgpu_protocol::{DeviceInfo, ATTRIBUTE_UNKNOWN};
+
+use crate::context::Contexts;
+use crate::function::Functions;
+use crate::hostfunc::HostFunctions;
+use crate::memory::Memory;
+use crate::stream::Streams;
+use crate::{sys, trace};
+
+/// CUDA version of the API that this library offers.
+pub const CUDA_VERSION: i32 = 13000;
+/// Devices that a session may have.
+const MAX_DEVICES: i32 = 16;
+
+static DRIVER: OnceLock<Driver> = OnceLock::new();
+static OPENING: Mutex<()> = Mutex::new(());
+static EXITING: AtomicBool = AtomicBool::new(false);
+
+/// Everything that `cuInit` set up.
+pub struct Driver {
+    /// The connection to the worker.
+    pub session: &'static Session,
+    /// The session's devices.
+    devices: Vec<DeviceInfo>,
+    /// Contexts.
+    pub contexts: Contexts,
+    /// Kernels.
+    pub functions: Functions,
+    /// Memory that the application allocated.
+    pub memory: Memory,
+    /// Streams.
+    pub streams: Streams,
+    /// Callbacks.
+    pub host_functions: HostFunctions,
+}
+
+/// The driver of this process.
+pub fn driver() -> Result<&'static Driver, CUresult> {
+    let driver = DRIVER.get().ok_or(CUresult::NOT_INITIALIZED)?;
+    if EXITING.load(Ordering::Relaxed) {
+        return Err(CUresult::DEINITIALIZED);
+    }
+    if !driver.session.is_ours() {
+        return Err(CUresult::NOT_INITIALIZED);
+    }
+    Ok(driver)
+}
+
+/// `cuInit`: opens the session. May be tried again after a failure.
+pub fn initialise() -> Result<(), CUresult> {
+    if DRIVER.get().is_some() {
+        return driver().map(drop);
+    }
+    let _opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+    if DRIVER.get().is_some() {
+        return Ok(());
+    }
+    let session = Session::open(sys::print).map_err(|error| explain(&error))?;
+    let devices = fetch_devices(session)?;
+    trace::start();
+    let _ = DRIVER.set(Driver {
+        session,
+        contexts: Contexts::new(devices.len()),
+        devices,
+        functions: Functions::default(),
+        memory: Memory::default(),
+        streams: Streams::default(),
+        host_functions: HostFunctions::default(),
+    });
+    sys::at_exit(on_exit);
+    Ok(())
+}
+
+extern "C" fn on_exit() {
+    if let Ok(driver) = driver() {
+        trace::summarise(driver.session.round_trips());
+    }
+    EXITING.store(true, Ordering::Relaxed);
+}
+
+/// What the application is told, and, if asked for, why.
+fn explain(error: &OpenError) -> CUresult {
+    match error {
+        OpenError::Refused(BrokerError::Version) => {
+            trace::warn(&error.to_string());
+            CUresult::SYSTEM_DRIVER_MISMATCH
+        }
+        _ => {
+            trace::explain(|| format!("no device: {error}"));
+            CUresult::NO_DEVICE
+        }
+    }
+}
+
+fn fetch_devices(session: &'static Session) -> Result<Vec<DeviceInfo>, CUresult> {
+    let first = session.call(0, &VgpuDeviceInfo { dev: 0 })?.info;
+    let mut devices = vec![first];
+    for dev in 1..first.device_count.min(MAX_DEVICES) {
+        devices.push(session.call(0, &VgpuDeviceInfo { dev })?.info);
+    }
+    Ok(devices)
+}
+
+impl Driver {
+    /// Number of devices.
+    pub fn device_count(&self) -> i32 {
+        self.devices.len() as i32
+    }
+
+    /// A device by its number.
+    pub fn device(&self, dev: i32) -> Result<&DeviceInfo, CUresult> {
+        usize::try_from(dev).ok().and_then(|dev| self.devices.get(dev)).ok_or(CUresult::INVALID_DEVICE)
+    }
+
+    /// A device attribute.
+    pub fn attribute(&self, dev: i32, attribute: i32) -> Result<i32, CUresult> {
+        let info = self.device(dev)?;
+        let value = usize::try_from(attribute).ok().and_then(|i| info.attributes.get(i)).copied();
+        value.filter(|value| *value != ATTRIBUTE_UNKNOWN).ok_or(CUresult::INVALID_VALUE)
+    }
+}

@@ -1,0 +1,100 @@
+//! Functions of the application that run in stream order (`cuLaunchHostFunc`, `cuStreamAddCallback`).
+//!
+//! The worker holds the stream until the function has run. One thread here, started with the first
+//! function, asks the worker for the next one, runs it and says so.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use vgpu_client::Session;
+use vgpu_protocol::cmd::{VgpuHostFunction, VgpuHostFunctionDone, VgpuHostFunctionNext};
+use vgpu_protocol::cuda::{CUhostFn, CUresult, CUstream, CUstreamCallback};
+use vgpu_protocol::Handle;
+
+use crate::{stub, sys};
+
+/// What is to run.
+pub enum Work {
+    /// `cuLaunchHostFunc`.
+    Function(CUhostFn),
+    /// `cuStreamAddCallback`.
+    Callback(CUstreamCallback, CUstream),
+}
+
+struct Entry {
+    work: Work,
+    user_data: *mut c_void,
+}
+
+// SAFETY: the application hands the pointer over to be used on another thread.
+unsafe impl Send for Entry {}
+
+impl Entry {
+    fn run(self) {
+        match self.work {
+            // SAFETY: the application passed this function for this argument.
+            Work::Function(Some(function)) => unsafe { function(self.user_data) },
+            // SAFETY: as above.
+            Work::Callback(Some(callback), stream) => unsafe { callback(stream, CUresult::SUCCESS, self.user_data) },
+            Work::Function(None) | Work::Callback(None, _) => {}
+        }
+    }
+}
+
+/// Functions that were enqueued and have not run.
+#[derive(Default)]
+pub struct HostFunctions {
+    waiting: Mutex<HashMap<u64, Entry>>,
+    next_id: AtomicU64,
+    started: AtomicBool,
+}
+
+impl HostFunctions {
+    /// Enqueues work on a stream.
+    pub fn enqueue(
+        &'static self,
+        session: &'static Session,
+        stream: Handle,
+        work: Work,
+        user_data: *mut c_void,
+    ) -> Result<(), CUresult> {
+        self.start(session)?;
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
+        self.table().insert(id, Entry { work, user_data });
+        let posted = stub::post(&VgpuHostFunction { stream, id });
+        if posted.is_err() {
+            self.table().remove(&id);
+        }
+        posted.map(drop)
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Entry>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(&'static self, session: &'static Session) -> Result<(), CUresult> {
+        if self.started.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let thread = std::thread::Builder::new().name("vgpu-callback".into());
+        thread.spawn(move || self.serve(session)).map(drop).map_err(|_| {
+            self.started.store(false, Ordering::Release);
+            CUresult::OPERATING_SYSTEM
+        })
+    }
+
+    fn serve(&self, session: &'static Session) {
+        sys::block_signals();
+        while let Ok(next) = session.call(0, &VgpuHostFunctionNext {}) {
+            let entry = self.table().remove(&next.id);
+            if let Some(entry) = entry {
+                entry.run();
+            }
+            if session.post(0, &VgpuHostFunctionDone { id: next.id }).is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What the generated functions call: entering and leaving, sending, and the caller's pointers.
+
+use std::ffi::{c_char, c_void};
+
+use vgpu_protocol::cuda::{CUresult, CUstream, CU_STREAM_PER_THREAD};
+use vgpu_protocol::{Command, Handle, HandleKind};
+
+use crate::driver::driver;
+use crate::{context, sys, trace};
+
+/// Runs an exported function's body.
+pub fn enter(name: &'static str, body: impl FnOnce() -> Result<(), CUresult>) -> CUresult {
+    trace::count(name);
+    match body() {
+        Ok(()) => CUresult::SUCCESS,
+        Err(error) => error,
+    }
+}
+
+/// A function that is not implemented.
+pub fn refuse(name: &'static str) -> CUresult {
+    trace::count(name);
+    trace::refused(name);
+    CUresult::NOT_SUPPORTED
+}
+
+/// An error unless `cuInit` has succeeded in this process.
+pub fn ready() -> Result<(), CUresult> {
+    driver().map(drop)
+}
+
+/// Sends a command in the current context and waits. Errors of earlier commands come out here too.
+pub fn call<'a, C: Command<'a>>(command: &C) -> Result<C::Reply, CUresult> {
+    let reply = create(command)?;
+    driver()?.session.take_latched()?;
+    Ok(reply)
+}
+
+/// Sends a command in the current context and waits for its own result only.
+pub fn create<'a, C: Command<'a>>(command: &C) -> Result<C::Reply, CUresult> {
+    let driver = driver()?;
+    driver.session.call(context::current_handle()?, command)
+}
+
+/// What a command that nobody waits for has for a reply.
+pub struct Posted;
+
+/// Sends a command in the current context without waiting.
+pub fn post<'a, C: Command<'a>>(command: &C) -> Result<Posted, CUresult> {
+    let driver = driver()?;
+    let context = context::required()?;
+    driver.session.post(context.handle.0, command).map(|_| Posted)
+}
+
+/// Sends a command without waiting, in the current context if there is one.
+pub fn post_anywhere<'a, C: Command<'a>>(command: &C) -> Result<Posted, CUresult> {
+    let driver = driver()?;
+    driver.session.post(context::current_handle().unwrap_or(0), command).map(|_| Posted)
+}
+
+/// A new handle.
+pub fn mint(kind: HandleKind) -> Result<Handle, CUresult> {
+    driver()?.session.handles().mint(kind).ok_or(CUresult::OUT_OF_MEMORY)
+}
+
+/// Ends a handle.
+pub fn forget(handle: Handle) {
+    if let Ok(driver) = driver() {
+        driver.session.handles().retire(handle);
+    }
+}
+
+/// Checks a handle that the application passed.
+pub fn handle(kind: HandleKind, value: u64) -> Result<Handle, CUresult> {
+    let handle = Handle(value);
+    let handles = driver()?.session.handles();
+    let good = match kind {
+        HandleKind::Stream => value <= CU_STREAM_PER_THREAD || handles.is_live(kind, handle),
+        HandleKind::Function => handles.is_live(kind, handle) || handles.is_live(HandleKind::Kernel, handle),
+        _ => handles.is_live(kind, handle),
+    };
+    match (good, kind) {
+        (true, _) => Ok(handle),
+        (false, HandleKind::Context) => Err(CUresult::INVALID_CONTEXT),
+        (false, _) => Err(CUresult::INVALID_HANDLE),
+    }
+}
+
+/// Stream 0 of a per-thread twin.
+pub fn per_thread(stream: CUstream) -> CUstream {
+    if stream.is_null() { CU_STREAM_PER_THREAD as CUstream } else { stream }
+}
+
+/// An output pointer that must not be null.
+pub fn check_out<T>(pointer: *mut T) -> Result<(), CUresult> {
+    if pointer.is_null() { Err(CUresult::INVALID_VALUE) } else { Ok(()) }
+}
+
+/// A buffer that may only be null if it is empty.
+pub fn check_buffer(pointer: *const c_void, length: usize) -> Result<(), CUresult> {
+    if pointer.is_null() && length > 0 { Err(CUresult::INVALID_VALUE) } else { Ok(()) }
+}
+
+/// Fills an output, if the caller wants it.
+///
+/// # Safety
+/// `pointer` is null or valid for a write.
+pub unsafe fn put_optional<T>(pointer: *mut T, value: T) {
+    if !pointer.is_null() {
+        // SAFETY: the caller vouches for it.
+        unsafe { pointer.write_unaligned(value) };
+    }
+}
+
+/// Fills an output that must be there.
+///
+/// # Safety
+/// As for [`put_optional`].
+pub unsafe fn put<T>(pointer: *mut T, value: T) {
+    // SAFETY: as the caller says.
+    unsafe { put_optional(pointer, value) };
+}
+
+/// As [`put`], with an error for a null pointer.
+///
+/// # Safety
+/// As for [`put_optional`].
+pub unsafe fn give<T>(pointer: *mut T, value: T) -> Result<(), CUresult> {
+    check_out(pointer)?;
+    // SAFETY: as the caller says.
+    unsafe { put_optional(pointer, value) };
+    Ok(())
+}
+
+/// A C string of the caller.
+///
+/// # Safety
+/// `text` is null or a NUL-terminated string that stays as it is during the call.
+pub unsafe fn string<'a>(text: *const c_char) -> Result<&'a [u8], CUresult> {
+    // SAFETY: the caller vouches for it.
+    unsafe { sys::c_str(text) }.map(|text| text.to_bytes()).ok_or(CUresult::INVALID_VALUE)
+}
+
+/// A buffer of the caller that the call reads.
+///
+/// # Safety
+/// `pointer` is null or valid for reads of `length` bytes during the call.
+pub unsafe fn bytes<'a>(pointer: *const c_void, length: usize) -> Result<&'a [u8], CUresult> {
+    check_buffer(pointer, length)?;
+    match length {
+        0 => Ok(&[]),
+        // SAFETY: the caller vouches for it.
+        _ => Ok(unsafe { std::slice::from_raw_parts(pointer.cast(), length) }),
+    }
+}
+
+/// A buffer of the caller that the call fills.
+///
+/// # Safety
+/// `pointer` is null or valid for writes of `length` bytes during the call, and nothing else uses it.
+pub unsafe fn bytes_mut<'a>(pointer: *mut c_void, length: usize) -> Result<&'a mut [u8], CUresult> {
+    check_buffer(pointer, length)?;
+    match length {
+        0 => Ok(&mut []),
+        // SAFETY: the caller vouches for it.
+        _ => Ok(unsafe { std::slice::from_raw_parts_mut(pointer.cast(), length) }),
+    }
+}
