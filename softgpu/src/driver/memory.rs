@@ -5,10 +5,11 @@ use std::ffi::c_void;
 use vgpu_protocol::cuda::{CUresult, CUstream};
 
 use super::abi::{guard, out, out_opt, set};
-use super::core::{current, Target, PITCH_ALIGNMENT};
+use super::core::{current, driver, Target, PITCH_ALIGNMENT};
 
 /// Portable, mapped and read-only registration; I/O memory is not supported.
 const REGISTER_FLAGS: u32 = 0b1011;
+const REGISTER_PORTABLE: u32 = 1;
 
 /// Free and total device memory, bytes.
 pub unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> CUresult {
@@ -74,21 +75,26 @@ pub unsafe extern "C" fn cuMemGetAddressRange_v2(pbase: *mut u64, psize: *mut us
     })
 }
 
-/// Lets kernels and copies use host memory at its own address.
+/// Lets kernels and copies use host memory at its own address. Portable memory (flag 1) belongs to
+/// no context: none has to be current, and it stays registered when a context ends.
 pub unsafe extern "C" fn cuMemHostRegister_v2(p: *mut c_void, bytesize: usize, Flags: u32) -> CUresult {
     guard(|| {
         if Flags & !REGISTER_FLAGS != 0 {
             return Err(CUresult::INVALID_VALUE);
         }
+        let context = match Flags & REGISTER_PORTABLE {
+            0 => current()?.handle,
+            _ => 0,
+        };
         // SAFETY: the caller keeps the range mapped until it is unregistered and expects the GPU to
         // change it, by the driver API's contract.
-        unsafe { current()?.register_host(p.expose_provenance() as u64, bytesize as u64) }
+        unsafe { driver()?.register_host(p.expose_provenance() as u64, bytesize as u64, context) }
     })
 }
 
 /// Ends a registration after all work queued so far.
 pub unsafe extern "C" fn cuMemHostUnregister(p: *mut c_void) -> CUresult {
-    guard(|| current()?.unregister_host(p.addr() as u64))
+    guard(|| driver()?.unregister_host(p.addr() as u64))
 }
 
 /// Allocates device memory; the address is valid at once.

@@ -22,7 +22,7 @@ pub(in crate::driver) struct Allocation {
     pub(in crate::driver) size: u64,
     /// Unique in the process's life.
     pub(in crate::driver) id: u64,
-    /// Handle of the context that made it.
+    /// Handle of the context it ends with, 0 if it ends with none.
     pub(in crate::driver) context: u64,
     /// Registered host memory rather than device memory.
     pub(in crate::driver) host: bool,
@@ -39,6 +39,7 @@ pub(in crate::driver) struct Allocations {
 
 struct Retired {
     base: u64,
+    context: u64,
     after: Vec<Point>,
 }
 
@@ -66,6 +67,13 @@ impl Allocations {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn take_retired(&self, choose: impl Fn(&Retired) -> bool) -> Vec<Retired> {
+        let mut retired = self.retired();
+        let (chosen, kept) = std::mem::take(&mut *retired).into_iter().partition(choose);
+        *retired = kept;
+        chosen
+    }
+
     fn retired(&self) -> MutexGuard<'_, Vec<Retired>> {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -74,19 +82,17 @@ impl Allocations {
 impl Driver {
     /// Gives back what was freed and is no longer in use.
     pub(in crate::driver) fn sweep(&self) {
-        let done = |retired: &mut Retired| retired.after.iter().all(Point::reached);
-        let gone: Vec<Retired> = self.allocations.retired().extract_if(.., done).collect();
-        self.release(&gone);
+        self.release(&self.allocations.take_retired(|retired| retired.after.iter().all(Point::reached)));
     }
 
     /// The allocation, module variable or registered range that contains `address`.
     pub(in crate::driver) fn range_of(&self, address: u64) -> Option<Allocation> {
-        self.allocations.find(address)
+        self.allocations.find(address).or_else(|| self.modules.all().iter().find_map(|module| module.variable_at(address)))
     }
 
-    /// As [`Driver::sweep`], and waits for what is still in use.
-    fn sweep_all(&self) {
-        let gone = std::mem::take(&mut *self.allocations.retired());
+    /// Gives back what was freed in a context, and waits for what is still in use.
+    fn reclaim(&self, context: u64) {
+        let gone = self.allocations.take_retired(|retired| retired.context == context);
         gone.iter().flat_map(|retired| &retired.after).for_each(Point::wait);
         self.release(&gone);
     }
@@ -100,7 +106,7 @@ impl Driver {
 
     /// Frees the device memory and forgets the host ranges of a context that has ended.
     pub(super) fn free_context_memory(&self, context: u64) {
-        self.sweep_all();
+        self.reclaim(context);
         let mut live = self.allocations.live();
         let own: Vec<Allocation> = live.values().filter(|a| a.context == context).copied().collect();
         for allocation in &own {
@@ -115,6 +121,30 @@ impl Driver {
             };
         }
     }
+
+    /// Lets kernels and copies use `size` bytes of this process's memory from `base` on, until they
+    /// are unregistered or the context (unless it is 0) ends.
+    ///
+    /// # Safety
+    /// As for [`crate::memory::Memory::add_window`], until [`Driver::unregister_host`] has returned.
+    pub(in crate::driver) unsafe fn register_host(&self, base: u64, size: u64, context: u64) -> Result {
+        if base == 0 || size == 0 {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        // SAFETY: the caller makes the same promise.
+        unsafe { self.memory.add_window(base, size) }.map_err(|_| CUresult::HOST_MEMORY_ALREADY_REGISTERED)?;
+        self.allocations.insert(base, size, context, true);
+        Ok(())
+    }
+
+    /// Takes registered memory away after all work queued so far.
+    pub(in crate::driver) fn unregister_host(&self, base: u64) -> Result {
+        self.allocations.take(base, true).ok_or(CUresult::HOST_MEMORY_NOT_REGISTERED)?;
+        for context in self.contexts.all() {
+            context.pending().iter().for_each(Point::wait);
+        }
+        self.memory.remove_window(base).map_err(|_| CUresult::HOST_MEMORY_NOT_REGISTERED)
+    }
 }
 
 impl Context {
@@ -126,7 +156,7 @@ impl Context {
         let driver = self.driver;
         driver.sweep();
         let base = driver.memory.allocate(size).or_else(|_| {
-            driver.sweep_all();
+            driver.reclaim(self.handle);
             driver.memory.allocate(size)
         });
         let base = base.map_err(|error| match error {
@@ -137,40 +167,15 @@ impl Context {
         Ok(base)
     }
 
-    /// Frees device memory once all work queued so far has completed. The address is invalid at once.
+    /// Frees device memory once all work of the context so far has completed. For other calls it is
+    /// gone at once.
     pub(in crate::driver) fn free(&self, base: u64) -> Result {
         let driver = self.driver;
         driver.allocations.take(base, false).ok_or(CUresult::INVALID_VALUE)?;
-        let contexts = driver.contexts.all();
-        let after = contexts.iter().flat_map(|context| context.pending()).collect();
-        driver.allocations.retired().push(Retired { base, after });
+        let retired = Retired { base, context: self.handle, after: self.pending() };
+        driver.allocations.retired().push(retired);
         driver.sweep();
         Ok(())
-    }
-
-    /// Lets kernels and copies use `size` bytes of this process's memory from `base` on.
-    ///
-    /// # Safety
-    /// As for [`crate::memory::Memory::add_window`], until [`Context::unregister_host`] has returned.
-    pub(in crate::driver) unsafe fn register_host(&self, base: u64, size: u64) -> Result {
-        if base == 0 || size == 0 {
-            return Err(CUresult::INVALID_VALUE);
-        }
-        // SAFETY: the caller makes the same promise.
-        unsafe { self.driver.memory.add_window(base, size) }
-            .map_err(|_| CUresult::HOST_MEMORY_ALREADY_REGISTERED)?;
-        self.driver.allocations.insert(base, size, self.handle, true);
-        Ok(())
-    }
-
-    /// Takes registered memory away after all work queued so far.
-    pub(in crate::driver) fn unregister_host(&self, base: u64) -> Result {
-        let driver = self.driver;
-        driver.allocations.take(base, true).ok_or(CUresult::HOST_MEMORY_NOT_REGISTERED)?;
-        for context in driver.contexts.all() {
-            context.pending().iter().for_each(Point::wait);
-        }
-        driver.memory.remove_window(base).map_err(|_| CUresult::HOST_MEMORY_NOT_REGISTERED)
     }
 }
 
@@ -179,7 +184,8 @@ impl Target {
     pub(in crate::driver) fn free(&self, base: u64) -> Result {
         let driver = self.context.driver;
         driver.allocations.take(base, false).ok_or(CUresult::INVALID_VALUE)?;
-        driver.allocations.retired().push(Retired { base, after: self.context.barrier(&self.stream) });
+        let after = self.context.barrier(&self.stream);
+        driver.allocations.retired().push(Retired { base, context: self.context.handle, after });
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vgpu_protocol::cuda::CUresult;
 
 use super::image::JitLog;
-use super::{Context, Driver, Function, Result};
+use super::{Allocation, Context, Driver, Function, Result};
 use crate::engine::{Global, LoadError, Program};
 use crate::ir;
 
@@ -56,6 +56,14 @@ impl Module {
     /// A variable.
     pub(in crate::driver) fn global(&self, name: &str) -> Result<Global> {
         self.program.global(name).ok_or(CUresult::NOT_FOUND)
+    }
+
+    /// The variable that contains a device address.
+    pub(super) fn variable_at(&self, address: u64) -> Option<Allocation> {
+        let mut globals = self.program.global_names().filter_map(|name| self.program.global(name));
+        let global = globals.find(|global| address.wrapping_sub(global.address) < global.size)?;
+        let Global { address: base, size } = global;
+        Some(Allocation { base, size, id: self.handle, context: self.context, host: false })
     }
 
     /// Whether a variable is declared managed.
