@@ -378,6 +378,22 @@ fn shared_memory_is_laid_out_per_entry() {
 }
 
 #[test]
+fn shared_memory_of_callees_is_counted() {
+    let module = module(
+        ".extern .shared .align 16 .b8 dynamic[];\n\
+         .func leaf() { .shared .b8 a[100]; .reg .b32 %r<3>; mov.u32 %r1, a; mov.u32 %r2, dynamic; ret; }\n\
+         .func middle() { call leaf; ret; }\n\
+         .entry direct() { call middle; ret; }\n\
+         .entry indirect() { .reg .b64 %rd<2>; mov.u64 %rd1, middle; p: .callprototype _ (); call %rd1, (), p; ret; }\n\
+         .entry neither() { .shared .b8 b[4000]; .reg .b32 %r<2>; mov.u32 %r1, b; ret; }",
+    );
+    let sizes: Vec<u32> = module.functions[2..].iter().map(|function| function.shared_size).collect();
+    assert_eq!(sizes, [112, 112, 4000]);
+    let dynamic: Vec<bool> = module.functions[2..].iter().map(|function| function.uses_dynamic_shared).collect();
+    assert_eq!(dynamic, [true, true, false]);
+}
+
+#[test]
 fn unsupported_instructions_do_not_spoil_the_module() {
     let module = module(
         ".entry bad() { .reg .b32 %r<9>;\n  tex.2d.v4.f32.s32 {%r1,%r2,%r3,%r4}, [t, {%r5,%r6}];\n add.s32 %r1, %r1, 1; ret; }\n\

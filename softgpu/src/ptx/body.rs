@@ -110,6 +110,10 @@ impl<'a> Body<'_, 'a> {
         }
         self.cursor.advance()?;
         self.operands.parse(self.cursor)?;
+        if self.builder.function.unsupported.is_some() {
+            // The body will not be used, and names in it may be undeclared.
+            return Ok(());
+        }
         let mut statement = Statement { base, modifiers, guard, operands: &self.operands };
         Lower { tables: self.tables, builder: self.builder }.statement(&mut statement)
     }

@@ -149,10 +149,11 @@ impl<'a> Lower<'_, 'a> {
             };
         };
         if let Binding::Reg(reg) = binding {
-            if offset != 0 {
-                return fail_at(at, "a register with an offset is only valid in an address".into());
+            let reg = Operand::Reg(self.check_width(reg, bits, name, at)?);
+            if offset != 0 && !matches!(bits, 32 | 64) {
+                return fail_at(at, "an offset needs a register of 32 or 64 bits".into());
             }
-            return self.check_width(reg, bits, name, at).map(Operand::Reg);
+            return self.add_offset(reg, offset, bits);
         }
         let base = self.base_address(binding, name, at)?;
         self.add_offset(base, offset, bits)

@@ -5,7 +5,7 @@
 //! directly are placed per entry, above those.
 
 use super::error::{invalid, text, Result};
-use super::tables::{SharedVar, Tables, SHARED_SYMBOL};
+use super::tables::{FunctionDecl, SharedVar, Tables, SHARED_SYMBOL};
 use crate::ir::*;
 use std::collections::HashMap;
 
@@ -18,36 +18,33 @@ const SHARED_LIMIT: u64 = 227 << 10;
 pub(super) fn lay_out(tables: &mut Tables) -> Result<()> {
     let common = Region::of_device_functions(tables);
     let dynamic_align = tables.dynamic_shared_align.max(DYNAMIC_ALIGN);
+    let callers = Callers::of(&tables.module.functions);
+    let common_ends = callers.largest_reachable(tables.functions.iter().map(|decl| common.own_end(tables, decl)));
+    let functions = tables.module.functions.iter();
+    let dynamic = callers.largest_reachable(functions.map(|function| function.uses_dynamic_shared.into()));
     for index in 0..tables.functions.len() {
-        if !tables.functions[index].is_entry {
-            patch(&mut tables.module.functions[index], &common.offsets);
+        let function = &mut tables.module.functions[index];
+        if !function.is_entry {
+            patch(function, &common.offsets);
             continue;
         }
-        if tables.module.functions[index].unsupported.is_some() {
-            continue;
-        }
-        let reach = Reach::of(tables, index);
-        let mut region = Region { end: reach.common_end(tables, &common), offsets: HashMap::new() };
+        let mut region = Region { end: common_ends[index], offsets: HashMap::new() };
         for &var in &tables.functions[index].shared {
             match common.offsets.get(&var) {
-                Some(&offset) => {
-                    region.offsets.insert(var, offset);
-                    region.end = region.end.max(offset + tables.shared[var as usize].size);
-                }
+                Some(&offset) => drop(region.offsets.insert(var, offset)),
                 None => region.place(var, tables.shared[var as usize]),
             }
         }
-        let uses_dynamic = reach.dynamic_shared || tables.module.functions[index].uses_dynamic_shared;
-        if uses_dynamic {
+        function.uses_dynamic_shared = dynamic[index] != 0;
+        if function.uses_dynamic_shared {
             region.end = region.end.next_multiple_of(dynamic_align.into());
         }
         if region.end > SHARED_LIMIT {
             let name = text(tables.functions[index].name);
-            return invalid(format!("`{name}` uses {} bytes of shared memory, at most {SHARED_LIMIT} are possible", region.end));
+            let message = format!("`{name}` uses {} bytes of shared memory, at most {SHARED_LIMIT} are possible", region.end);
+            return invalid(message);
         }
-        let function = &mut tables.module.functions[index];
         function.shared_size = region.end as u32;
-        function.uses_dynamic_shared = uses_dynamic;
         patch(function, &region.offsets);
     }
     Ok(())
@@ -71,6 +68,12 @@ impl Region {
         region
     }
 
+    /// End of the part that the function itself uses.
+    fn own_end(&self, tables: &Tables, decl: &FunctionDecl) -> u64 {
+        let end = |var: &u32| Some(self.offsets.get(var)?.saturating_add(tables.shared[*var as usize].size));
+        decl.shared.iter().filter_map(end).max().unwrap_or(0)
+    }
+
     fn place(&mut self, var: u32, variable: SharedVar) {
         if self.offsets.contains_key(&var) {
             return;
@@ -81,42 +84,55 @@ impl Region {
     }
 }
 
-/// Functions that an entry can reach.
-struct Reach {
-    device_functions: Vec<usize>,
-    dynamic_shared: bool,
+/// Who calls whom, against the direction of the calls.
+struct Callers {
+    /// Direct callers by callee.
+    direct: Vec<Vec<usize>>,
+    /// Functions with calls whose target is not known: it may be any device function.
+    indirect: Vec<usize>,
+    is_entry: Vec<bool>,
 }
 
-impl Reach {
-    fn of(tables: &Tables, entry: usize) -> Reach {
-        let functions = &tables.module.functions;
-        let mut reach = Reach { device_functions: Vec::new(), dynamic_shared: false };
-        let mut seen = vec![false; functions.len()];
-        let mut stack = vec![entry];
-        let mut any_callee = false;
-        while let Some(index) = stack.pop() {
-            if std::mem::replace(&mut seen[index], true) {
-                continue;
+impl Callers {
+    fn of(functions: &[Function]) -> Callers {
+        let mut callers = Callers {
+            direct: vec![Vec::new(); functions.len()],
+            indirect: Vec::new(),
+            is_entry: functions.iter().map(|function| function.is_entry).collect(),
+        };
+        for (caller, function) in functions.iter().enumerate() {
+            for callee in &function.callees {
+                callers.direct[callee.0 as usize].push(caller);
             }
-            let function = &functions[index];
-            if index != entry {
-                reach.device_functions.push(index);
-            }
-            reach.dynamic_shared |= function.uses_dynamic_shared;
-            stack.extend(function.callees.iter().map(|callee| callee.0 as usize));
-            if function.has_indirect_calls && !std::mem::replace(&mut any_callee, true) {
-                // The target is not known: it may be any device function.
-                stack.extend((0..functions.len()).filter(|&index| !functions[index].is_entry));
+            if function.has_indirect_calls {
+                callers.indirect.push(caller);
             }
         }
-        reach
+        callers
     }
 
-    /// End of the common region as far as this entry can reach it.
-    fn common_end(&self, tables: &Tables, common: &Region) -> u64 {
-        let vars = self.device_functions.iter().flat_map(|&index| &tables.functions[index].shared);
-        let ends = vars.map(|var| common.offsets.get(var).map_or(0, |offset| offset + tables.shared[*var as usize].size));
-        ends.max().unwrap_or(0)
+    /// For each function the largest value among those of the device functions it
+    /// can reach, and its own; 0 where there is none.
+    fn largest_reachable(&self, values: impl Iterator<Item = u64>) -> Vec<u64> {
+        let mut sources: Vec<(usize, u64)> = values.enumerate().filter(|&(_, value)| value > 0).collect();
+        // In descending order, the first value that comes to a function is its largest.
+        sources.sort_by_key(|&(_, value)| std::cmp::Reverse(value));
+        let mut largest = vec![0; self.direct.len()];
+        let mut indirect = self.indirect.as_slice();
+        for (source, value) in sources {
+            let mut stack = vec![source];
+            while let Some(function) = stack.pop() {
+                if largest[function] != 0 {
+                    continue;
+                }
+                largest[function] = value;
+                stack.extend(&self.direct[function]);
+                if !self.is_entry[function] {
+                    stack.extend(std::mem::take(&mut indirect));
+                }
+            }
+        }
+        largest
     }
 }
 
