@@ -1,0 +1,15 @@
+//! The software GPU's driver, used as a C program would use libcuda.
+
+#[macro_use]
+mod kit;
+
+mod contexts;
+mod devices;
+mod events;
+mod fatbins;
+mod handles;
+mod images;
+mod launches;
+mod memory;
+mod streams;
+mod threads;
