@@ -1,0 +1,4 @@
+//! Kernels executed by the tier-0 engine, given as PTX.
+
+mod device;
+mod programs;
