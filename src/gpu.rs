@@ -53,6 +53,9 @@ pub enum GpuError {
         /// What the dynamic linker says.
         source: libloading::Error,
     },
+    /// the software GPU cannot be set up like this
+    #[error("--memory: {0}")]
+    Soft(#[from] vgpu_softgpu::ConfigError),
     /// the driver does not work here
     #[error("--gpu {gpu}: the CUDA driver does not start: {result}")]
     Init {
@@ -75,15 +78,16 @@ pub fn start(executor: &Executor) -> Result<DriverApi, GpuError> {
 /// Fills the table of driver entry points.
 fn load(executor: &Executor) -> Result<DriverApi, GpuError> {
     match &executor.gpu {
-        Gpu::Soft => Ok(soft(executor)),
+        Gpu::Soft => soft(executor),
         Gpu::Host => library("libcuda.so.1".into()),
         Gpu::Library(path) => library(path.clone()),
     }
 }
 
-fn soft(executor: &Executor) -> DriverApi {
-    let _ = executor.memory;
-    DriverApi::default()
+fn soft(executor: &Executor) -> Result<DriverApi, GpuError> {
+    let config = vgpu_softgpu::Config { memory_bytes: executor.memory, ..Default::default() };
+    vgpu_softgpu::configure(config)?;
+    Ok(vgpu_softgpu::driver_api())
 }
 
 fn library(path: PathBuf) -> Result<DriverApi, GpuError> {

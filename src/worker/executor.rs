@@ -67,6 +67,10 @@ impl Executor {
                 return Some(batch);
             }
             last = self.execute(item, header.lane, batch.pending.capacity());
+            if may_block(item.opcode) {
+                // A driver flushes what kernels print when it synchronises.
+                self.session.output.drain();
+            }
         }
         self.answer(&batch.pending, header.sequence, last);
         None
@@ -80,7 +84,6 @@ impl Executor {
             Some([.., last]) => self.execute(last, header.lane, batch.pending.capacity()),
             _ => Err(Failure::Malformed),
         };
-        // A driver flushes what kernels print when it synchronises.
         self.session.output.drain();
         self.answer(&batch.pending, header.sequence, result);
     }

@@ -1,0 +1,112 @@
+//! A backend process with the mock driver.
+
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{kill_process, Pid, Signal};
+use tempfile::TempDir;
+
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// Waits for something that must come; a test that waits in vain fails.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+pub fn executable() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_vhost-user-vgpu"))
+}
+
+/// The mock driver, which `cargo test` builds as an example.
+pub fn mock_driver() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_vhost-user-vgpu")).with_file_name("examples").join("libmock_cuda.so");
+    assert!(path.exists(), "{} is missing: run cargo test without --test, or cargo build --examples", path.display());
+    path
+}
+
+pub struct Backend {
+    child: Child,
+    dir: TempDir,
+}
+
+impl Backend {
+    pub fn start() -> Backend {
+        Backend::start_with(&[])
+    }
+
+    pub fn start_with(options: &[&str]) -> Backend {
+        let dir = tempfile::tempdir().unwrap();
+        let child = executable()
+            .arg("--socket-path")
+            .arg(dir.path().join("socket"))
+            .arg("--gpu")
+            .arg(mock_driver())
+            .args(["--drain-timeout", "2"])
+            .args(options)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let backend = Backend { child, dir };
+        eventually("the backend listens", || UnixStream::connect(backend.socket()).ok());
+        backend
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("socket")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end: exit code and what was said on standard error.
+    pub fn end(&mut self) -> (Option<i32>, String) {
+        let status = eventually("the backend ends", || self.child.try_wait().unwrap());
+        let mut text = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        (status.code(), text)
+    }
+
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// Process ids of the workers.
+    pub fn workers(&self) -> Vec<i32> {
+        let mut pids = Vec::new();
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten() {
+            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            pids.extend(children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+        }
+        pids
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn run(options: &[&str]) -> Output {
+    executable().args(options).output().unwrap()
+}

@@ -1,0 +1,188 @@
+//! A CUDA client in a few lines: batches and replies of one session.
+
+use std::sync::atomic::Ordering;
+
+use vgpu_protocol::session::{
+    BatchHeader, CommandHeader, ReplyHeader, AVAIL_OFFSET, COMMAND_OFFSET, COMMAND_SIZE, DESC_OFFSET, QUEUE_SIZE,
+    REPLY_DONE, REPLY_OFFSET, REPLY_SIZE, SLOTS, STAGING_OFFSET, USED_OFFSET,
+};
+use vgpu_protocol::{cmd, Command, Handle, HandleKind, Reader, Reply, Writer};
+use vm_memory::{Bytes, GuestAddress};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::backend::eventually;
+use crate::vm::{arena, home, Queue, Vm};
+
+/// Commands that go out together.
+#[derive(Default, Clone)]
+pub struct Batch {
+    pub lane: u32,
+    pub context: u64,
+    count: u32,
+    body: Vec<u8>,
+}
+
+impl Batch {
+    pub fn new(lane: u32, context: Handle) -> Batch {
+        Batch { lane, context: context.0, ..Batch::default() }
+    }
+
+    pub fn with<'a, C: Command<'a>>(mut self, command: &C) -> Batch {
+        let mut payload = vec![0; command.size()];
+        command.encode(&mut Writer::new(&mut payload)).unwrap();
+        let header = CommandHeader { opcode: C::OPCODE, flags: 0, length: u32::try_from(payload.len()).unwrap() };
+        self.body.extend_from_slice(header.as_bytes());
+        self.body.extend(payload);
+        self.count += 1;
+        self
+    }
+
+    pub fn bytes(&self, sequence: u64) -> Vec<u8> {
+        let header = BatchHeader {
+            sequence,
+            context: self.context,
+            lane: self.lane,
+            count: self.count,
+            bytes: u32::try_from(self.body.len()).unwrap(),
+            flags: 0,
+        };
+        [header.as_bytes(), &self.body].concat()
+    }
+}
+
+pub struct Client {
+    pub number: u32,
+    pub queue: Queue,
+    pub avail: u16,
+    slot: usize,
+    sequence: u64,
+    minted: u32,
+    pub context: Handle,
+}
+
+/// A batch that has been sent.
+#[derive(Clone, Copy)]
+pub struct Sent(usize);
+
+impl Client {
+    /// Opens a session and retains the primary context.
+    pub fn open(vm: &mut Vm, number: u32) -> Client {
+        vm.write(home(number), &vec![0; STAGING_OFFSET]);
+        let queue = vm.start_queue(number, 0);
+        let mut client = Client { number, queue, avail: 0, slot: 0, sequence: 0, minted: 0, context: Handle::NULL };
+        client.create(vm);
+        client
+    }
+
+    pub fn create(&mut self, vm: &mut Vm) {
+        assert_eq!(vm.create(self.number), vgpu_protocol::control::ControlStatus::Ok);
+        self.context = self.mint(HandleKind::Context);
+        let retain = cmd::VgpuPrimaryRetain { dev: 0, ctx: self.context };
+        let header = self.send_batch(vm, &Batch::new(0, Handle::NULL).with(&retain));
+        assert_eq!(self.wait(vm, header).0.result, 0);
+    }
+
+    pub fn mint(&mut self, kind: HandleKind) -> Handle {
+        self.minted += 1;
+        Handle::new(kind as u8, 1, self.minted)
+    }
+
+    pub fn staging(&self) -> u64 {
+        arena(self.number) + STAGING_OFFSET as u64
+    }
+
+    pub fn reply_address(&self, sent: Sent) -> u64 {
+        home(self.number) + (REPLY_OFFSET + sent.0 * REPLY_SIZE) as u64
+    }
+
+    pub fn send_bytes(&mut self, vm: &Vm, bytes: &[u8]) -> Sent {
+        let sent = Sent(self.slot);
+        self.slot = (self.slot + 1) % SLOTS;
+        let command = home(self.number) + (COMMAND_OFFSET + sent.0 * COMMAND_SIZE) as u64;
+        let reply = self.reply_address(sent);
+        vm.write(command, bytes);
+        vm.write(reply, &[0; size_of::<ReplyHeader>()]);
+        let offsets = [DESC_OFFSET as u64, AVAIL_OFFSET as u64, USED_OFFSET as u64];
+        let head = u16::try_from(sent.0 * 2).unwrap();
+        let read = (command, u32::try_from(bytes.len()).unwrap());
+        vm.offer(home(self.number), offsets, QUEUE_SIZE, self.avail, head, read, (reply, REPLY_SIZE as u32), &self.queue.kick);
+        self.avail = self.avail.wrapping_add(1);
+        sent
+    }
+
+    pub fn send_batch(&mut self, vm: &Vm, batch: &Batch) -> Sent {
+        self.sequence += 1;
+        let bytes = batch.bytes(self.sequence);
+        self.send_bytes(vm, &bytes)
+    }
+
+    pub fn is_done(&self, vm: &Vm, sent: Sent) -> bool {
+        vm.load(self.reply_address(sent)) == REPLY_DONE
+    }
+
+    pub fn wait(&self, vm: &Vm, sent: Sent) -> (ReplyHeader, Vec<u8>) {
+        let address = self.reply_address(sent);
+        eventually("a reply", || self.is_done(vm, sent).then_some(()));
+        let header = ReplyHeader::read_from_bytes(&vm.read(address, size_of::<ReplyHeader>())).unwrap();
+        (header, vm.read(address + size_of::<ReplyHeader>() as u64, header.bytes as usize))
+    }
+
+    pub fn batch(&self, lane: u32) -> Batch {
+        Batch::new(lane, self.context)
+    }
+
+    /// Sends one command on lane 0: header and decoded outputs.
+    pub fn ask<'a, C: Command<'a>>(&mut self, vm: &Vm, command: &C) -> (ReplyHeader, Option<C::Reply>) {
+        let batch = self.batch(0).with(command);
+        let sent = self.send_batch(vm, &batch);
+        let (header, outputs) = self.wait(vm, sent);
+        let reply = (header.result == 0 && header.latched == 0).then(|| C::Reply::decode(&mut Reader::new(&outputs)).unwrap());
+        (header, reply)
+    }
+
+    /// A command that must succeed.
+    pub fn call<'a, C: Command<'a>>(&mut self, vm: &Vm, command: &C) -> C::Reply {
+        let (header, reply) = self.ask(vm, command);
+        reply.unwrap_or_else(|| panic!("{}: {header:?}", C::NAME))
+    }
+
+    pub fn result<'a, C: Command<'a>>(&mut self, vm: &Vm, command: &C) -> u32 {
+        self.ask(vm, command).0.result
+    }
+
+    /// Loads the mock module and finds a kernel.
+    pub fn kernel(&mut self, vm: &Vm, name: &str) -> Handle {
+        vm.write(home(self.number) + STAGING_OFFSET as u64, b"mock image");
+        let module = self.mint(HandleKind::Module);
+        let image = self.staging();
+        let loaded = self.call(vm, &cmd::VgpuModuleLoad { module, image, size: 10, log_size: 64 });
+        assert_eq!(loaded.result, 0);
+        let function = self.mint(HandleKind::Function);
+        self.call(vm, &cmd::VgpuModuleGetFunction { function, module, name: name.as_bytes(), params_size: 64 });
+        function
+    }
+
+    pub fn launch<'a>(&self, function: Handle, params: &'a [u8]) -> cmd::VgpuLaunch<'a> {
+        self.launch_on(function, Handle::NULL, params)
+    }
+
+    pub fn launch_on<'a>(&self, function: Handle, stream: Handle, params: &'a [u8]) -> cmd::VgpuLaunch<'a> {
+        cmd::VgpuLaunch {
+            function,
+            grid_x: 1,
+            grid_y: 1,
+            grid_z: 1,
+            block_x: 1,
+            block_y: 1,
+            block_z: 1,
+            shared: 0,
+            stream,
+            flags: 0,
+            params,
+        }
+    }
+}
+
+pub fn store_avail(vm: &Vm, number: u32, index: u16) {
+    vm.memory.store(index, GuestAddress(home(number) + AVAIL_OFFSET as u64 + 2), Ordering::Release).unwrap();
+}

@@ -1,0 +1,7 @@
+//! The backend against a vhost-user frontend of the tests' own, with a mock CUDA driver that ends
+//! the worker at any pointer it does not know.
+
+mod backend;
+mod client;
+mod sessions;
+mod vm;

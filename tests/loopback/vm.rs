@@ -1,0 +1,235 @@
+//! A VM in a few lines: a memfd as guest memory, and a vhost-user frontend.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::{fcntl_add_seals, memfd_create, MemfdFlags, SealFlags};
+use vgpu_protocol::control::{
+    ControlHeader, ControlOp, ControlReply, ControlStatus, MapRange, SessionCreate, SessionMap, CONTROL_QUEUE_SIZE,
+};
+use vgpu_protocol::session::{
+    ARENA_SIZE, AVAIL_OFFSET, DESC_OFFSET, HOME_SIZE, QUEUE_SIZE, USED_OFFSET,
+};
+use vgpu_protocol::API_HASH;
+use vhost::vhost_user::message::{VhostUserHeaderFlag, VhostUserProtocolFeatures, VhostUserVirtioFeatures};
+use vhost::vhost_user::{Frontend, VhostUserFrontend};
+use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
+use vm_memory::mmap::MmapRegion;
+use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap};
+use vmm_sys_util::eventfd::EventFd;
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::backend::eventually;
+
+/// Guest-physical start and size of the memory.
+pub const START: u64 = 1 << 32;
+pub const SIZE: u64 = 64 << 20;
+/// The control queue's buffers.
+const REQUEST: u64 = START + 0x4000;
+const REPLY: u64 = START + 0x1_0000;
+/// First guest-physical address that tests use for chunks.
+pub const CHUNKS: u64 = START + (32 << 20);
+
+const FEATURES: u64 = 1 << 32 | 1 << 29;
+
+pub struct Queue {
+    pub kick: EventFd,
+    pub call: EventFd,
+}
+
+impl Queue {
+    fn new() -> Queue {
+        let make = || EventFd::new(libc::EFD_CLOEXEC | libc::EFD_NONBLOCK).unwrap();
+        Queue { kick: make(), call: make() }
+    }
+}
+
+pub struct Vm {
+    pub frontend: Frontend,
+    pub memory: GuestMemoryMmap,
+    pub control: Queue,
+    next: u16,
+}
+
+/// Guest memory as QEMU makes it.
+pub fn sealed_memory() -> File {
+    let fd = memfd_create("vm", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
+    let file = File::from(fd);
+    file.set_len(SIZE).unwrap();
+    fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW).unwrap();
+    file
+}
+
+pub fn home(queue: u32) -> u64 {
+    START + (1 + u64::from(queue)) * HOME_SIZE as u64
+}
+
+pub fn arena(queue: u32) -> u64 {
+    0x2000_0000_0000 + u64::from(queue) * ARENA_SIZE
+}
+
+pub fn connect(socket: &Path) -> Frontend {
+    let mut frontend = Frontend::connect(socket, 64).unwrap();
+    frontend.set_owner().unwrap();
+    let offered = frontend.get_features().unwrap();
+    let protocol = frontend.get_protocol_features().unwrap();
+    assert!(!protocol.contains(VhostUserProtocolFeatures::STATUS), "the crate cannot serve it");
+    frontend.set_protocol_features(protocol).unwrap();
+    frontend.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
+    let wanted = FEATURES | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
+    assert_eq!(offered & wanted, wanted);
+    frontend.set_features(wanted).unwrap();
+    frontend
+}
+
+pub fn region(file: &File) -> VhostUserMemoryRegionInfo {
+    VhostUserMemoryRegionInfo {
+        guest_phys_addr: START,
+        memory_size: SIZE,
+        userspace_addr: START,
+        mmap_offset: 0,
+        mmap_handle: file.as_raw_fd(),
+    }
+}
+
+impl Vm {
+    pub fn start(socket: &Path) -> Vm {
+        Vm::with_memory(socket, sealed_memory())
+    }
+
+    pub fn with_memory(socket: &Path, file: File) -> Vm {
+        let frontend = connect(socket);
+        frontend.set_mem_table(&[region(&file)]).unwrap();
+        let mapping = MmapRegion::from_file(FileOffset::new(file, 0), SIZE as usize).unwrap();
+        let region = GuestRegionMmap::new(mapping, GuestAddress(START)).unwrap();
+        let memory = GuestMemoryMmap::from_regions(vec![region]).unwrap();
+        let mut vm = Vm { frontend, memory, control: Queue::new(), next: 0 };
+        let control = Queue::new();
+        vm.start_ring(0, CONTROL_QUEUE_SIZE, START, [0, 0x1000, 0x2000], 0, &control);
+        vm.control = control;
+        vm
+    }
+
+    fn start_ring(&mut self, index: usize, size: u16, start: u64, offsets: [u64; 3], base: u16, queue: &Queue) {
+        let [desc, avail, used] = offsets;
+        self.frontend.set_vring_num(index, size).unwrap();
+        self.frontend.set_vring_base(index, base).unwrap();
+        let config = VringConfigData {
+            queue_max_size: size,
+            queue_size: size,
+            flags: 0,
+            desc_table_addr: start + desc,
+            avail_ring_addr: start + avail,
+            used_ring_addr: start + used,
+            log_addr: None,
+        };
+        self.frontend.set_vring_addr(index, &config).unwrap();
+        self.frontend.set_vring_kick(index, &queue.kick).unwrap();
+        self.frontend.set_vring_call(index, &queue.call).unwrap();
+        self.frontend.set_vring_enable(index, true).unwrap();
+    }
+
+    /// Starts a session's ring, at index 0 or where it stopped.
+    pub fn start_queue(&mut self, number: u32, base: u16) -> Queue {
+        let queue = Queue::new();
+        let offsets = [DESC_OFFSET as u64, AVAIL_OFFSET as u64, USED_OFFSET as u64];
+        self.start_ring(number as usize, QUEUE_SIZE, home(number), offsets, base, &queue);
+        queue
+    }
+
+    pub fn stop_queue(&mut self, number: u32) -> u16 {
+        u16::try_from(self.frontend.get_vring_base(number as usize).unwrap()).unwrap()
+    }
+
+    pub fn restart_control(&mut self, base: u16) {
+        let queue = Queue::new();
+        self.start_ring(0, CONTROL_QUEUE_SIZE, START, [0, 0x1000, 0x2000], base, &queue);
+        self.control = queue;
+    }
+
+    pub fn write(&self, address: u64, bytes: &[u8]) {
+        self.memory.write_slice(bytes, GuestAddress(address)).unwrap();
+    }
+
+    pub fn read(&self, address: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.memory.read_slice(&mut bytes, GuestAddress(address)).unwrap();
+        bytes
+    }
+
+    pub fn load(&self, address: u64) -> u32 {
+        self.memory.load(GuestAddress(address), Ordering::Acquire).unwrap()
+    }
+
+    fn descriptor(&self, table: u64, index: u16, address: u64, length: u32, flags: u16, next: u16) {
+        let mut bytes = address.to_le_bytes().to_vec();
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(flags.to_le_bytes());
+        bytes.extend(next.to_le_bytes());
+        self.write(table + u64::from(index) * 16, &bytes);
+    }
+
+    /// Puts a chain of two descriptors on a ring and rings the bell.
+    #[allow(clippy::too_many_arguments)]
+    pub fn offer(&self, start: u64, offsets: [u64; 3], size: u16, avail: u16, head: u16, read: (u64, u32), write: (u64, u32), kick: &EventFd) {
+        let [desc, ring, _] = offsets;
+        self.descriptor(start + desc, head, read.0, read.1, 1, head + 1);
+        self.descriptor(start + desc, head + 1, write.0, write.1, 2, 0);
+        self.write(start + ring + 4 + u64::from(avail % size) * 2, &head.to_le_bytes());
+        self.memory.store(avail.wrapping_add(1), GuestAddress(start + ring + 2), Ordering::Release).unwrap();
+        kick.write(1).unwrap();
+    }
+
+    /// Sends raw bytes to the control queue; what comes back.
+    pub fn control_bytes(&mut self, request: &[u8]) -> Vec<u8> {
+        self.write(REQUEST, request);
+        let length = u32::try_from(request.len()).unwrap();
+        self.offer(START, [0, 0x1000, 0x2000], CONTROL_QUEUE_SIZE, self.next, 0, (REQUEST, length), (REPLY, 4096), &self.control.kick);
+        self.next = self.next.wrapping_add(1);
+        let next = self.next;
+        eventually("the control queue's answer", || {
+            let used: u16 = self.memory.load(GuestAddress(START + 0x2002), Ordering::Acquire).unwrap();
+            (used == next).then_some(())
+        });
+        let element = START + 0x2004 + u64::from(self.next.wrapping_sub(1) % CONTROL_QUEUE_SIZE) * 8;
+        let written = self.load(element + 4);
+        self.read(REPLY, written as usize)
+    }
+
+    pub fn control(&mut self, op: ControlOp, queue: u32, body: &[u8]) -> (ControlStatus, Vec<u8>) {
+        let header = ControlHeader { op: op as u32, queue };
+        let reply = self.control_bytes(&[header.as_bytes(), body].concat());
+        let (header, rest) = ControlReply::read_from_prefix(&reply).unwrap();
+        assert_eq!(rest.len(), header.bytes as usize);
+        (ControlStatus::from_wire(header.status), rest.to_vec())
+    }
+
+    pub fn request(queue: u32) -> SessionCreate {
+        SessionCreate {
+            home: home(queue),
+            arena_base: arena(queue),
+            arena_size: ARENA_SIZE,
+            api_hash: API_HASH,
+            pid: std::process::id(),
+            uid: 0,
+        }
+    }
+
+    pub fn create(&mut self, queue: u32) -> ControlStatus {
+        self.control(ControlOp::SessionCreate, queue, Vm::request(queue).as_bytes()).0
+    }
+
+    pub fn destroy(&mut self, queue: u32) -> ControlStatus {
+        self.control(ControlOp::SessionDestroy, queue, &[]).0
+    }
+
+    pub fn map(&mut self, queue: u32, va: u64, ranges: &[(u64, u64)]) -> ControlStatus {
+        let mut body = SessionMap { va, count: u32::try_from(ranges.len()).unwrap(), reserved: 0 }.as_bytes().to_vec();
+        for (address, length) in ranges {
+            body.extend_from_slice(MapRange { address: *address, length: *length }.as_bytes());
+        }
+        self.control(ControlOp::SessionMap, queue, &body).0
+    }
+}
