@@ -1,8 +1,11 @@
 //! `vgpu`: the virtual GPU's command line tool.
 
+mod doctor;
+mod ffi;
 mod local;
 mod locate;
 mod run;
+mod smi;
 mod sys;
 
 use std::process::ExitCode;
@@ -21,11 +24,17 @@ struct Cli {
 enum Command {
     /// Run a CUDA program on this machine's own backend, without a VM.
     Run(run::Args),
+    /// Show the GPU and the processes that use it.
+    Smi(smi::Args),
+    /// Check everything that CUDA programs need, and say what mends it.
+    Doctor(doctor::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Smi(args) => smi::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("vgpu: {error:#}");

@@ -89,7 +89,7 @@ fn structure(capability: &[u8], bar_sizes: &[usize; 6]) -> Option<Structure> {
     let offset = usize::try_from(read_u32(capability, 8)?).ok()?;
     let length = usize::try_from(read_u32(capability, 12)?).ok()?;
     let size = *bar_sizes.get(usize::from(bar))?;
-    let fits = offset.checked_add(length)? <= size && offset.is_multiple_of(4);
+    let fits = offset.checked_add(length)? <= size && offset % 4 == 0;
     fits.then_some(Structure { bar, offset, length })
 }
 

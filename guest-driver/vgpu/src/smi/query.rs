@@ -1,0 +1,123 @@
+//! `--query-gpu`: single properties as CSV.
+
+use std::str::FromStr;
+
+use anyhow::{Context, Result};
+
+use super::Report;
+
+const MIB: u64 = 1 << 20;
+
+/// How the CSV looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Format {
+    no_header: bool,
+    no_units: bool,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(',');
+        if parts.next() != Some("csv") {
+            return Err("the format must start with csv".into());
+        }
+        let mut format = Format::default();
+        for part in parts {
+            match part {
+                "noheader" => format.no_header = true,
+                "nounits" => format.no_units = true,
+                other => return Err(format!("unknown format option '{other}': csv[,noheader][,nounits]")),
+            }
+        }
+        Ok(format)
+    }
+}
+
+/// A property: its name, its unit, what it is, and its value.
+pub struct Field {
+    name: &'static str,
+    unit: &'static str,
+    help: &'static str,
+    value: fn(&Report) -> String,
+}
+
+const fn field(name: &'static str, unit: &'static str, help: &'static str, value: fn(&Report) -> String) -> Field {
+    Field { name, unit, help, value }
+}
+
+static FIELDS: &[Field] = &[
+    field("index", "", "number of the GPU", |_| "0".into()),
+    field("count", "", "number of GPUs", |_| "1".into()),
+    field("name", "", "name of the GPU", |r| r.name.clone()),
+    field("uuid", "", "identity of the GPU", |r| r.uuid.clone()),
+    field("pci.bus_id", "", "PCI address", |r| r.location.clone()),
+    field("driver_version", "", "version of vhost-user-vgpu", |r| r.driver_version.clone()),
+    field("cuda_version", "", "CUDA version of the driver", |r| r.cuda_version.clone()),
+    field("compute_cap", "", "compute capability", |r| r.compute_capability.clone()),
+    field("memory.total", "MiB", "GPU memory", |r| (r.memory_total / MIB).to_string()),
+    field("memory.used", "MiB", "GPU memory in use", |r| (r.memory_used / MIB).to_string()),
+    field("memory.free", "MiB", "GPU memory not in use", |r| {
+        (r.memory_total.saturating_sub(r.memory_used) / MIB).to_string()
+    }),
+    field("utilization.gpu", "%", "busy time over the last second", |r| r.utilization.to_string()),
+];
+
+impl Field {
+    /// The property of that name.
+    pub fn find(name: &str) -> Result<&'static Field> {
+        FIELDS
+            .iter()
+            .find(|field| field.name == name.trim())
+            .with_context(|| format!("unknown property '{name}'; see: vgpu smi --query-gpu=help --format=csv"))
+    }
+}
+
+/// Lists the properties.
+pub fn help() {
+    for field in FIELDS {
+        println!("{:<18} {}", field.name, field.help);
+    }
+}
+
+/// The properties as CSV, in the order asked for.
+pub fn csv(report: &Report, fields: &[&Field], format: Format) -> String {
+    let with_unit = |field: &Field, text: String, open: &str, close: &str| match field.unit {
+        unit if unit.is_empty() || format.no_units => text,
+        unit => format!("{text} {open}{unit}{close}"),
+    };
+    let header = fields.iter().map(|field| with_unit(field, field.name.to_string(), "[", "]"));
+    let values = fields.iter().map(|field| with_unit(field, (field.value)(report), "", ""));
+    let mut lines = String::new();
+    if !format.no_header {
+        lines += &(header.collect::<Vec<_>>().join(", ") + "\n");
+    }
+    lines + &values.collect::<Vec<_>>().join(", ") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::report;
+    use super::*;
+
+    fn query(names: &[&str], format: &str) -> String {
+        let fields: Vec<_> = names.iter().map(|name| Field::find(name).unwrap()).collect();
+        csv(&report(), &fields, format.parse().unwrap())
+    }
+
+    #[test]
+    fn csv_has_header_and_units_unless_told_otherwise() {
+        let names = ["name", "memory.total", "utilization.gpu"];
+        assert_eq!(query(&names, "csv"), "name, memory.total [MiB], utilization.gpu [%]\nTest, 4096 MiB, 7 %\n");
+        assert_eq!(query(&names, "csv,noheader,nounits"), "Test, 4096, 7\n");
+        assert_eq!(query(&["memory.used", "memory.free"], "csv,noheader"), "300 MiB, 3796 MiB\n");
+    }
+
+    #[test]
+    fn unknown_names_and_formats_are_errors() {
+        assert!(Field::find("fan.speed").is_err());
+        assert!("json".parse::<Format>().is_err());
+        assert!("csv,pretty".parse::<Format>().is_err());
+    }
+}
