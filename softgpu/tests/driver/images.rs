@@ -70,11 +70,13 @@ fn a_kernel_with_unsupported_instructions_loads_and_is_not_launched() {
 }
 
 #[test]
-fn unresolved_symbols_are_named() {
+fn unresolved_functions_are_named_and_their_callers_not_launched() {
     let _context = Context::new();
     let text = ".version 8.0\n.target sm_75\n.address_size 64\n.extern .func missing();\n\
         .visible .entry k()\n{\n\tcall.uni missing;\n\tret;\n}\n";
     let loaded = load_text(text);
-    assert_eq!(loaded.result, CUresult::INVALID_PTX, "{}", loaded.error);
-    assert!(loaded.error.contains("missing"), "{}", loaded.error);
+    assert_eq!(loaded.result, CUresult::SUCCESS, "{}", loaded.error);
+    assert!(loaded.info.contains("`k`") && loaded.info.contains("missing"), "{}", loaded.info);
+    let kernel = function(loaded.module, "k");
+    assert_eq!(launch(kernel, 1, 1, std::ptr::null_mut(), &[]), CUresult::NOT_SUPPORTED);
 }

@@ -7,8 +7,8 @@ use vgpu_protocol::cuda::CUresult;
 
 use super::attributes::{SHARED_PER_BLOCK, SHARED_PER_BLOCK_OPTIN};
 use super::state::{driver, Driver};
-use super::{current, Result};
-use crate::{engine, ir};
+use super::{current, Code, Result};
+use crate::engine;
 
 /// Attributes of a function (`CUfunction_attribute`).
 const MAX_THREADS_PER_BLOCK: i32 = 0;
@@ -28,18 +28,18 @@ pub(in crate::driver) struct Function {
     pub(super) context: u64,
     pub(super) kernel: engine::Kernel,
     /// Why it cannot be launched.
-    unsupported: Option<String>,
+    refusal: Option<String>,
     told: AtomicBool,
     max_dynamic_shared: AtomicU32,
     carveout: AtomicI32,
 }
 
 impl Function {
-    pub(super) fn new(context: u64, kernel: engine::Kernel, code: &ir::Module) -> Function {
+    pub(super) fn new(context: u64, kernel: engine::Kernel, code: &Code) -> Function {
         let fixed = kernel.attributes().static_shared;
         Function {
             context,
-            unsupported: reachable_unsupported(code, kernel.name()),
+            refusal: code.refusal(kernel.name()).map(|refusal| refusal.to_string()),
             kernel,
             told: AtomicBool::new(false),
             max_dynamic_shared: AtomicU32::new(SHARED_PER_BLOCK.saturating_sub(fixed)),
@@ -110,28 +110,10 @@ impl Function {
 
     /// Refuses kernels that contain what the engine cannot execute, and says why once.
     pub(super) fn check_supported(&self) -> Result {
-        let Some(reason) = &self.unsupported else { return Ok(()) };
+        let Some(reason) = &self.refusal else { return Ok(()) };
         if !self.told.swap(true, Ordering::Relaxed) {
             log::error!("softgpu: kernel `{}` cannot be launched: {reason}", self.kernel.name());
         }
         Err(CUresult::NOT_SUPPORTED)
     }
-}
-
-/// The first unsupported construct that a kernel can reach through direct calls.
-fn reachable_unsupported(code: &ir::Module, entry: &str) -> Option<String> {
-    let mut seen = vec![false; code.functions.len()];
-    let mut open = vec![code.entry(entry)?.0 .0 as usize];
-    while let Some(index) = open.pop() {
-        let function = code.functions.get(index)?;
-        if std::mem::replace(&mut seen[index], true) {
-            continue;
-        }
-        if let Some(reason) = &function.unsupported {
-            let (what, at) = (&reason.what, reason.at);
-            return Some(format!("`{what}` in `{}` (PTX line {}, column {}) is not supported", function.name, at.line, at.column));
-        }
-        open.extend(function.callees.iter().map(|callee| callee.0 as usize));
-    }
-    None
 }

@@ -2,17 +2,19 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
-use std::sync::Arc;
 
 use vgpu_protocol::cuda::CUresult;
 
 use super::fatbin::{self, FatbinError};
-use super::Result;
-use crate::{ir, ptx};
+use super::{Code, Result};
+use crate::ptx;
 
 const ELF: &[u8] = b"\x7fELF";
 const BUILD_HINT: &str = "The software GPU executes PTX. Build with PTX included, for example \
                           `nvcc -gencode arch=compute_75,code=compute_75`.";
+
+/// More than this is not reported about kernels that cannot be launched, bytes.
+const INFO_BYTES: usize = 64 << 10;
 
 /// What a compiler would have printed.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +32,7 @@ impl JitLog {
 
 /// Compiles an image for a device of this capability (times ten). `image` is what the pointer given to
 /// `cuModuleLoadData` leads to: PTX text without its NUL, a fat binary's container, or a cubin.
-pub(in crate::driver) fn compile(image: &[u8], capability: u32, log: &mut JitLog) -> Result<Arc<ir::Module>> {
+pub(in crate::driver) fn compile(image: &[u8], capability: u32, log: &mut JitLog) -> Result<Code> {
     let text = ptx_of(image, capability, log)?;
     let module = match ptx::compile(&text) {
         Ok(module) => module,
@@ -46,8 +48,9 @@ pub(in crate::driver) fn compile(image: &[u8], capability: u32, log: &mut JitLog
         );
         return log.fail(CUresult::INVALID_PTX, message);
     }
-    list_unsupported(&module, log);
-    Ok(Arc::new(module))
+    let code = Code::new(module);
+    list_refusals(&code, log);
+    Ok(code)
 }
 
 fn ptx_of<'a>(image: &'a [u8], capability: u32, log: &mut JitLog) -> Result<Cow<'a, [u8]>> {
@@ -69,15 +72,12 @@ fn target_number(target: &str) -> u32 {
     digits.parse().unwrap_or(0)
 }
 
-fn list_unsupported(module: &ir::Module, log: &mut JitLog) {
-    for function in &module.functions {
-        if let Some(reason) = &function.unsupported {
-            let _ = writeln!(
-                log.info,
-                "ptx, line {}, column {}: `{}` is not supported by the software GPU; `{}` cannot be executed",
-                reason.at.line, reason.at.column, reason.what, function.name
-            );
+fn list_refusals(code: &Code, log: &mut JitLog) {
+    for (kernel, refusal) in code.refusals() {
+        if log.info.len() > INFO_BYTES {
+            break;
         }
+        let _ = writeln!(log.info, "ptx: kernel `{kernel}` cannot be launched: {refusal}");
     }
 }
 

@@ -7,12 +7,11 @@ use vgpu_protocol::cuda::CUresult;
 
 use super::image::{compile, JitLog};
 use super::state::Driver;
-use super::{Context, Function, Module, Result};
-use crate::ir;
+use super::{Code, Context, Function, Module, Result};
 
 /// One library.
 pub(in crate::driver) struct Library {
-    code: Arc<ir::Module>,
+    code: Code,
     /// Its module in each context, by the context's handle.
     modules: Mutex<HashMap<u64, Arc<Module>>>,
     /// Handles of the kernels that were asked for.
@@ -54,7 +53,9 @@ impl Library {
         if let Some(handle) = kernels.get(name) {
             return Ok(*handle);
         }
-        self.code.entry(name).ok_or(CUresult::NOT_FOUND)?;
+        if !self.code.has_kernel(name) {
+            return Err(CUresult::NOT_FOUND);
+        }
         let functions = Mutex::default();
         let kernel = Kernel { library: Arc::downgrade(self), name: name.to_string(), functions };
         let handle = driver.kernels.insert(Arc::new(kernel));

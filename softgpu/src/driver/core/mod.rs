@@ -2,6 +2,7 @@
 
 mod allocation;
 mod attributes;
+mod code;
 mod config;
 mod context;
 mod current;
@@ -22,6 +23,7 @@ mod transfer;
 use vgpu_protocol::cuda::CUresult;
 
 pub(super) use attributes::device_attribute;
+pub(super) use code::Code;
 pub use config::{configure, Config, ConfigError};
 pub(super) use context::{Context, Limit};
 pub(super) use current::{current, current_handle, pop_current, push_current, set_current};

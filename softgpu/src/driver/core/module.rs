@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vgpu_protocol::cuda::CUresult;
 
 use super::image::JitLog;
-use super::{Allocation, Context, Driver, Function, Result};
+use super::{Allocation, Code, Context, Driver, Function, Result};
 use crate::engine::{Global, LoadError, Program};
-use crate::ir;
 
 /// One module.
 pub(in crate::driver) struct Module {
@@ -16,7 +15,7 @@ pub(in crate::driver) struct Module {
     pub(super) context: u64,
     /// Whether it belongs to a library, which alone can unload it.
     pub(in crate::driver) of_library: bool,
-    code: Arc<ir::Module>,
+    code: Code,
     program: Program,
     /// Functions that were asked for, with their handles.
     functions: Mutex<HashMap<String, (u64, Arc<Function>)>>,
@@ -26,13 +25,13 @@ impl Module {
     /// Places compiled code in the memory of a context and enters it in the driver's registry.
     pub(in crate::driver) fn load(
         context: &Context,
-        code: Arc<ir::Module>,
+        code: Code,
         of_library: bool,
         log: &mut JitLog,
     ) -> Result<Arc<Module>> {
         let driver = context.driver;
         driver.sweep();
-        let program = Program::load(code.clone(), &driver.memory).map_err(|error| report(error, log))?;
+        let program = Program::load(code.module.clone(), &driver.memory).map_err(|error| report(error, log))?;
         let make = |handle| {
             let functions = Mutex::default();
             Arc::new(Module { handle, context: context.handle, of_library, code, program, functions })
@@ -68,7 +67,7 @@ impl Module {
 
     /// Whether a variable is declared managed.
     pub(in crate::driver) fn is_managed(&self, name: &str) -> bool {
-        self.code.variables.iter().any(|variable| variable.managed && variable.name == name)
+        self.code.module.variables.iter().any(|variable| variable.managed && variable.name == name)
     }
 
     /// Ends the handles of the module and its functions. Launches that are queued still run.
