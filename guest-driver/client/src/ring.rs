@@ -1,7 +1,7 @@
 //! The session's split virtqueue, driver side (virtio 1.3, 2.7), in the home.
 //!
-//! Slot `i` owns descriptors `2 i` (its batch) and `2 i + 1` (its reply), written once. Whatever the
-//! device writes into the used ring is checked; nonsense is [`Broken`].
+//! Slot `i` owns descriptors `2 i` (its batch) and `2 i + 1` (its reply), written once but for the
+//! batch's length. Whatever the device writes into the used ring is checked; nonsense is [`Broken`].
 
 use vgpu_protocol::session::{
     AVAIL_OFFSET, COMMAND_OFFSET, COMMAND_SIZE, DESC_OFFSET, QUEUE_SIZE, REPLY_OFFSET, REPLY_SIZE, SLOTS, USED_OFFSET,
@@ -14,6 +14,7 @@ use crate::sys::{full_fence, Shared};
 pub struct Broken;
 
 const DESC_BYTES: usize = 16;
+const DESC_LENGTH: usize = 8;
 const FLAG_NEXT: u16 = 1;
 const FLAG_WRITE: u16 = 2;
 const AVAIL_INDEX: usize = AVAIL_OFFSET + 2;
@@ -43,8 +44,10 @@ impl Ring {
         Ring { avail: 0, used: 0 }
     }
 
-    /// Makes a slot available; `true` if the device wants to be told (2.7.10, event index).
-    pub fn publish(&mut self, home: &Shared, slot: usize) -> bool {
+    /// Makes a slot with a batch of `length` bytes available; `true` if the device wants to be told
+    /// (2.7.10, event index).
+    pub fn publish(&mut self, home: &Shared, slot: usize, length: usize) -> bool {
+        home.store_u32(DESC_OFFSET + 2 * slot * DESC_BYTES + DESC_LENGTH, length as u32);
         let entry = AVAIL_RING + 2 * usize::from(self.avail % QUEUE_SIZE);
         home.store_u16(entry, 2 * slot as u16);
         let old = self.avail;
@@ -106,8 +109,8 @@ mod tests {
     fn test_published_slots_come_back_in_the_devices_order() {
         let home = test_home();
         let mut ring = Ring::new(&home, 0x10_0000);
-        assert!(ring.publish(&home, 3));
-        ring.publish(&home, 5);
+        assert!(ring.publish(&home, 3, 64));
+        ring.publish(&home, 5, 64);
         assert_eq!(ring.next_used(&home), Ok(None));
         use_slot(&home, 0, 10);
         use_slot(&home, 1, 6);
@@ -120,10 +123,10 @@ mod tests {
     fn test_kick_is_left_out_until_the_device_asks() {
         let home = test_home();
         let mut ring = Ring::new(&home, 0);
-        assert!(ring.publish(&home, 0));
-        assert!(!ring.publish(&home, 1));
+        assert!(ring.publish(&home, 0, 64));
+        assert!(!ring.publish(&home, 1, 64));
         home.store_u16(AVAIL_EVENT, 2);
-        assert!(ring.publish(&home, 2));
+        assert!(ring.publish(&home, 2, 64));
     }
 
     #[test]

@@ -157,11 +157,12 @@ impl Stream {
         let at = COMMAND_OFFSET + slot * COMMAND_SIZE;
         home.write(at, header.as_bytes());
         home.write(at + size_of::<BatchHeader>(), self.open.bytes.get(..self.open.used).unwrap_or_default());
+        let length = size_of::<BatchHeader>() + self.open.used;
         self.open.count = 0;
         self.open.used = 0;
         reply::clear(home, slot);
         self.slots[slot] = Slot { state: if waits { State::Awaited } else { State::Posted }, sequence };
-        let kick = self.ring.publish(home, slot);
+        let kick = self.ring.publish(home, slot, length);
         Ok((Ticket { slot, sequence }, kick))
     }
 
