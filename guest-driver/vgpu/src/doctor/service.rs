@@ -48,16 +48,15 @@ impl Service {
 
     /// The findings; what depends on a failed check is left out.
     pub fn check(&self) -> Vec<Finding> {
-        let broker = match &self.connection {
-            Err(error) => return vec![self.unreachable(error)],
-            Ok(broker) => broker,
-        };
+        if let Err(error) = &self.connection {
+            return vec![self.unreachable(error)];
+        }
         let mut findings = vec![Finding::ok(SOCKET, self.path.display().to_string())];
         match &self.status {
             Some(Ok(status)) => {
                 findings.push(Finding::ok(BROKER, format!("process {} answers", status.pid)));
                 findings.push(check_backend(status));
-                findings.push(check_versions(broker));
+                findings.push(self.check_versions());
             }
             Some(Err(OpenError::Refused(BrokerError::Device))) => {
                 findings.push(Finding::ok(BROKER, "answers"));
@@ -70,6 +69,26 @@ impl Service {
             None => {}
         }
         findings
+    }
+
+    /// Opens a session, which ends with its connection: only that compares the API tables of all
+    /// three.
+    fn check_versions(&self) -> Finding {
+        for base in ARENA_BASES {
+            let opened = Broker::connect_to(&self.path).and_then(|broker| broker.open(base, ARENA_SIZE));
+            return match opened {
+                Ok(_) => Finding::ok(VERSIONS, format!("guest and host both have API {:016x}", vgpu_protocol::API_HASH)),
+                Err(OpenError::Refused(BrokerError::BaseTaken)) => continue,
+                Err(OpenError::Refused(BrokerError::Version)) => {
+                    Finding::fail(VERSIONS, "guest and host are of different versions", REINSTALL)
+                }
+                Err(OpenError::Refused(error @ BrokerError::Busy)) => {
+                    Finding::warn(VERSIONS, error.to_string(), "vgpu smi lists the processes")
+                }
+                Err(error) => Finding::fail(VERSIONS, format!("cannot open a session: {error}"), RESTART),
+            };
+        }
+        Finding::fail(VERSIONS, "no address range is free in the backend's workers", START_BACKEND)
     }
 
     fn unreachable(&self, error: &OpenError) -> Finding {
@@ -95,22 +114,4 @@ fn check_backend(status: &BrokerStatus) -> Finding {
     let report = smi::Report::new(status, &[]);
     let gib = report.memory_total as f64 / f64::from(1 << 30);
     Finding::ok(BACKEND, format!("{}, {gib:.1} GiB, CUDA {}", report.name, report.cuda_version))
-}
-
-/// Opens a session and ends it: only that compares the API tables of all three.
-fn check_versions(broker: &Broker) -> Finding {
-    for base in ARENA_BASES {
-        return match broker.open(base, ARENA_SIZE) {
-            Ok(_) => Finding::ok(VERSIONS, format!("guest and host both have API {:016x}", vgpu_protocol::API_HASH)),
-            Err(OpenError::Refused(BrokerError::BaseTaken)) => continue,
-            Err(OpenError::Refused(BrokerError::Version)) => {
-                Finding::fail(VERSIONS, "guest and host are of different versions", REINSTALL)
-            }
-            Err(OpenError::Refused(error @ BrokerError::Busy)) => {
-                Finding::warn(VERSIONS, error.to_string(), "vgpu smi lists the processes")
-            }
-            Err(error) => Finding::fail(VERSIONS, format!("cannot open a session: {error}"), RESTART),
-        };
-    }
-    Finding::fail(VERSIONS, "no address range is free in the backend's workers", START_BACKEND)
 }
