@@ -45,12 +45,16 @@ impl Backend {
     }
 
     pub fn start_with(options: &[&str]) -> Backend {
+        Backend::start_on(&mock_driver(), options)
+    }
+
+    pub fn start_on(gpu: &Path, options: &[&str]) -> Backend {
         let dir = tempfile::tempdir().unwrap();
         let child = executable()
             .arg("--socket-path")
             .arg(dir.path().join("socket"))
             .arg("--gpu")
-            .arg(mock_driver())
+            .arg(gpu)
             .args(["--drain-timeout", "2"])
             .args(options)
             .stderr(Stdio::piped())

@@ -103,6 +103,8 @@ impl Client {
         vm.write(command, bytes);
         vm.write(reply, &[0; size_of::<ReplyHeader>()]);
         let offsets = [DESC_OFFSET as u64, AVAIL_OFFSET as u64, USED_OFFSET as u64];
+        // used_event: a signal is wanted for this batch.
+        vm.write(home(self.number) + AVAIL_OFFSET as u64 + 4 + u64::from(QUEUE_SIZE) * 2, &self.avail.to_le_bytes());
         let head = u16::try_from(sent.0 * 2).unwrap();
         let read = (command, u32::try_from(bytes.len()).unwrap());
         vm.offer(home(self.number), offsets, QUEUE_SIZE, self.avail, head, read, (reply, REPLY_SIZE as u32), &self.queue.kick);

@@ -3,5 +3,8 @@
 
 mod backend;
 mod client;
+mod hostile;
+mod lifecycle;
+mod process;
 mod sessions;
 mod vm;

@@ -1,0 +1,352 @@
+//! Input that no sane guest sends.
+
+use vgpu_protocol::control::{
+    ControlHeader, ControlOp, ControlReply, ControlStatus, SessionCreate, SessionMap, SessionUnmap, MAX_RANGES,
+};
+use vgpu_protocol::cuda::CUresult;
+use vgpu_protocol::session::{
+    BatchHeader, ReplyHeader, AVAIL_OFFSET, DESC_OFFSET, HOME_SIZE, QUEUE_SIZE, REPLY_OFFSET, USED_OFFSET,
+};
+use vgpu_protocol::{cmd, Handle, HandleKind, FUNCTIONS};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::backend::{eventually, Backend};
+use crate::client::{store_avail, Client};
+use crate::vm::{arena, home, Vm, CHUNKS, SIZE, START};
+
+/// A small generator, so that failures repeat.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound as u64).unwrap()
+    }
+
+    /// Numbers at which length and range checks go wrong.
+    fn edge(&mut self) -> u64 {
+        const EDGES: [u64; 10] = [0, 1, 7, 8, 4096, 1 << 20, u32::MAX as u64, 1 << 47, u64::MAX - 7, u64::MAX];
+        match self.below(3) {
+            0 => self.next(),
+            1 => arena(1).wrapping_add(self.next() % (4 << 20)),
+            _ => EDGES[self.below(EDGES.len())],
+        }
+    }
+
+    fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.next() as u8).collect()
+    }
+}
+
+#[test]
+fn test_random_control_requests_are_answered() {
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    let _queue = vm.start_queue(1, 0);
+    let mut random = Random(1);
+    for _ in 0..3000 {
+        let mut request = ControlHeader { op: random.below(8) as u32, queue: random.below(18) as u32 }.as_bytes().to_vec();
+        for _ in 0..random.below(8) {
+            let word = random.edge();
+            request.extend(word.to_le_bytes());
+        }
+        request.truncate(request.len() - random.below(3));
+        let reply = vm.control_bytes(&request);
+        let (header, rest) = ControlReply::read_from_prefix(&reply).unwrap();
+        assert_eq!(rest.len(), header.bytes as usize);
+    }
+    assert_eq!(vm.create(1), ControlStatus::Ok);
+}
+
+#[test]
+fn test_truncated_control_requests_are_malformed() {
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    let _client = Client::open(&mut vm, 1);
+    let requests: [(ControlOp, Vec<u8>); 3] = [
+        (ControlOp::SessionCreate, Vm::request(2).as_bytes().to_vec()),
+        (ControlOp::SessionMap, [SessionMap { va: arena(1) + (2 << 20), count: 1, reserved: 0 }.as_bytes(), &[0; 16]].concat()),
+        (ControlOp::SessionUnmap, SessionUnmap { va: arena(1), length: 1 }.as_bytes().to_vec()),
+    ];
+    for (op, body) in requests {
+        let queue = if op == ControlOp::SessionCreate { 2 } else { 1 };
+        for length in 0..body.len() {
+            assert_eq!(vm.control(op, queue, &body[..length]).0, ControlStatus::Malformed, "{op:?} of {length} bytes");
+        }
+        assert_eq!(vm.control(op, queue, &[body, vec![0]].concat()).0, ControlStatus::Malformed, "{op:?} with excess");
+    }
+    for length in 0..8 {
+        let reply = vm.control_bytes(&[1; 8][..length]);
+        assert_eq!(ControlReply::read_from_bytes(&reply).unwrap().status, ControlStatus::Malformed as u32);
+    }
+}
+
+#[test]
+fn test_sessions_get_only_memory_of_the_vm() {
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    let _queue = vm.start_queue(1, 0);
+    let good = Vm::request(1);
+    let mut refused = |request: SessionCreate, status: ControlStatus| {
+        assert_eq!(vm.control(ControlOp::SessionCreate, 1, request.as_bytes()).0, status, "{request:?}");
+    };
+    refused(SessionCreate { api_hash: 1, ..good }, ControlStatus::Version);
+    refused(SessionCreate { home: START + SIZE, ..good }, ControlStatus::BadAddress);
+    refused(SessionCreate { home: START + SIZE - 4096, ..good }, ControlStatus::BadAddress);
+    refused(SessionCreate { home: good.home + 1, ..good }, ControlStatus::BadAddress);
+    refused(SessionCreate { home: u64::MAX - 4095, ..good }, ControlStatus::BadAddress);
+    refused(SessionCreate { arena_base: 0, ..good }, ControlStatus::BadAddress);
+    assert_eq!(vm.control(ControlOp::SessionCreate, 0, good.as_bytes()).0, ControlStatus::BadQueue);
+    assert_eq!(vm.control(ControlOp::SessionCreate, 16, good.as_bytes()).0, ControlStatus::BadQueue);
+    assert_eq!(vm.control(ControlOp::SessionCreate, 2, Vm::request(2).as_bytes()).0, ControlStatus::BadQueue, "ring not started");
+    assert_eq!(vm.create(1), ControlStatus::Ok);
+
+    let va = arena(1) + (2 << 20);
+    let granule = 2 << 20;
+    assert_eq!(vm.map(1, va, &[(START + SIZE, granule)]), ControlStatus::BadAddress);
+    assert_eq!(vm.map(1, va, &[(CHUNKS, granule), (START + SIZE - 4096, granule)]), ControlStatus::BadAddress);
+    assert_eq!(vm.map(1, va, &[(CHUNKS + 1, granule)]), ControlStatus::Malformed);
+    assert_eq!(vm.map(1, va, &[(CHUNKS, 0)]), ControlStatus::Malformed);
+    assert_eq!(vm.map(1, va, &[]), ControlStatus::Malformed);
+    assert_eq!(vm.map(1, va, &[(CHUNKS, u64::MAX - 4095), (CHUNKS, 8192)]), ControlStatus::Malformed);
+    assert_eq!(vm.map(1, arena(1), &[(CHUNKS, granule)]), ControlStatus::BadAddress, "over the home");
+    assert_eq!(vm.map(1, arena(2), &[(CHUNKS, granule)]), ControlStatus::BadAddress, "another session's arena");
+    assert_eq!(vm.map(1, va, &vec![(CHUNKS, 4096); MAX_RANGES]), ControlStatus::Ok);
+    assert_eq!(vm.map(1, va, &[(CHUNKS, granule)]), ControlStatus::BadAddress, "mapped already");
+}
+
+#[test]
+fn test_forged_handles_never_reach_the_driver() {
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    let stream = client.mint(HandleKind::Stream);
+    let event = client.mint(HandleKind::Event);
+    client.call(&vm, &cmd::CuStreamCreate { phStream: stream, Flags: 0 });
+    client.call(&vm, &cmd::CuEventCreate { phEvent: event, Flags: 0 });
+    let invalid = CUresult::INVALID_HANDLE.0;
+    let stale = Handle::new(stream.kind(), stream.generation() + 1, stream.index());
+    let elsewhere = Handle::new(stream.kind(), stream.generation(), stream.index() + 1000);
+    for forged in [event, stale, elsewhere, Handle(0x7f00_dead_beef), Handle(u64::MAX), Handle(3)] {
+        assert_eq!(client.result(&vm, &cmd::CuStreamQuery { hStream: forged }), invalid, "{forged:?}");
+        assert_eq!(client.result(&vm, &cmd::CuStreamSynchronize { hStream: forged }), invalid, "{forged:?}");
+        let (header, _) = client.ask(&vm, &cmd::CuStreamDestroyV2 { hStream: forged });
+        assert_eq!(header.latched, invalid, "{forged:?}");
+    }
+    for null in [0, 1, 2] {
+        assert_eq!(client.ask(&vm, &cmd::CuStreamDestroyV2 { hStream: Handle(null) }).0.latched, invalid);
+        assert_eq!(client.result(&vm, &cmd::CuStreamQuery { hStream: Handle(null) }), 0, "a stream that always exists");
+    }
+    let again = cmd::CuStreamCreate { phStream: stream, Flags: 0 };
+    assert_eq!(client.ask(&vm, &again).0.latched, invalid, "a handle in use");
+    let absurd = cmd::CuStreamCreate { phStream: Handle::new(stream.kind(), 0, u32::MAX), Flags: 0 };
+    assert_eq!(client.ask(&vm, &absurd).0.latched, invalid, "an index without end");
+    client.context = Handle::new(HandleKind::Context as u8, 9, 9);
+    assert_eq!(client.result(&vm, &cmd::CuMemGetInfoV2 {}), CUresult::INVALID_CONTEXT.0);
+}
+
+#[test]
+fn test_host_addresses_outside_the_session_are_refused() {
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    let dptr = client.call(&vm, &cmd::CuMemAllocV2 { bytesize: 4096 }).dptr;
+    let end = arena(1) + HOME_SIZE as u64;
+    for host in [0, 0x40_0000, arena(1), end - 8, end, arena(2), u64::MAX - 8, dptr] {
+        let copy = cmd::VgpuCopyDtoHWait { dst: host, src: dptr, size: 16, stream: Handle::NULL };
+        assert_eq!(client.result(&vm, &copy), CUresult::INVALID_VALUE.0, "{host:#x}");
+        let copy = cmd::VgpuCopyHtoD { dst: dptr, src: host, size: 16, stream: Handle::NULL };
+        assert_eq!(client.ask(&vm, &copy).0.latched, CUresult::INVALID_VALUE.0, "{host:#x}");
+    }
+    let short = cmd::VgpuCopyDtoHWait { dst: client.staging(), src: dptr, size: u64::MAX, stream: Handle::NULL };
+    assert_eq!(client.result(&vm, &short), CUresult::INVALID_VALUE.0);
+    let add = client.kernel(&vm, "add");
+    let (header, _) = client.ask(&vm, &client.launch(add, &[0; 11]));
+    assert_eq!(header.latched, CUresult::INVALID_VALUE.0, "a parameter block that is too short");
+}
+
+#[test]
+fn test_all_opcodes_are_answered() {
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    for opcode in 0..=u16::MAX {
+        // Waits for a host function, which nobody launches.
+        if vgpu_protocol::opcode_name(opcode) == "vgpuHostFunctionNext" {
+            continue;
+        }
+        let header = BatchHeader { sequence: 1, context: client.context.0, lane: u32::from(opcode), count: 1, bytes: 8, flags: 0 };
+        let bytes = [header.as_bytes(), &u64::from(opcode).to_le_bytes()].concat();
+        let sent = client.send_bytes(&vm, &bytes);
+        let (reply, _) = client.wait(&vm, sent);
+        if usize::from(opcode) > FUNCTIONS.len() {
+            assert_eq!(reply.result, CUresult::NOT_SUPPORTED.0);
+        }
+    }
+}
+
+/// Batches made of valid headers and random contents, random edges, or a mutated good batch.
+fn random_batch(random: &mut Random, client: &Client) -> Vec<u8> {
+    let mut body = Vec::new();
+    let count = 1 + random.below(3);
+    for _ in 0..count {
+        let mut opcode = 1 + random.below(FUNCTIONS.len()) as u64;
+        if vgpu_protocol::opcode_name(opcode as u16) == "vgpuHostFunctionNext" {
+            opcode = 0;
+        }
+        let words = random.below(9);
+        body.extend((opcode | (words as u64 * 8) << 32).to_le_bytes());
+        for _ in 0..words {
+            let word = match random.below(4) {
+                0 => Handle::new(1 + random.below(14) as u8, 1, random.below(8) as u32).0,
+                1 => client.context.0,
+                _ => random.edge(),
+            };
+            body.extend(word.to_le_bytes());
+        }
+    }
+    let header = BatchHeader {
+        sequence: random.next(),
+        context: if random.below(8) == 0 { random.next() } else { client.context.0 },
+        lane: random.below(4) as u32,
+        count: count as u32,
+        bytes: body.len() as u32,
+        flags: 0,
+    };
+    let mut bytes = [header.as_bytes(), &body].concat();
+    match random.below(10) {
+        0 => bytes.truncate(random.below(bytes.len())),
+        1 => {
+            let at = random.below(bytes.len());
+            bytes[at] ^= random.next() as u8;
+        }
+        2 => bytes = random.bytes(64),
+        _ => {}
+    }
+    bytes
+}
+
+#[test]
+fn test_random_batches_are_answered_and_the_worker_lives() {
+    let backend = Backend::start_with(&["--log-level", "error"]);
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    let worker = backend.workers();
+    let mut random = Random(7);
+    let mut sent = std::collections::VecDeque::new();
+    for _ in 0..100_000 {
+        let bytes = random_batch(&mut random, &client);
+        sent.push_back(client.send_bytes(&vm, &bytes));
+        if sent.len() == 32 {
+            client.wait(&vm, sent.pop_front().unwrap());
+        }
+    }
+    for one in sent {
+        client.wait(&vm, one);
+    }
+    assert_eq!(backend.workers(), worker, "no forged handle has reached the driver");
+}
+
+#[test]
+fn test_wild_descriptors_are_returned_and_the_ring_goes_on() {
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    let mut random = Random(3);
+    let table = home(1) + DESC_OFFSET as u64;
+    for _ in 0..2000 {
+        for index in 64..96u64 {
+            let address = match random.below(3) {
+                0 => home(1) + random.next() % HOME_SIZE as u64,
+                1 => home(2),
+                _ => random.edge(),
+            };
+            let mut descriptor = address.to_le_bytes().to_vec();
+            descriptor.extend((random.edge() as u32).to_le_bytes());
+            // next, write, indirect; or none of them.
+            descriptor.extend((random.below(8) as u16).to_le_bytes());
+            descriptor.extend((64 + random.below(40) as u16).to_le_bytes());
+            vm.write(table + index * 16, &descriptor);
+        }
+        let heads = home(1) + AVAIL_OFFSET as u64 + 4;
+        for _ in 0..3 {
+            let head = if random.below(8) == 0 { random.next() as u16 } else { 64 + random.below(32) as u16 };
+            vm.write(heads + u64::from(client.avail % QUEUE_SIZE) * 2, &head.to_le_bytes());
+            client.avail = client.avail.wrapping_add(1);
+        }
+        store_avail(&vm, 1, client.avail);
+        client.queue.kick.write(1).unwrap();
+    }
+    assert_eq!(vm.destroy(1), ControlStatus::Ok);
+    let mut again = Client::open(&mut vm, 1);
+    assert_eq!(again.result(&vm, &cmd::CuMemGetInfoV2 {}), 0);
+}
+
+#[test]
+fn test_batches_split_over_descriptors_are_served() {
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    let batch = client.batch(0).with(&cmd::CuMemFreeV2 { dptr: 1 }).with(&cmd::CuMemGetInfoV2 {});
+    let bytes = batch.bytes(5);
+    let (command, reply) = (home(1) + 0x10_0000, home(1) + 0x10_2000);
+    vm.write(command, &bytes);
+    for (read, write) in [(1, 1), (3, 2), (8, 5), (1, 8)] {
+        vm.write(reply, &[0xee; 256]);
+        vm.write(reply, &[0; 4]);
+        let mut pieces = Vec::new();
+        let step = bytes.len() / read;
+        for i in 0..read {
+            let length = if i + 1 == read { bytes.len() - i * step } else { step };
+            pieces.push((command + (i * step) as u64, length, 0u16));
+            pieces.push((command, 0, 0));
+        }
+        let room = 48 + 32;
+        let step = room / write;
+        for i in 0..write {
+            let length = if i + 1 == write { room - i * step } else { step };
+            pieces.push((reply + (i * step) as u64, length, 2));
+        }
+        for (index, (address, length, flags)) in pieces.iter().enumerate() {
+            let next = if index + 1 < pieces.len() { 1 } else { 0 };
+            let mut descriptor = address.to_le_bytes().to_vec();
+            descriptor.extend((*length as u32).to_le_bytes());
+            descriptor.extend((flags | next).to_le_bytes());
+            descriptor.extend((100 + index as u16 + 1).to_le_bytes());
+            vm.write(home(1) + DESC_OFFSET as u64 + (100 + index as u64) * 16, &descriptor);
+        }
+        vm.write(home(1) + AVAIL_OFFSET as u64 + 4 + u64::from(client.avail % QUEUE_SIZE) * 2, &100u16.to_le_bytes());
+        client.avail = client.avail.wrapping_add(1);
+        store_avail(&vm, 1, client.avail);
+        client.queue.kick.write(1).unwrap();
+        eventually("the reply", || (vm.load(reply) == 1).then_some(()));
+        let header = ReplyHeader::read_from_bytes(&vm.read(reply, size_of::<ReplyHeader>())).unwrap();
+        assert_eq!((header.result, header.latched, header.sequence, header.bytes), (0, 1, 5, 16), "{read} x {write}");
+    }
+}
+
+#[test]
+fn test_reply_that_does_not_fit_is_not_written() {
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    let batch = client.batch(0).with(&cmd::VgpuDeviceInfo { dev: 0 });
+    let bytes = batch.bytes(1);
+    let command = home(1) + 0x10_0000;
+    let reply = home(1) + REPLY_OFFSET as u64 + 62 * 8192;
+    vm.write(command, &bytes);
+    vm.write(reply, &[0; 4096]);
+    let read = (command, u32::try_from(bytes.len()).unwrap());
+    let offsets = [DESC_OFFSET as u64, AVAIL_OFFSET as u64, USED_OFFSET as u64];
+    vm.offer(home(1), offsets, QUEUE_SIZE, client.avail, 124, read, (reply, 100), &client.queue.kick);
+    client.avail = client.avail.wrapping_add(1);
+    eventually("the reply", || (vm.load(reply) == 1).then_some(()));
+    assert_eq!(vm.load(reply + 4), CUresult::INVALID_VALUE.0);
+    assert_eq!(vm.read(reply + 100, 3000), vec![0; 3000]);
+}
