@@ -61,6 +61,20 @@ pub struct DeviceMemory {
     pub length: usize,
 }
 
+/// Pinned host memory, freed with the process.
+pub struct PinnedMemory {
+    address: *mut u8,
+    length: usize,
+}
+
+impl PinnedMemory {
+    /// The memory.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: the driver gave this memory to this value alone, and never takes it back.
+        unsafe { std::slice::from_raw_parts_mut(self.address, self.length) }
+    }
+}
+
 impl Driver {
     /// Opens a library as the dynamic linker finds it. It stays open.
     pub fn open(name: &str) -> Result<Self> {
@@ -76,6 +90,11 @@ impl Driver {
         let api = unsafe { DriverApi::load(find) };
         std::mem::forget(library);
         Ok(Self { api })
+    }
+
+    /// Functions that are linked in.
+    pub fn linked(api: DriverApi) -> Self {
+        Self { api }
     }
 
     /// `cuInit`.
@@ -137,6 +156,19 @@ impl Driver {
         let stream = ptr::null_mut();
         let pointers = pointers.as_mut_ptr();
         call!(self, cuLaunchKernel(kernel.0, blocks, 1, 1, threads, 1, 1, 0, stream, pointers, ptr::null_mut()))
+    }
+
+    /// `cuMemAllocHost`: pinned memory.
+    pub fn allocate_pinned(&self, length: usize) -> Result<PinnedMemory, CallError> {
+        let mut address = ptr::null_mut();
+        call!(self, cuMemAllocHost_v2(&mut address, length))?;
+        Ok(PinnedMemory { address: address.cast(), length })
+    }
+
+    /// `cuMemGetInfo`: free and total device memory, bytes.
+    pub fn memory_info(&self) -> Result<(usize, usize), CallError> {
+        let (mut free, mut total) = (0, 0);
+        call!(self, cuMemGetInfo_v2(&mut free, &mut total)).map(|()| (free, total))
     }
 
     /// `cuCtxSynchronize`.

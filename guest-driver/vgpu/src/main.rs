@@ -1,5 +1,6 @@
 //! `vgpu`: the virtual GPU's command line tool.
 
+mod bench;
 mod doctor;
 mod ffi;
 mod local;
@@ -28,6 +29,8 @@ enum Command {
     Smi(smi::Args),
     /// Check everything that CUDA programs need, and say what mends it.
     Doctor(doctor::Args),
+    /// Measure what remoting costs, beside the same calls on the software GPU itself.
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Smi(args) => smi::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("vgpu: {error:#}");
