@@ -39,15 +39,18 @@ pub fn primary_release(ctx: &mut Context<'_>, command: cmd::VgpuPrimaryRelease) 
     Ok(cmd::VgpuPrimaryReleaseReply {})
 }
 
-/// `vgpuPrimaryReset`. The context stays retained, and its handles stay; its objects are gone.
+/// `vgpuPrimaryReset`. The guest's handles stay and name the context that follows; the objects of the
+/// one before are gone.
 pub fn primary_reset(ctx: &mut Context<'_>, command: cmd::VgpuPrimaryReset) -> Result<cmd::VgpuPrimaryResetReply, Failure> {
     driver!(ctx, cuDevicePrimaryCtxReset_v2(command.dev))?;
     let handles = lock(&ctx.session.primaries).get(&command.dev).cloned().unwrap_or_default();
     for handle in handles {
-        if let Some(context) = ctx.session.ledger.get(HandleKind::Context, handle) {
-            ctx.session.forget_context(context.pointer);
-            ctx.session.ledger.insert(handle, context);
+        if let Some(before) = ctx.session.ledger.get(HandleKind::Context, handle) {
+            ctx.session.forget_context(before.pointer);
         }
+        let mut context = std::ptr::null_mut();
+        driver!(ctx, cuDevicePrimaryCtxRetain(&mut context, command.dev))?;
+        ctx.session.ledger.insert(handle, entry(context));
     }
     Ok(cmd::VgpuPrimaryResetReply {})
 }
