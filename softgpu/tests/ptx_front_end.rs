@@ -90,10 +90,7 @@ fn integer_arithmetic() {
 
 #[test]
 fn operands_keep_their_order() {
-    assert_lowers(
-        "add.s32 %r1, %r2, -1;",
-        "IntBinary { op: Add, ty: S32, dst: %1, a: %0, b: 0xffffffff }",
-    );
+    assert_lowers("add.s32 %r1, %r2, -1;", "IntBinary { op: Add, ty: S32, dst: %1, a: %0, b: 0xffffffff }");
     assert_lowers("sub.u64 %rd1, %rd2, 0xFFFFFFFFFFFFFFFFU;", "b: 0xffffffffffffffff");
     assert_lowers("mul.lo.u16 %h1, %h2, 010;", "b: 0x8");
     assert_lowers("addc.cc.u32 %r1, %r2, %r3;", "carry_in: Some(%3), carry_out: Some(%3)");
@@ -128,7 +125,10 @@ fn logic_shifts_and_bit_fields() {
 
 #[test]
 fn floating_point() {
-    assert_lowers("add.rz.ftz.sat.f32 %f1, %f2, 0f3F800000;", "ty: F32, mode: FloatMode { rounding: Rz, ftz: true, sat: true");
+    assert_lowers(
+        "add.rz.ftz.sat.f32 %f1, %f2, 0f3F800000;",
+        "ty: F32, mode: FloatMode { rounding: Rz, ftz: true, sat: true",
+    );
     assert_lowers("add.f32 %f1, %f2, 1.5;", "b: 0x3fc00000");
     assert_lowers("add.f32 %f1, %f2, -0f3F800000;", "b: 0xbf800000");
     assert_lowers("mul.f64 %d1, %d2, 0d4000000000000000;", "ty: F64");
@@ -160,7 +160,10 @@ fn comparisons() {
 
 #[test]
 fn conversions() {
-    assert_lowers("cvt.rzi.ftz.sat.s32.f32 %r1, %f1;", "to: Int(S32), from: Float(F32), mode: CvtMode { rounding: Rz, integral: true, ftz: true, sat: true");
+    assert_lowers(
+        "cvt.rzi.ftz.sat.s32.f32 %r1, %f1;",
+        "to: Int(S32), from: Float(F32), mode: CvtMode { rounding: Rz, integral: true, ftz: true, sat: true",
+    );
     assert_lowers("cvt.s64.s8 %rd1, %r1;", "to: Int(S64), from: Int(S8)");
     assert_lowers("cvt.rn.f16.f32 %h1, %f1;", "to: Float(F16), from: Float(F32)");
     assert_lowers("cvt.f64.f32 %d1, %f1;", "to: Float(F64)");
@@ -181,17 +184,32 @@ fn conversions() {
 #[test]
 fn memory_accesses() {
     assert_lowers("ld.param.u32 %r1, [n];", "space: Param, ordering: Weak, dst: %0, addr: [0x8+0]");
-    assert_lowers("ld.global.nc.L1::no_allocate.L2::128B.s8 %r1, [%rd1+-4];", "ty: S(W8), space: Global, ordering: Weak, dst: %1, addr: [%0-4]");
-    assert_lowers("ld.volatile.shared.v4.f32 {%f1,%f2,%f3,%f4}, [%r1];", "LoadVec { ty: U(W32), space: Shared, ordering: Relaxed");
+    assert_lowers(
+        "ld.global.nc.L1::no_allocate.L2::128B.s8 %r1, [%rd1+-4];",
+        "ty: S(W8), space: Global, ordering: Weak, dst: %1, addr: [%0-4]",
+    );
+    assert_lowers(
+        "ld.volatile.shared.v4.f32 {%f1,%f2,%f3,%f4}, [%r1];",
+        "LoadVec { ty: U(W32), space: Shared, ordering: Relaxed",
+    );
     assert_lowers("ld.acquire.gpu.u64 %rd1, [%rd2];", "space: Generic, ordering: Acquire");
     assert_lowers("ld.global.b128 %q1, [%rd1];", "ty: U(W128)");
     assert_lowers("st.global.cs.u8 [%rd1], %r1;", "Store { width: W8, space: Global");
     assert_lowers("st.local.v2.b64 [%rd1], {%rd2, 7};", "[%1, 0x7]");
     assert_lowers("atom.global.add.f32 %f1, [%rd1], %f2;", "ty: Float { ty: F32, ftz: true }");
-    assert_lowers("atom.acq_rel.sys.shared.cas.b64 %rd1, [%r1], %rd2, %rd3;", "op: Cas, ty: Int(U64), space: Shared, ordering: AcqRel, scope: Sys");
-    assert_lowers("red.relaxed.gpu.global.max.s64 [%rd1], %rd2;", "op: Max, ty: Int(S64), space: Global, ordering: Relaxed, scope: Gpu, dst: None");
+    assert_lowers(
+        "atom.acq_rel.sys.shared.cas.b64 %rd1, [%r1], %rd2, %rd3;",
+        "op: Cas, ty: Int(U64), space: Shared, ordering: AcqRel, scope: Sys",
+    );
+    assert_lowers(
+        "red.relaxed.gpu.global.max.s64 [%rd1], %rd2;",
+        "op: Max, ty: Int(S64), space: Global, ordering: Relaxed, scope: Gpu, dst: None",
+    );
     assert_lowers("atom.global.add.noftz.f16x2 %r1, [%rd1], %r2;", "ty: Float { ty: F16x2, ftz: false }");
-    assert_lowers("cp.async.cg.shared.global [%r1], [%rd1], 16, %r2;", "CpAsync { bytes: 16, dst: [%0+0], src: [%1+0], src_bytes: Some(%2) }");
+    assert_lowers(
+        "cp.async.cg.shared.global [%r1], [%rd1], 16, %r2;",
+        "CpAsync { bytes: 16, dst: [%0+0], src: [%1+0], src_bytes: Some(%2) }",
+    );
     assert_lowers("membar.gl;", "Fence { ordering: SeqCst, scope: Gpu }");
     assert_lowers("fence.acq_rel.cta;", "Fence { ordering: AcqRel, scope: Cta }");
     assert_eq!(lower("prefetch.global.L2 [%rd1]; cp.async.wait_group 0;"), "");

@@ -40,7 +40,10 @@ pub enum Operand {
     Imm(u64),
     Special(SpecialReg),
     /// Device address of a global or const variable, or a function, plus `offset`.
-    Symbol { id: SymbolId, offset: i32 },
+    Symbol {
+        id: SymbolId,
+        offset: i32,
+    },
     /// Local-space address: base of the current activation's frame plus this offset.
     Frame(u32),
 }
@@ -266,13 +269,16 @@ pub enum CmpType {
     Int(IntType),
     /// With subnormal inputs flushed if `ftz`. `F16x2`/`BF16x2` compare lane by
     /// lane: `Setp` writes `dst` (low lane) and `dst2` (high lane).
-    Float { ty: FloatType, ftz: bool },
+    Float {
+        ty: FloatType,
+        ftz: bool,
+    },
 }
 
 /// Result type of `set`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetType {
-    /// All ones, of this width, for true.
+    /// All ones, of this width, for true; of each 16-bit lane for `x2` inputs.
     Int(Width),
     /// 1.0 for true; `x2` types per lane.
     Float(FloatType),
@@ -327,7 +333,10 @@ pub enum AtomOp {
 pub enum AtomType {
     /// `U*` also stands for `.b*`.
     Int(IntType),
-    Float { ty: FloatType, ftz: bool },
+    Float {
+        ty: FloatType,
+        ftz: bool,
+    },
     B128,
 }
 
@@ -381,7 +390,10 @@ pub enum CallTarget {
     Intrinsic(Intrinsic),
     /// A function address in a register, called with this prototype. The engine
     /// must check the callee's parameters against it.
-    Indirect { address: Operand, signature: SignatureId },
+    Indirect {
+        address: Operand,
+        signature: SignatureId,
+    },
 }
 
 /// Device runtime functions that are declared `.extern` and provided by the engine.
@@ -411,19 +423,63 @@ pub enum CallArg {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Op {
     /// Copy of bits; also of predicates (`width` `None`).
-    Mov { width: Option<Width>, dst: Reg, src: Operand },
+    Mov {
+        width: Option<Width>,
+        dst: Reg,
+        src: Operand,
+    },
     /// Concatenation of equal parts, first in the lowest bits.
-    Pack { part: Width, dst: Reg, src: OperandList },
+    Pack {
+        part: Width,
+        dst: Reg,
+        src: OperandList,
+    },
     /// Split into equal parts, lowest bits first.
-    Unpack { part: Width, dst: RegList, src: Operand },
+    Unpack {
+        part: Width,
+        dst: RegList,
+        src: Operand,
+    },
 
-    IntUnary { op: IntUnaryOp, ty: IntType, dst: Reg, a: Operand },
-    IntBinary { op: IntBinaryOp, ty: IntType, dst: Reg, a: Operand, b: Operand },
-    IntTernary { op: IntTernaryOp, ty: IntType, dst: Reg, a: Operand, b: Operand, c: Operand },
+    IntUnary {
+        op: IntUnaryOp,
+        ty: IntType,
+        dst: Reg,
+        a: Operand,
+    },
+    IntBinary {
+        op: IntBinaryOp,
+        ty: IntType,
+        dst: Reg,
+        a: Operand,
+        b: Operand,
+    },
+    IntTernary {
+        op: IntTernaryOp,
+        ty: IntType,
+        dst: Reg,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+    },
     /// `a + b + carry_in`, writing the carry.
-    AddCarry { ty: IntType, dst: Reg, a: Operand, b: Operand, carry_in: Option<Reg>, carry_out: Option<Reg> },
+    AddCarry {
+        ty: IntType,
+        dst: Reg,
+        a: Operand,
+        b: Operand,
+        carry_in: Option<Reg>,
+        carry_out: Option<Reg>,
+    },
     /// `a - b - borrow_in`; the flag holds the borrow.
-    SubBorrow { ty: IntType, dst: Reg, a: Operand, b: Operand, borrow_in: Option<Reg>, borrow_out: Option<Reg> },
+    SubBorrow {
+        ty: IntType,
+        dst: Reg,
+        a: Operand,
+        b: Operand,
+        borrow_in: Option<Reg>,
+        borrow_out: Option<Reg>,
+    },
     /// Low or high half of `a * b`, plus `c` plus carry.
     MadCarry {
         high: bool,
@@ -436,46 +492,189 @@ pub enum Op {
         carry_out: Option<Reg>,
     },
     /// Insert the low `len` bits of `a` into `b` at `pos` (both bits 7..0).
-    Bfi { width: Width, dst: Reg, a: Operand, b: Operand, pos: Operand, len: Operand },
+    Bfi {
+        width: Width,
+        dst: Reg,
+        a: Operand,
+        b: Operand,
+        pos: Operand,
+        len: Operand,
+    },
     /// Bitwise function with truth table `lut`; `pred`, if any, receives
     /// `(result != 0) op input`.
-    Lop3 { lut: u8, dst: Reg, a: Operand, b: Operand, c: Operand, pred: Option<Lop3Pred> },
+    Lop3 {
+        lut: u8,
+        dst: Reg,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+        pred: Option<Lop3Pred>,
+    },
     /// Four-way byte dot product accumulated into `c`.
-    Dp4a { a_signed: bool, b_signed: bool, dst: Reg, a: Operand, b: Operand, c: Operand },
+    Dp4a {
+        a_signed: bool,
+        b_signed: bool,
+        dst: Reg,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+    },
     /// Two-way dot product of 16-bit `a` with bytes 0,1 (or 2,3 if `high`) of `b`.
-    Dp2a { high: bool, a_signed: bool, b_signed: bool, dst: Reg, a: Operand, b: Operand, c: Operand },
+    Dp2a {
+        high: bool,
+        a_signed: bool,
+        b_signed: bool,
+        dst: Reg,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+    },
 
-    PredNot { dst: Reg, a: PredOperand },
-    PredBinary { op: BoolOp, dst: Reg, a: PredOperand, b: PredOperand },
+    PredNot {
+        dst: Reg,
+        a: PredOperand,
+    },
+    PredBinary {
+        op: BoolOp,
+        dst: Reg,
+        a: PredOperand,
+        b: PredOperand,
+    },
 
-    FloatUnary { op: FloatUnaryOp, ty: FloatType, mode: FloatMode, dst: Reg, a: Operand },
-    FloatBinary { op: FloatBinaryOp, ty: FloatType, mode: FloatMode, dst: Reg, a: Operand, b: Operand },
-    FloatTernary { op: FloatTernaryOp, ty: FloatType, mode: FloatMode, dst: Reg, a: Operand, b: Operand, c: Operand },
-    Testp { test: TestOp, ty: FloatType, dst: Reg, a: Operand },
+    FloatUnary {
+        op: FloatUnaryOp,
+        ty: FloatType,
+        mode: FloatMode,
+        dst: Reg,
+        a: Operand,
+    },
+    FloatBinary {
+        op: FloatBinaryOp,
+        ty: FloatType,
+        mode: FloatMode,
+        dst: Reg,
+        a: Operand,
+        b: Operand,
+    },
+    FloatTernary {
+        op: FloatTernaryOp,
+        ty: FloatType,
+        mode: FloatMode,
+        dst: Reg,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+    },
+    Testp {
+        test: TestOp,
+        ty: FloatType,
+        dst: Reg,
+        a: Operand,
+    },
 
     /// `dst = (a cmp b) op c`, `dst2 = !(a cmp b) op c`.
-    Setp { cmp: Cmp, ty: CmpType, dst: Reg, dst2: Option<Reg>, a: Operand, b: Operand, combine: Option<(BoolOp, PredOperand)> },
-    Set { cmp: Cmp, ty: CmpType, result: SetType, dst: Reg, a: Operand, b: Operand, combine: Option<(BoolOp, PredOperand)> },
+    Setp {
+        cmp: Cmp,
+        ty: CmpType,
+        dst: Reg,
+        dst2: Option<Reg>,
+        a: Operand,
+        b: Operand,
+        combine: Option<(BoolOp, PredOperand)>,
+    },
+    Set {
+        cmp: Cmp,
+        ty: CmpType,
+        result: SetType,
+        dst: Reg,
+        a: Operand,
+        b: Operand,
+        combine: Option<(BoolOp, PredOperand)>,
+    },
     /// `p ? a : b`.
-    Selp { width: Width, dst: Reg, a: Operand, b: Operand, p: PredOperand },
+    Selp {
+        width: Width,
+        dst: Reg,
+        a: Operand,
+        b: Operand,
+        p: PredOperand,
+    },
     /// `c >= 0 ? a : b`; NaN selects `b`. `c_float` is `Some(ftz)` for an `f32` `c`.
-    Slct { width: Width, c_float: Option<bool>, dst: Reg, a: Operand, b: Operand, c: Operand },
+    Slct {
+        width: Width,
+        c_float: Option<bool>,
+        dst: Reg,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+    },
 
-    Cvt { to: CvtType, from: CvtType, mode: CvtMode, dst: Reg, a: Operand },
+    Cvt {
+        to: CvtType,
+        from: CvtType,
+        mode: CvtMode,
+        dst: Reg,
+        a: Operand,
+    },
     /// `f16x2`/`bf16x2` from two `f32`: `a` in the high half, `b` in the low half.
-    CvtPackFloat { to: FloatType, mode: CvtMode, dst: Reg, a: Operand, b: Operand },
+    CvtPackFloat {
+        to: FloatType,
+        mode: CvtMode,
+        dst: Reg,
+        a: Operand,
+        b: Operand,
+    },
     /// `cvt.pack.sat`: two `s32` clamped to `to` (`a` above `b`); an 8-bit `to`
     /// puts the low half of `c` above them.
-    CvtPackInt { to: IntType, dst: Reg, a: Operand, b: Operand, c: Operand },
+    CvtPackInt {
+        to: IntType,
+        dst: Reg,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+    },
     /// Address in `space` to generic, or back if `to_space`.
-    Cvta { space: Space, to_space: bool, dst: Reg, a: Operand },
+    Cvta {
+        space: Space,
+        to_space: bool,
+        dst: Reg,
+        a: Operand,
+    },
     /// Whether generic address `a` lies in `space`.
-    Isspacep { space: Space, dst: Reg, a: Operand },
+    Isspacep {
+        space: Space,
+        dst: Reg,
+        a: Operand,
+    },
 
-    Load { ty: MemType, space: Space, ordering: Ordering, dst: Reg, addr: Address },
-    LoadVec { ty: MemType, space: Space, ordering: Ordering, dst: RegList, addr: Address },
-    Store { width: Width, space: Space, ordering: Ordering, addr: Address, src: Operand },
-    StoreVec { width: Width, space: Space, ordering: Ordering, addr: Address, src: OperandList },
+    Load {
+        ty: MemType,
+        space: Space,
+        ordering: Ordering,
+        dst: Reg,
+        addr: Address,
+    },
+    LoadVec {
+        ty: MemType,
+        space: Space,
+        ordering: Ordering,
+        dst: RegList,
+        addr: Address,
+    },
+    Store {
+        width: Width,
+        space: Space,
+        ordering: Ordering,
+        addr: Address,
+        src: Operand,
+    },
+    StoreVec {
+        width: Width,
+        space: Space,
+        ordering: Ordering,
+        addr: Address,
+        src: OperandList,
+    },
     /// Atomic read-modify-write; `dst` receives the old value. `c` is used by `Cas`.
     Atom {
         op: AtomOp,
@@ -490,32 +689,95 @@ pub enum Op {
     },
     /// Asynchronous copy of `src_bytes` (<= `bytes`) from global to shared memory,
     /// rest zero-filled; may complete at once. `None`: copies `bytes`.
-    CpAsync { bytes: u32, dst: Address, src: Address, src_bytes: Option<Operand> },
-    Fence { ordering: Ordering, scope: Scope },
+    CpAsync {
+        bytes: u32,
+        dst: Address,
+        src: Address,
+        src_bytes: Option<Operand>,
+    },
+    Fence {
+        ordering: Ordering,
+        scope: Scope,
+    },
 
     /// `barrier.sync`, waiting for `threads` threads (all of the block if `None`).
-    BarrierSync { id: Operand, threads: Option<Operand> },
-    BarrierArrive { id: Operand, threads: Operand },
-    BarrierRed { op: BarrierRedOp, dst: Reg, id: Operand, threads: Option<Operand>, p: PredOperand },
+    BarrierSync {
+        id: Operand,
+        threads: Option<Operand>,
+    },
+    BarrierArrive {
+        id: Operand,
+        threads: Operand,
+    },
+    BarrierRed {
+        op: BarrierRedOp,
+        dst: Reg,
+        id: Operand,
+        threads: Option<Operand>,
+        p: PredOperand,
+    },
     /// `bar.warp.sync`.
-    WarpSync { mask: Operand },
+    WarpSync {
+        mask: Operand,
+    },
 
     /// `mask` is `None` for the form without `.sync`; `in_range` is the predicate
     /// output.
-    Shfl { mode: ShflMode, dst: Reg, in_range: Option<Reg>, a: Operand, b: Operand, c: Operand, mask: Option<Operand> },
-    Vote { mode: VoteMode, dst: Reg, p: PredOperand, mask: Option<Operand> },
+    Shfl {
+        mode: ShflMode,
+        dst: Reg,
+        in_range: Option<Reg>,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+        mask: Option<Operand>,
+    },
+    Vote {
+        mode: VoteMode,
+        dst: Reg,
+        p: PredOperand,
+        mask: Option<Operand>,
+    },
     /// Mask of lanes with an equal value.
-    MatchAny { width: Width, dst: Reg, a: Operand, mask: Operand },
+    MatchAny {
+        width: Width,
+        dst: Reg,
+        a: Operand,
+        mask: Operand,
+    },
     /// `mask` if all lanes agree, else 0; `all` is the predicate output.
-    MatchAll { width: Width, dst: Reg, all: Option<Reg>, a: Operand, mask: Operand },
-    ActiveMask { dst: Reg },
-    Redux { op: ReduxOp, dst: Reg, a: Operand, mask: Operand },
+    MatchAll {
+        width: Width,
+        dst: Reg,
+        all: Option<Reg>,
+        a: Operand,
+        mask: Operand,
+    },
+    ActiveMask {
+        dst: Reg,
+    },
+    Redux {
+        op: ReduxOp,
+        dst: Reg,
+        a: Operand,
+        mask: Operand,
+    },
     /// One lane of `mask` gets true; `dst`, if any, its lane id.
-    Elect { dst: Option<Reg>, is_leader: Reg, mask: Operand },
+    Elect {
+        dst: Option<Reg>,
+        is_leader: Reg,
+        mask: Operand,
+    },
 
-    Call { target: CallTarget, results: ArgList, args: ArgList },
+    Call {
+        target: CallTarget,
+        results: ArgList,
+        args: ArgList,
+    },
     /// Suspend for about this many nanoseconds; a hint.
-    Nanosleep { duration: Operand },
+    Nanosleep {
+        duration: Operand,
+    },
 }
 
 /// Predicate output of `lop3`: `dst = (result != 0) op input`.
@@ -531,10 +793,17 @@ pub struct Lop3Pred {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Terminator {
     Branch(BlockId),
-    CondBranch { cond: Guard, taken: BlockId, fallthrough: BlockId },
+    CondBranch {
+        cond: Guard,
+        taken: BlockId,
+        fallthrough: BlockId,
+    },
     /// Jump to `table[index]`; an index out of range is undefined in PTX and must
     /// be a fault here. `table` indexes [`super::Function::branch_tables`].
-    BranchIndexed { index: Operand, table: u32 },
+    BranchIndexed {
+        index: Operand,
+        table: u32,
+    },
     /// Return to the caller; in an entry, the same as `Exit`.
     Ret,
     /// End the thread.

@@ -87,10 +87,7 @@ impl IntType {
 
     /// Whether values are two's-complement.
     pub fn is_signed(self) -> bool {
-        matches!(
-            self,
-            IntType::S8 | IntType::S16 | IntType::S32 | IntType::S64 | IntType::S16x2
-        )
+        matches!(self, IntType::S8 | IntType::S16 | IntType::S32 | IntType::S64 | IntType::S16x2)
     }
 }
 

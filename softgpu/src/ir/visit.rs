@@ -182,7 +182,6 @@ fn combined(v: &mut impl Visitor, combine: &mut Option<(BoolOp, PredOperand)>) {
     }
 }
 
-
 /// Visits operands only.
 struct Operands<F>(F);
 

@@ -10,14 +10,18 @@ use super::module::place;
 use super::operand::Operands;
 use super::scope::Binding;
 use super::tables::Tables;
-use super::variable::{declare_variables, Declarator, DeclType};
+use super::variable::{declare_variables, DeclType, Declarator};
 use crate::ir::*;
 
 /// Deepest nesting of braces in a body.
 const SCOPE_DEPTH: usize = 64;
 
 /// Reads a body behind its opening brace, including the closing one.
-pub(super) fn statements<'a>(cursor: &mut Cursor<'a>, tables: &mut Tables<'a>, builder: &mut Builder<'a>) -> Result<()> {
+pub(super) fn statements<'a>(
+    cursor: &mut Cursor<'a>,
+    tables: &mut Tables<'a>,
+    builder: &mut Builder<'a>,
+) -> Result<()> {
     let mut body = Body { cursor, tables, builder, operands: Operands::default() };
     loop {
         let at = body.cursor.at;

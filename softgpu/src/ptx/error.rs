@@ -20,10 +20,7 @@ pub struct Error {
 
 impl Error {
     pub(super) fn new(source: &[u8], at: PtxPos, message: String) -> Error {
-        let line = source
-            .split(|&byte| byte == b'\n')
-            .nth(at.line.saturating_sub(1) as usize)
-            .unwrap_or_default();
+        let line = source.split(|&byte| byte == b'\n').nth(at.line.saturating_sub(1) as usize).unwrap_or_default();
         let shown = &line[..line.len().min(EXCERPT_LIMIT)];
         Error {
             line: at.line,

@@ -4,7 +4,7 @@ use super::cursor::Cursor;
 use super::error::Result;
 use super::lexer::Token;
 use super::modifiers::Type;
-use super::variable::{Declarator, DeclType};
+use super::variable::{DeclType, Declarator};
 use crate::ir::{Function, ParamShape, RegClass, Signature};
 
 /// A parameter or result as declared.

@@ -324,10 +324,7 @@ impl<'a> Lexer<'a> {
         let value = std::str::from_utf8(literal).ok().and_then(|literal| literal.parse::<f64>().ok());
         match value {
             Some(value) => Ok(Token::F64(value.to_bits())),
-            None => Err(Fail::Invalid {
-                at: Some(at),
-                message: format!("`{}` is not a valid number", text(literal)),
-            }),
+            None => Err(Fail::Invalid { at: Some(at), message: format!("`{}` is not a valid number", text(literal)) }),
         }
     }
 

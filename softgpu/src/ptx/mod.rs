@@ -35,8 +35,10 @@ use error::Fail;
 /// # Errors
 /// The first place where the text is not valid PTX.
 pub fn compile(source: &[u8]) -> Result<Module, Error> {
-    module::compile(source).map_err(|fail| match fail {
+    let module = module::compile(source).map_err(|fail| match fail {
         Fail::Invalid { at, message } => Error::new(source, at.unwrap_or_default(), message),
         Fail::Unsupported(what) => Error::new(source, PtxPos::default(), what),
-    })
+    })?;
+    debug_assert_eq!(crate::ir::verify(&module), Ok(()));
+    Ok(module)
 }

@@ -29,9 +29,15 @@ pub(super) enum Raw<'a> {
     /// `[immediate]`.
     AbsoluteAddress(u64),
     /// `{…}`: elements in [`Operands::elements`].
-    Vector { start: usize, len: usize },
+    Vector {
+        start: usize,
+        len: usize,
+    },
     /// `(…)`, likewise.
-    List { start: usize, len: usize },
+    List {
+        start: usize,
+        len: usize,
+    },
 }
 
 /// An operand and where it stands.

@@ -28,7 +28,10 @@ impl Immediate {
 /// Where a memory operand is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Place {
-    Memory { space: Space, addr: Address },
+    Memory {
+        space: Space,
+        addr: Address,
+    },
     /// A scalar parameter in a register, and a byte offset in it.
     Scalar(Reg, i64),
 }
@@ -97,10 +100,10 @@ impl<'a> Lower<'_, 'a> {
     pub(super) fn scratch(&mut self, bits: u32) -> Reg {
         self.builder.reg(match bits {
             1 => RegClass::Pred,
-            ..=8 => RegClass::B8,
-            ..=16 => RegClass::B16,
-            ..=32 => RegClass::B32,
-            ..=64 => RegClass::B64,
+            2..=8 => RegClass::B8,
+            9..=16 => RegClass::B16,
+            17..=32 => RegClass::B32,
+            33..=64 => RegClass::B64,
             _ => RegClass::B128,
         })
     }

@@ -10,9 +10,15 @@ pub(super) enum Binding {
     /// Scalar `.param` variable of a call or device function, held in a register.
     ScalarParam(Reg),
     /// Bytes of the function's frame; `param` for `.param` variables.
-    Frame { offset: u32, size: u32, param: bool },
+    Frame {
+        offset: u32,
+        size: u32,
+        param: bool,
+    },
     /// Parameter of the entry being compiled: offset in the launch block.
-    EntryParam { offset: u32 },
+    EntryParam {
+        offset: u32,
+    },
     /// Global or const variable, by index of its declaration.
     Variable(u32),
     /// Static shared variable, by index.

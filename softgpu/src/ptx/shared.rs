@@ -41,7 +41,8 @@ pub(super) fn lay_out(tables: &mut Tables) -> Result<()> {
         }
         if region.end > SHARED_LIMIT {
             let name = text(tables.functions[index].name);
-            let message = format!("`{name}` uses {} bytes of shared memory, at most {SHARED_LIMIT} are possible", region.end);
+            let message =
+                format!("`{name}` uses {} bytes of shared memory, at most {SHARED_LIMIT} are possible", region.end);
             return invalid(message);
         }
         function.shared_size = region.end as u32;

@@ -141,7 +141,8 @@ impl Dimensions {
 
     /// Bytes of the whole array, `None` if it is too large.
     pub(super) fn size(&self, element: u64) -> Option<u64> {
-        let product = |least: u64| self.sizes.iter().try_fold(element, |size, &count| size.checked_mul(count.max(least)));
+        let product =
+            |least: u64| self.sizes.iter().try_fold(element, |size, &count| size.checked_mul(count.max(least)));
         // The size of a row must be in range even if there are no rows.
         product(1).filter(|&size| size <= SIZE_LIMIT).and_then(|_| product(0))
     }
@@ -241,7 +242,8 @@ fn declare_variable<'a>(
         relocations: Vec::new(),
     };
     if cursor.accept(b'=')? {
-        let mut initialiser = Initialiser { tables, element, element_size: element.bits().div_ceil(8), variable: &mut variable };
+        let mut initialiser =
+            Initialiser { tables, element, element_size: element.bits().div_ceil(8), variable: &mut variable };
         let mut sizes = declarator.dimensions.sizes;
         if ty.vector > 1 {
             sizes.push(ty.vector.into());

@@ -24,10 +24,20 @@ impl<'a> CallOperands<'a> {
         };
         let list = |index: usize| s.operand(index).map(|operand| s.elements(operand));
         let mut at = 0;
-        let results = if is_list(at) { at += 1; list(0)? } else { Vec::new() };
+        let results = if is_list(at) {
+            at += 1;
+            list(0)?
+        } else {
+            Vec::new()
+        };
         let target = s.operand(at)?;
         at += 1;
-        let args = if is_list(at) { at += 1; list(at - 1)? } else { Vec::new() };
+        let args = if is_list(at) {
+            at += 1;
+            list(at - 1)?
+        } else {
+            Vec::new()
+        };
         let prototype = s.operands.list.get(at).copied();
         if s.operand_count() > at + 1 {
             return invalid("`call` has too many operands");

@@ -109,7 +109,8 @@ impl<'a> Lower<'_, 'a> {
         let expected = self.wide(s, IntBinaryOp::And, after, Operand::Imm((1 << COUNT_BITS) - 1));
         let count = self.initial_count(s, expected);
         let completes = self.scratch(1);
-        let guard = s.guard.map(|guard| (BoolOp::And, PredOperand { value: Operand::Reg(guard.reg), negated: guard.negated }));
+        let guard =
+            s.guard.map(|guard| (BoolOp::And, PredOperand { value: Operand::Reg(guard.reg), negated: guard.negated }));
         // Without the guard, so that the predicate is false for lanes that skip this.
         self.builder.push(None, phase_differs(completes, flipped, guard));
         s.guard = Some(Guard { reg: completes, negated: false });
@@ -121,7 +122,8 @@ impl<'a> Lower<'_, 'a> {
         let parity = s.modifiers.take("parity");
         let (_, addr) = self.memory_of(s.operand(1)?, Space::Shared)?;
         let now = self.scratch(64);
-        let load = Op::Load { ty: MemType::U(Width::W64), space: Space::Shared, ordering: Ordering::Acquire, dst: now, addr };
+        let load =
+            Op::Load { ty: MemType::U(Width::W64), space: Space::Shared, ordering: Ordering::Acquire, dst: now, addr };
         self.builder.push(s.guard, load);
         let state = if parity {
             let parity = self.bits(s, 2, 32)?;
