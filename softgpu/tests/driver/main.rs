@@ -11,5 +11,6 @@ mod handles;
 mod images;
 mod launches;
 mod memory;
+mod output;
 mod streams;
 mod threads;

@@ -19,6 +19,9 @@ pub(super) const SHARED_PER_BLOCK_OPTIN: u32 = 163 << 10;
 pub(super) const SHARED_PER_MULTIPROCESSOR: u32 = 164 << 10;
 pub(super) const SHARED_RESERVED_PER_BLOCK: u32 = 1 << 10;
 
+/// The attributes that there are.
+const FIRST: i32 = id::MAX_THREADS_PER_BLOCK;
+const LAST: i32 = id::GPU_DIRECT_RDMA_WITH_LOCALIZED_MEMORY_SUPPORTED;
 /// Bytes of `.const` memory.
 const CONSTANT_MEMORY: i32 = 64 << 10;
 const ALIGNMENT: i32 = 512;
@@ -84,7 +87,7 @@ pub(in crate::driver) fn device_attribute(driver: &Driver, attribute: i32) -> Op
         | id::COOPERATIVE_LAUNCH
         | id::HOST_REGISTER_SUPPORTED
         | id::MEM_SYNC_DOMAIN_COUNT => 1,
-        id::MAX_THREADS_PER_BLOCK..=id::GPU_DIRECT_RDMA_WITH_LOCALIZED_MEMORY_SUPPORTED => 0,
+        _ if (FIRST..=LAST).contains(&attribute) => 0,
         _ => return None,
     };
     Some(value)

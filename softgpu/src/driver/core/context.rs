@@ -46,18 +46,21 @@ struct Streams {
 /// A limit of a context that can be read and set (`CUlimit`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::driver) enum Limit {
-    StackSize,
-    PrintfFifoSize,
-    MallocHeapSize,
+    /// Bytes of stack per thread.
+    Stack,
+    /// Bytes that a launch may print.
+    PrintfFifo,
+    /// Bytes of the heap behind device-side `malloc`.
+    MallocHeap,
 }
 
 impl Limit {
     /// The limit of this number, or `CUDA_ERROR_UNSUPPORTED_LIMIT`.
     pub(in crate::driver) fn from_number(number: i32) -> Result<Limit> {
         match number {
-            0 => Ok(Limit::StackSize),
-            1 => Ok(Limit::PrintfFifoSize),
-            2 => Ok(Limit::MallocHeapSize),
+            0 => Ok(Limit::Stack),
+            1 => Ok(Limit::PrintfFifo),
+            2 => Ok(Limit::MallocHeap),
             _ => Err(CUresult::UNSUPPORTED_LIMIT),
         }
     }
@@ -228,18 +231,18 @@ impl Context {
     /// `cuCtxGetLimit`.
     pub(in crate::driver) fn limit(&self, limit: Limit) -> u64 {
         match limit {
-            Limit::StackSize => self.stack_limit.load(Ordering::Relaxed),
-            Limit::PrintfFifoSize => self.printf_limit.load(Ordering::Relaxed),
-            Limit::MallocHeapSize => self.heap.limit(),
+            Limit::Stack => self.stack_limit.load(Ordering::Relaxed),
+            Limit::PrintfFifo => self.printf_limit.load(Ordering::Relaxed),
+            Limit::MallocHeap => self.heap.limit(),
         }
     }
 
     /// `cuCtxSetLimit`: the heap's size is fixed once a kernel has used it.
     pub(in crate::driver) fn set_limit(&self, limit: Limit, value: u64) -> Result {
         match limit {
-            Limit::StackSize if value <= STACK_MAX => self.stack_limit.store(value, Ordering::Relaxed),
-            Limit::PrintfFifoSize if value <= PRINTF_MAX => self.printf_limit.store(value, Ordering::Relaxed),
-            Limit::MallocHeapSize if value <= self.driver.config.memory_bytes => {
+            Limit::Stack if value <= STACK_MAX => self.stack_limit.store(value, Ordering::Relaxed),
+            Limit::PrintfFifo if value <= PRINTF_MAX => self.printf_limit.store(value, Ordering::Relaxed),
+            Limit::MallocHeap if value <= self.driver.config.memory_bytes => {
                 if !self.heap.set_limit(value) {
                     return Err(CUresult::INVALID_VALUE);
                 }

@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use vgpu_protocol::cuda::CUresult;
 
@@ -17,6 +18,8 @@ use super::Result;
 
 /// Jobs that can be pending; the next one waits for room.
 const LIMIT: usize = 1024;
+/// How long a thread looks for what it waits for before it sleeps: about what sleeping and waking cost.
+const SPIN: Duration = Duration::from_micros(20);
 
 /// Work for the executor thread. It does not panic.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
@@ -72,7 +75,7 @@ impl Point {
     }
 
     pub(super) fn wait(&self) {
-        if !self.reached() {
+        if !self.reached() && !spin_until(|| self.reached()) {
             drop(self.shared.wait(self.shared.lock(), self.number));
         }
     }
@@ -213,6 +216,7 @@ impl Shared {
     }
 
     fn next_job(&self) -> Option<Entry> {
+        spin_until(|| self.taken.load(Ordering::Acquire) > self.completed.load(Ordering::Acquire));
         let mut state = self.lock();
         loop {
             let next = self.completed.load(Ordering::Acquire) + 1;
@@ -227,6 +231,18 @@ impl Shared {
             state.executor = Executor::Awake;
         }
     }
+}
+
+/// Whether `done` became true within [`SPIN`].
+fn spin_until(done: impl Fn() -> bool) -> bool {
+    let start = Instant::now();
+    while !done() {
+        if start.elapsed() > SPIN {
+            return false;
+        }
+        std::hint::spin_loop();
+    }
+    true
 }
 
 #[cfg(test)]
