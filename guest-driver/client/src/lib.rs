@@ -8,6 +8,7 @@ pub mod broker;
 mod fork;
 pub mod handles;
 pub mod lane;
+pub mod location;
 mod reply;
 mod ring;
 mod session;

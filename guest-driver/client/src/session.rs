@@ -19,7 +19,7 @@ use crate::staging::{Piece, Staging, PIECE_SIZE};
 use crate::stream::{News, Refusal, Stream, Ticket};
 use crate::sys::{ForkPage, Shared};
 use crate::wait::Waiter;
-use crate::{fork, lane, reply, sys};
+use crate::{fork, lane, location, reply, sys};
 
 /// Smallest chunk that is asked for, so that many small allocations need few.
 const CHUNK_STEP: u64 = 32 << 20;
@@ -101,6 +101,12 @@ impl Session {
     /// The handles of the session.
     pub fn handles(&self) -> &Handles {
         &self.handles
+    }
+
+    /// Where the device lies on the guest's PCI bus: domain, bus, device. `None` without a VM.
+    pub fn location(&self) -> Option<[u32; 3]> {
+        let (status, _) = lock(&self.broker).status().ok()?;
+        location::parse(&status.location)
     }
 
     /// Calls that waited for a reply so far.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use vgpu_client::{OpenError, Session};
 use vgpu_protocol::broker::BrokerError;
 use vgpu_protocol::cmd::VgpuDeviceInfo;
-use vgpu_protocol::cuda::CUresult;
+use vgpu_protocol::cuda::{attribute as attr, CUresult};
 use vgpu_protocol::{DeviceInfo, ATTRIBUTE_UNKNOWN};
 
 use crate::context::Contexts;
@@ -102,12 +102,24 @@ fn explain(error: &OpenError) -> CUresult {
 }
 
 fn fetch_devices(session: &'static Session) -> Result<Vec<DeviceInfo>, CUresult> {
-    let first = session.call(0, &VgpuDeviceInfo { dev: 0 })?.info;
+    let mut first = session.call(0, &VgpuDeviceInfo { dev: 0 })?.info;
+    if let Some(location) = session.location() {
+        place(&mut first, location);
+    }
     let mut devices = vec![first];
     for dev in 1..first.device_count.min(MAX_DEVICES) {
         devices.push(session.call(0, &VgpuDeviceInfo { dev })?.info);
     }
     Ok(devices)
+}
+
+/// In a VM the device is where the guest sees it, not where the host's GPU is.
+fn place(device: &mut DeviceInfo, location: [u32; 3]) {
+    for (attribute, number) in [attr::PCI_DOMAIN_ID, attr::PCI_BUS_ID, attr::PCI_DEVICE_ID].into_iter().zip(location) {
+        if let Some(value) = device.attributes.get_mut(attribute as usize) {
+            *value = number as i32;
+        }
+    }
 }
 
 impl Driver {

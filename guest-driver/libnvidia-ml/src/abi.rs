@@ -6,7 +6,7 @@
 use std::ffi::{c_char, c_void, CStr};
 
 use crate::error::{describe, Error};
-use crate::gpu::{self, parse_location, Gpu};
+use crate::gpu::{self, Gpu};
 use crate::types::{nvmlDevice_t, Memory, MemoryV2, PciInfoV2, PciInfoV3, ProcessV1, ProcessV2, Utilization};
 
 include!(concat!(env!("OUT_DIR"), "/refused.rs"));
@@ -161,7 +161,7 @@ mod exported {
         }
         [nvmlDeviceGetHandleByPciBusId nvmlDeviceGetHandleByPciBusId_v2] (id: *const c_char, out: *mut nvmlDevice_t) {
             let gpu = gpu::query()?;
-            let wanted = parse_location(read_text(id)?).ok_or(Error::InvalidArgument)?;
+            let wanted = vgpu_client::location::parse(read_text(id)?).ok_or(Error::InvalidArgument)?;
             // Without a VM there is no PCI address of ours: any address that CUDA reports means this GPU.
             let same = gpu.location().is_none_or(|ours| ours == wanted);
             if same { give(out, DEVICE as nvmlDevice_t) } else { Err(Error::NotFound) }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use vgpu_client::{Broker, OpenError};
+use vgpu_client::{location, Broker, OpenError};
 use vgpu_protocol::broker::{BrokerError, BrokerStatus, SessionStatus};
 
 use crate::error::Error;
@@ -74,17 +74,6 @@ fn fixed<const N: usize>(text: &str) -> [i8; N] {
     out
 }
 
-/// `domain:bus:device[.function]` or `bus:device[.function]`, hexadecimal.
-pub fn parse_location(text: &[u8]) -> Option<[u32; 3]> {
-    let text = std::str::from_utf8(text).ok()?.split('.').next()?;
-    let numbers: Option<Vec<u32>> = text.split(':').map(|part| u32::from_str_radix(part, 16).ok()).collect();
-    match *numbers? {
-        [domain, bus, device] => Some([domain, bus, device]),
-        [bus, device] => Some([0, bus, device]),
-        _ => None,
-    }
-}
-
 impl Gpu {
     /// Its name.
     pub fn name(&self) -> &[u8] {
@@ -124,7 +113,7 @@ impl Gpu {
 
     /// PCI address; `None` without a VM.
     pub fn location(&self) -> Option<[u32; 3]> {
-        parse_location(text(&self.status.location))
+        location::parse(&self.status.location)
     }
 
     /// PCI information.

@@ -2,6 +2,7 @@
 
 use std::ffi::c_char;
 
+use vgpu_client::location;
 use vgpu_protocol::cuda::{attribute as attr, CUdevprop, CUresult, CUuuid};
 
 use super::Result;
@@ -124,13 +125,14 @@ pub unsafe fn cuDeviceGetProperties(prop: *mut CUdevprop, dev: i32) -> Result {
     unsafe { give(prop, properties) }
 }
 
-fn location(driver: &Driver, dev: i32) -> std::result::Result<[i32; 3], CUresult> {
+/// PCI domain, bus and device.
+fn identity(driver: &Driver, dev: i32) -> std::result::Result<[i32; 3], CUresult> {
     let get = |attribute| driver.attribute(dev, attribute);
     Ok([get(attr::PCI_DOMAIN_ID)?, get(attr::PCI_BUS_ID)?, get(attr::PCI_DEVICE_ID)?])
 }
 
 pub unsafe fn cuDeviceGetPCIBusId(text: *mut c_char, len: i32, dev: i32) -> Result {
-    let [domain, bus, device] = location(driver()?, dev)?;
+    let [domain, bus, device] = identity(driver()?, dev)?;
     // SAFETY: the caller vouches for the buffer.
     unsafe { put_text(text, len, format!("{domain:04x}:{bus:02x}:{device:02x}.0").as_bytes()) }
 }
@@ -138,22 +140,11 @@ pub unsafe fn cuDeviceGetPCIBusId(text: *mut c_char, len: i32, dev: i32) -> Resu
 pub unsafe fn cuDeviceGetByPCIBusId(dev: *mut i32, text: *const c_char) -> Result {
     let driver = driver()?;
     // SAFETY: the caller vouches for the string.
-    let wanted = parse_location(unsafe { string(text)? }).ok_or(CUresult::INVALID_VALUE)?;
-    let found = (0..driver.device_count()).find(|dev| location(driver, *dev) == Ok(wanted));
+    let wanted = location::parse(unsafe { string(text)? }).ok_or(CUresult::INVALID_VALUE)?;
+    let wanted = wanted.map(|number| number as i32);
+    let found = (0..driver.device_count()).find(|dev| identity(driver, *dev) == Ok(wanted));
     // SAFETY: the caller vouches for the pointer.
     unsafe { give(dev, found.ok_or(CUresult::INVALID_DEVICE)?) }
-}
-
-/// `[domain:]bus:device[.function]`, hexadecimal.
-fn parse_location(text: &[u8]) -> Option<[i32; 3]> {
-    let text = std::str::from_utf8(text).ok()?;
-    let text = text.split('.').next()?;
-    let numbers: Option<Vec<i32>> = text.split(':').map(|part| i32::from_str_radix(part, 16).ok()).collect();
-    match *numbers? {
-        [domain, bus, device] => Some([domain, bus, device]),
-        [bus, device] => Some([0, bus, device]),
-        _ => None,
-    }
 }
 
 pub unsafe fn cuDeviceCanAccessPeer(can: *mut i32, dev: i32, peer: i32) -> Result {
@@ -179,20 +170,6 @@ pub unsafe fn cuDeviceGetP2PAttribute(value: *mut i32, attribute: i32, from: i32
 pub fn identities(driver: &Driver) -> impl Iterator<Item = crate::integrity::DeviceIdentity> + '_ {
     (0..driver.device_count()).filter_map(|dev| {
         let uuid = driver.device(dev).ok()?.uuid;
-        Some(crate::integrity::DeviceIdentity { uuid, location: location(driver, dev).ok()? })
+        Some(crate::integrity::DeviceIdentity { uuid, location: identity(driver, dev).ok()? })
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn test_pci_addresses_parse_with_and_without_domain() {
-        assert_eq!(parse_location(b"0000:0a:1F.0"), Some([0, 10, 31]));
-        assert_eq!(parse_location(b"0a:1f"), Some([0, 10, 31]));
-        for bad in [&b""[..], b"x:y", b"1:2:3:4", b"\xff"] {
-            assert_eq!(parse_location(bad), None);
-        }
-    }
 }
