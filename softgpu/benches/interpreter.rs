@@ -65,14 +65,20 @@ impl Bench<'_> {
         let [a, b, c] = [0; 3].map(|_| self.memory.allocate(bytes).expect("memory"));
         let seconds = self.seconds("matmul", [n / 16, n / 16, 1], [16, 16, 1], &[a, b, c, n.into()]);
         self.report("matmul_512", "GFLOP/s", 2.0 * f64::from(n).powi(3) / seconds / 1e9);
-        [a, b, c].map(|p| self.memory.free(p).expect("own memory"));
+        self.free([a, b, c]);
     }
 
     fn vector_add(&self, n: u32) {
         let [a, b, c] = [0; 3].map(|_| self.memory.allocate(u64::from(n) * 4).expect("memory"));
         let seconds = self.seconds("vectorAdd", [n / 256, 1, 1], [256, 1, 1], &[a, b, c, n.into()]);
         self.report("vector_add_4m", "GB/s", 12.0 * f64::from(n) / seconds / 1e9);
-        [a, b, c].map(|p| self.memory.free(p).expect("own memory"));
+        self.free([a, b, c]);
+    }
+
+    fn free(&self, buffers: [u64; 3]) {
+        for buffer in buffers {
+            self.memory.free(buffer).expect("own memory");
+        }
     }
 
     fn launch_latency(&self) {

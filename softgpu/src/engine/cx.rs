@@ -9,6 +9,8 @@ use super::shared::Shared;
 use super::FaultKind;
 use crate::memory::{AccessError, Pinned};
 
+static ZERO_PAIR: [Row; 2] = [Row::ZERO; 2];
+
 /// What the interpreter does after a micro-operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
@@ -78,6 +80,18 @@ impl Cx<'_> {
         }
     }
 
+    /// The constant or register rows of a 64-bit source.
+    #[inline(always)]
+    pub(super) fn row64(&self, slot: Slot) -> &[u64; LANES] {
+        let (rows, first) = if slot.0 & Slot::CONST != 0 {
+            (&self.code.consts, (slot.0 & !Slot::CONST) as usize)
+        } else {
+            (&*self.rows, self.control.base + slot.0 as usize)
+        };
+        let pair: &[Row; 2] = rows[first..].first_chunk().unwrap_or(&ZERO_PAIR);
+        zerocopy::transmute_ref!(pair)
+    }
+
     #[inline(always)]
     pub(super) fn read32(&self, slot: Slot) -> [u32; LANES] {
         *self.row(slot)
@@ -85,8 +99,21 @@ impl Cx<'_> {
 
     #[inline(always)]
     pub(super) fn read64(&self, slot: Slot) -> [u64; LANES] {
-        let next = Slot(slot.0 + 1);
-        zerocopy::transmute!([*self.row(slot), *self.row(next)])
+        *self.row64(slot)
+    }
+
+    /// A register row to be written.
+    #[inline(always)]
+    pub(super) fn row_mut(&mut self, dst: u32) -> &mut [u32; LANES] {
+        &mut self.rows[self.control.base + dst as usize].0
+    }
+
+    /// The register rows of a 64-bit destination.
+    #[inline(always)]
+    pub(super) fn row64_mut(&mut self, dst: u32) -> &mut [u64; LANES] {
+        let first = self.control.base + dst as usize;
+        let pair: &mut [Row; 2] = self.rows[first..].first_chunk_mut().expect("a register of two rows");
+        zerocopy::transmute_mut!(pair)
     }
 
     /// Writes the executing lanes of a register row.
@@ -116,10 +143,7 @@ impl Cx<'_> {
                 new[i] = if self.exec >> i & 1 != 0 { values[i] } else { old[i] };
             }
         }
-        let [low, high]: [[u32; LANES]; 2] = zerocopy::transmute!(new);
-        let first = self.control.base + dst as usize;
-        self.rows[first].0 = low;
-        self.rows[first + 1].0 = high;
+        *self.row64_mut(dst) = new;
     }
 
     /// Lanes for which a predicate holds; meaningful only for executing lanes.

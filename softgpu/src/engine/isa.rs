@@ -10,14 +10,14 @@ pub(super) trait Handler {
     fn run(cx: &mut Cx<'_>, op: &Op) -> Flow;
 }
 
-/// A micro-operation compiled for the running CPU; only [`select`] makes one.
+/// A micro-operation compiled for the running CPU; only [`select`] and [`plain`] make one.
 #[derive(Clone, Copy)]
 pub(super) struct Entry(unsafe fn(&mut Cx<'_>, &Op) -> Flow);
 
 impl Entry {
     #[inline(always)]
     pub(super) fn call(self, cx: &mut Cx<'_>, op: &Op) -> Flow {
-        // SAFETY: `select` chose a function whose target features this CPU has.
+        // SAFETY: `select` and `plain` choose functions whose target features this CPU has.
         unsafe { (self.0)(cx, op) }
     }
 }
@@ -69,6 +69,11 @@ pub(super) fn select<H: Handler>() -> Entry {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => Entry(avx512::<H>),
     }
+}
+
+/// The handler compiled once, for operations that vector instructions do not help.
+pub(super) fn plain<H: Handler>() -> Entry {
+    Entry(baseline::<H>)
 }
 
 fn baseline<H: Handler>(cx: &mut Cx<'_>, op: &Op) -> Flow {

@@ -1,7 +1,7 @@
 //! Integer and floating-point arithmetic.
 
 use super::super::code::{Pred, Slot};
-use super::super::isa::{select, Entry};
+use super::super::isa::{plain, select, Entry};
 use super::super::math::Mode;
 use super::super::ops::float::{
     self, AbsF64, AddF32, AddF64, Copysign32, Copysign64, Double, FmaF32, FmaF64, Ftz, Half, Keep, MulF32, MulF64,
@@ -76,12 +76,12 @@ impl Lowering<'_, '_> {
             (B::Xor, _) => by_int!(ty, Map2, Xor),
             (B::Shl, _) => by_int!(ty, Map2, Shl),
             (B::Shr, _) => by_int!(ty, Map2, Shr),
-            (B::BmskClamp, _) => Some(select::<Map2<BmskClamp>>()),
-            (B::BmskWrap, _) => Some(select::<Map2<BmskWrap>>()),
-            (B::SzextClamp, U32) => Some(select::<Map2<SzextClampU>>()),
-            (B::SzextClamp, S32) => Some(select::<Map2<SzextClampS>>()),
-            (B::SzextWrap, U32) => Some(select::<Map2<SzextWrapU>>()),
-            (B::SzextWrap, S32) => Some(select::<Map2<SzextWrapS>>()),
+            (B::BmskClamp, _) => Some(plain::<Map2<BmskClamp>>()),
+            (B::BmskWrap, _) => Some(plain::<Map2<BmskWrap>>()),
+            (B::SzextClamp, U32) => Some(plain::<Map2<SzextClampU>>()),
+            (B::SzextClamp, S32) => Some(plain::<Map2<SzextClampS>>()),
+            (B::SzextWrap, U32) => Some(plain::<Map2<SzextWrapU>>()),
+            (B::SzextWrap, S32) => Some(plain::<Map2<SzextWrapS>>()),
             _ => None,
         };
         let entry = known(entry, (op, ty))?;
@@ -122,15 +122,15 @@ impl Lowering<'_, '_> {
             (T::ShfLWrap, _) => Some(select::<Map3<ShfLWrap>>()),
             (T::ShfRClamp, _) => Some(select::<Map3<ShfRClamp>>()),
             (T::ShfRWrap, _) => Some(select::<Map3<ShfRWrap>>()),
-            (T::Fns, _) => Some(select::<Map3<Fns>>()),
+            (T::Fns, _) => Some(plain::<Map3<Fns>>()),
             (T::Prmt(mode), _) => Some(match mode {
                 PrmtMode::Index => select::<Map3<Prmt>>(),
-                PrmtMode::F4e => select::<Map3<PrmtF4e>>(),
-                PrmtMode::B4e => select::<Map3<PrmtB4e>>(),
-                PrmtMode::Rc8 => select::<Map3<PrmtRc8>>(),
-                PrmtMode::Ecl => select::<Map3<PrmtEcl>>(),
-                PrmtMode::Ecr => select::<Map3<PrmtEcr>>(),
-                PrmtMode::Rc16 => select::<Map3<PrmtRc16>>(),
+                PrmtMode::F4e => plain::<Map3<PrmtF4e>>(),
+                PrmtMode::B4e => plain::<Map3<PrmtB4e>>(),
+                PrmtMode::Rc8 => plain::<Map3<PrmtRc8>>(),
+                PrmtMode::Ecl => plain::<Map3<PrmtEcl>>(),
+                PrmtMode::Ecr => plain::<Map3<PrmtEcr>>(),
+                PrmtMode::Rc16 => plain::<Map3<PrmtRc16>>(),
             }),
             _ => None,
         };
@@ -170,9 +170,9 @@ impl Lowering<'_, '_> {
     /// High half of a product with carry: signedness matters there.
     pub(super) fn mad_carry_entries(high: bool, signed: bool) -> [Entry; 2] {
         match (high, signed) {
-            (false, _) => [select::<Carrying<LowWithCarry, u32>>(), select::<Carrying<LowWithCarry, u64>>()],
-            (true, false) => [select::<Carrying<HighWithCarry, u32>>(), select::<Carrying<HighWithCarry, u64>>()],
-            (true, true) => [select::<Carrying<HighWithCarry, i32>>(), select::<Carrying<HighWithCarry, i64>>()],
+            (false, _) => [plain::<Carrying<LowWithCarry, u32>>(), plain::<Carrying<LowWithCarry, u64>>()],
+            (true, false) => [plain::<Carrying<HighWithCarry, u32>>(), plain::<Carrying<HighWithCarry, u64>>()],
+            (true, true) => [plain::<Carrying<HighWithCarry, i32>>(), plain::<Carrying<HighWithCarry, i64>>()],
         }
     }
 

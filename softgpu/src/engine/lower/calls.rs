@@ -1,7 +1,7 @@
 //! Calls.
 
 use super::super::code::Slot;
-use super::super::isa::select;
+use super::super::isa::plain;
 use super::super::ops::call::{Call, CallRuntime, CallSpec, Callee, Place};
 use super::super::runtime;
 use super::arith::unknown;
@@ -18,12 +18,12 @@ impl Lowering<'_, '_> {
         let args = self.arguments(args, &arg_shapes)?;
         let results = self.results(results, &result_shapes)?;
         let (callee, entry, number) = match target {
-            CallTarget::Function(id) => (Callee::Function(id.0), select::<Call>(), 0),
+            CallTarget::Function(id) => (Callee::Function(id.0), plain::<Call>(), 0),
             CallTarget::Intrinsic(function) => {
-                (Callee::Function(u32::MAX), select::<CallRuntime>(), runtime::number(function))
+                (Callee::Function(u32::MAX), plain::<CallRuntime>(), runtime::number(function))
             }
             CallTarget::Indirect { address, .. } => {
-                (Callee::Address(self.src64(address)?), select::<Call>(), 0)
+                (Callee::Address(self.src64(address)?), plain::<Call>(), 0)
             }
         };
         let site = self.builder.code.calls.len() as u64;

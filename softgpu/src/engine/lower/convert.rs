@@ -1,7 +1,7 @@
 //! Conversions.
 
 use super::super::code::Slot;
-use super::super::isa::{select, Entry};
+use super::super::isa::{plain, select, Entry};
 use super::super::math::Mode;
 use super::super::ops::convert::*;
 use super::super::ops::float::{BF16, F16};
@@ -28,7 +28,7 @@ fn imm(mode: CvtMode) -> u64 {
 fn int_to_int(from: IntType, to: IntType, sat: bool) -> Option<Entry> {
     macro_rules! to {
         ($from:ty) => {
-            if sat { by_any_int!(to, IntToIntSat, $from) } else { by_any_int!(to, IntToInt, $from) }
+            if sat { by_any_int!(to, plain, IntToIntSat, $from) } else { by_any_int!(to, select, IntToInt, $from) }
         };
     }
     match from {
@@ -55,8 +55,8 @@ impl Lowering<'_, '_> {
             }
             (CvtType::Float(from), CvtType::Int(to)) => {
                 let entry = match from {
-                    FloatType::F32 => by_any_int!(to, FloatToInt, f32),
-                    _ => by_any_int!(to, FloatToInt, f64),
+                    FloatType::F32 => by_any_int!(to, select, FloatToInt, f32),
+                    _ => by_any_int!(to, select, FloatToInt, f64),
                 };
                 let entry = known(entry, ("cvt", to, from))?;
                 let a = if from == FloatType::F32 { self.src32(a)? } else { self.as_double(from, a)? };
@@ -66,7 +66,7 @@ impl Lowering<'_, '_> {
             (CvtType::Float(from), CvtType::Float(to)) => self.float_to_float(from, to, mode, dst, a),
             (CvtType::Float(FloatType::F32), CvtType::Tf32) => {
                 let wide = self.as_double(FloatType::F32, a)?;
-                self.converted(select::<NarrowDouble<Tf32>>(), dst, (32, false), wide, imm(mode))
+                self.converted(plain::<NarrowDouble<Tf32>>(), dst, (32, false), wide, imm(mode))
             }
             _ => Err(unsupported),
         }
@@ -84,8 +84,8 @@ impl Lowering<'_, '_> {
         let entry = match from {
             FloatType::F64 => return self.src64(a),
             FloatType::F32 => select::<ToFloat<f32, f64>>(),
-            FloatType::F16 => select::<DoubleOfHalf<F16>>(),
-            FloatType::BF16 => select::<DoubleOfHalf<BF16>>(),
+            FloatType::F16 => plain::<DoubleOfHalf<F16>>(),
+            FloatType::BF16 => plain::<DoubleOfHalf<BF16>>(),
             _ => return Err(unknown(("cvt", from))),
         };
         let a = self.src32(a)?;
@@ -97,10 +97,10 @@ impl Lowering<'_, '_> {
     /// Rounds an `f64` to the result of a conversion.
     fn from_double(&mut self, to: FloatType, mode: CvtMode, dst: Reg, a: Slot) -> Result<()> {
         let entry = match to {
-            FloatType::F64 => select::<SameFloat<f64>>(),
-            FloatType::F32 => select::<NarrowDouble<F32>>(),
-            FloatType::F16 => select::<NarrowDouble<F16>>(),
-            FloatType::BF16 => select::<NarrowDouble<BF16>>(),
+            FloatType::F64 => plain::<SameFloat<f64>>(),
+            FloatType::F32 => plain::<NarrowDouble<F32>>(),
+            FloatType::F16 => plain::<NarrowDouble<F16>>(),
+            FloatType::BF16 => plain::<NarrowDouble<BF16>>(),
             _ => return Err(unknown(("cvt", to))),
         };
         self.converted(entry, dst, (to.bits(), false), a, imm(mode))
@@ -131,10 +131,10 @@ impl Lowering<'_, '_> {
                 self.unary(select::<ToIntegral<f32>>(), dst, 32, a, imm)
             }
             (FloatType::F64, FloatType::F64) if mode.integral => {
-                self.unary(select::<ToIntegral<f64>>(), dst, 64, a, imm)
+                self.unary(plain::<ToIntegral<f64>>(), dst, 64, a, imm)
             }
             (FloatType::F32, FloatType::F32) => self.unary(select::<SameFloat<f32>>(), dst, 32, a, imm),
-            (FloatType::F64, FloatType::F64) => self.unary(select::<SameFloat<f64>>(), dst, 64, a, imm),
+            (FloatType::F64, FloatType::F64) => self.unary(plain::<SameFloat<f64>>(), dst, 64, a, imm),
             (FloatType::F64, FloatType::F32) if mode.rounding == Rounding::Rn && !mode.relu => {
                 let a = self.src64(a)?;
                 self.converted(select::<ToFloat<f64, f32>>(), dst, (32, false), a, imm)
@@ -176,14 +176,14 @@ impl Lowering<'_, '_> {
     fn integral(&mut self, a: Slot, mode: CvtMode) -> Slot {
         let temp = self.temp64();
         let rounding = FloatMode { rounding: mode.rounding, ..FloatMode::default() };
-        self.emit(select::<ToIntegral<f64>>(), temp.0, [a, Slot(0), Slot(0)], Mode::pack(rounding));
+        self.emit(plain::<ToIntegral<f64>>(), temp.0, [a, Slot(0), Slot(0)], Mode::pack(rounding));
         temp
     }
 
     pub(super) fn pack_floats(&mut self, to: FloatType, mode: CvtMode, dst: Reg, [a, b]: [Operand; 2]) -> Result<()> {
         let entry = match to {
-            FloatType::F16x2 => select::<PackHalves<F16>>(),
-            FloatType::BF16x2 => select::<PackHalves<BF16>>(),
+            FloatType::F16x2 => plain::<PackHalves<F16>>(),
+            FloatType::BF16x2 => plain::<PackHalves<BF16>>(),
             _ => return Err(unknown(("cvt", to))),
         };
         let (a, b) = (self.src32(a)?, self.src32(b)?);
@@ -195,10 +195,10 @@ impl Lowering<'_, '_> {
 
     pub(super) fn pack_ints(&mut self, to: IntType, dst: Reg, [a, b, c]: [Operand; 3]) -> Result<()> {
         let entry = match to {
-            IntType::U8 => select::<PackInts<8, false>>(),
-            IntType::S8 => select::<PackInts<8, true>>(),
-            IntType::U16 => select::<PackInts<16, false>>(),
-            IntType::S16 => select::<PackInts<16, true>>(),
+            IntType::U8 => plain::<PackInts<8, false>>(),
+            IntType::S8 => plain::<PackInts<8, true>>(),
+            IntType::U16 => plain::<PackInts<16, false>>(),
+            IntType::S16 => plain::<PackInts<16, true>>(),
             _ => return Err(unknown(("cvt.pack", to))),
         };
         let sources = [self.src32(a)?, self.src32(b)?, self.src32(c)?];

@@ -1,7 +1,7 @@
 //! Decoding one function: registers, operands, blocks and terminators.
 
 use super::super::code::{FunctionCode, Op, Pred, Slot};
-use super::super::isa::{select, Entry};
+use super::super::isa::{plain, select, Entry};
 use super::super::ops::call::Place;
 use super::super::ops::control::{Branch, BranchIf, BranchIndexed, Exit, Trap};
 use super::super::ops::moves::{Low32, Widen, WidenSigned};
@@ -128,7 +128,7 @@ impl<'p> Lowering<'_, 'p> {
     fn terminator(&mut self, terminator: &Terminator, next: BlockId) -> Result<()> {
         match *terminator {
             Terminator::Branch(target) if target == next => {}
-            Terminator::Branch(target) => self.branch(select::<Branch>(), Pred::TRUE, target),
+            Terminator::Branch(target) => self.branch(plain::<Branch>(), Pred::TRUE, target),
             Terminator::CondBranch { cond, taken, fallthrough } => {
                 let (mut pred, mut taken, mut rest) =
                     (Pred::new(self.pred_index(cond.reg), cond.negated), taken, fallthrough);
@@ -136,9 +136,9 @@ impl<'p> Lowering<'_, 'p> {
                     (taken, rest) = (rest, taken);
                     pred = Pred(pred.0 ^ 1);
                 }
-                self.branch(select::<BranchIf>(), pred, taken);
+                self.branch(plain::<BranchIf>(), pred, taken);
                 if rest != next {
-                    self.branch(select::<Branch>(), Pred::TRUE, rest);
+                    self.branch(plain::<Branch>(), Pred::TRUE, rest);
                 }
             }
             Terminator::BranchIndexed { index, table } => {
@@ -146,12 +146,12 @@ impl<'p> Lowering<'_, 'p> {
                 let index = self.src32(index)?;
                 // The tables of this function are appended when its blocks are done.
                 let table = self.builder.code.branch_tables.len() as u64 + u64::from(table);
-                self.emit(select::<BranchIndexed>(), 0, [index, Slot(0), Slot(0)], table);
+                self.emit(plain::<BranchIndexed>(), 0, [index, Slot(0), Slot(0)], table);
             }
-            Terminator::Ret if self.function.is_entry => self.emit(select::<Exit>(), 0, [Slot(0); 3], 0),
-            Terminator::Ret => self.emit(select::<Return>(), 0, [Slot(0); 3], 0),
-            Terminator::Exit => self.emit(select::<Exit>(), 0, [Slot(0); 3], 0),
-            Terminator::Trap => self.emit(select::<Trap>(), 0, [Slot(0); 3], 0),
+            Terminator::Ret if self.function.is_entry => self.emit(plain::<Exit>(), 0, [Slot(0); 3], 0),
+            Terminator::Ret => self.emit(plain::<Return>(), 0, [Slot(0); 3], 0),
+            Terminator::Exit => self.emit(plain::<Exit>(), 0, [Slot(0); 3], 0),
+            Terminator::Trap => self.emit(plain::<Trap>(), 0, [Slot(0); 3], 0),
         }
         Ok(())
     }
@@ -224,7 +224,7 @@ impl<'p> Lowering<'_, 'p> {
             Operand::Special(register) => {
                 let temp = self.temp32();
                 let number = self.special(register);
-                self.emit(select::<Special32>(), temp.0, [Slot(0); 3], number);
+                self.emit(plain::<Special32>(), temp.0, [Slot(0); 3], number);
                 temp
             }
             Operand::Symbol { .. } | Operand::Frame(_) => {
@@ -249,7 +249,7 @@ impl<'p> Lowering<'_, 'p> {
             Operand::Special(register) => {
                 let temp = self.temp64();
                 let number = self.special(register);
-                self.emit(select::<Special64>(), temp.0, [Slot(0); 3], number);
+                self.emit(plain::<Special64>(), temp.0, [Slot(0); 3], number);
                 temp
             }
             Operand::Symbol { id, offset } => {
@@ -264,7 +264,7 @@ impl<'p> Lowering<'_, 'p> {
             Operand::Frame(offset) if self.function.is_entry => self.builder.constant64(offset.into()),
             Operand::Frame(offset) => {
                 let temp = self.temp64();
-                self.emit(select::<FrameAddress>(), temp.0, [Slot(0); 3], offset.into());
+                self.emit(plain::<FrameAddress>(), temp.0, [Slot(0); 3], offset.into());
                 temp
             }
         })

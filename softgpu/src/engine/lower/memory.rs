@@ -1,7 +1,7 @@
 //! Memory operations.
 
 use super::super::code::Slot;
-use super::super::isa::{select, Entry};
+use super::super::isa::{plain, select, Entry};
 use super::super::ops::atomic::{apply, Atomic, AtomicSpec, GenericAtomics, GlobalAtomics, SharedAtomics};
 use super::super::ops::memory::*;
 use super::super::space::Space as Window;
@@ -14,45 +14,45 @@ use crate::ir::{
 
 fn load_entry(space: Space, ty: MemType) -> Option<Entry> {
     macro_rules! by_type {
-        ($bank:ty) => {
+        ($select:ident, $bank:ty) => {
             Some(match ty {
-                MemType::U(Width::W8) => select::<Load<$bank, u8>>(),
-                MemType::S(Width::W8) => select::<Load<$bank, i8>>(),
-                MemType::U(Width::W16) => select::<Load<$bank, u16>>(),
-                MemType::S(Width::W16) => select::<Load<$bank, i16>>(),
-                MemType::U(Width::W32) => select::<Load<$bank, u32>>(),
-                MemType::S(Width::W32) => select::<Load<$bank, i32>>(),
-                MemType::U(Width::W64) | MemType::S(Width::W64) => select::<Load<$bank, u64>>(),
+                MemType::U(Width::W8) => $select::<Load<$bank, u8>>(),
+                MemType::S(Width::W8) => $select::<Load<$bank, i8>>(),
+                MemType::U(Width::W16) => $select::<Load<$bank, u16>>(),
+                MemType::S(Width::W16) => $select::<Load<$bank, i16>>(),
+                MemType::U(Width::W32) => $select::<Load<$bank, u32>>(),
+                MemType::S(Width::W32) => $select::<Load<$bank, i32>>(),
+                MemType::U(Width::W64) | MemType::S(Width::W64) => $select::<Load<$bank, u64>>(),
                 _ => return None,
             })
         };
     }
     match space {
-        Space::Generic => by_type!(Generic),
-        Space::Global | Space::Const => by_type!(Global),
-        Space::Shared => by_type!(SharedBank),
-        Space::Local => by_type!(LocalBank),
-        Space::Param => by_type!(Params),
+        Space::Generic => by_type!(select, Generic),
+        Space::Global | Space::Const => by_type!(select, Global),
+        Space::Shared => by_type!(select, SharedBank),
+        Space::Local => by_type!(plain, LocalBank),
+        Space::Param => by_type!(plain, Params),
     }
 }
 
 fn store_entry(space: Space, width: Width) -> Option<Entry> {
     macro_rules! by_type {
-        ($bank:ty) => {
+        ($select:ident, $bank:ty) => {
             Some(match width {
-                Width::W8 => select::<Store<$bank, u8>>(),
-                Width::W16 => select::<Store<$bank, u16>>(),
-                Width::W32 => select::<Store<$bank, u32>>(),
-                Width::W64 => select::<Store<$bank, u64>>(),
+                Width::W8 => $select::<Store<$bank, u8>>(),
+                Width::W16 => $select::<Store<$bank, u16>>(),
+                Width::W32 => $select::<Store<$bank, u32>>(),
+                Width::W64 => $select::<Store<$bank, u64>>(),
                 Width::W128 => return None,
             })
         };
     }
     match space {
-        Space::Generic => by_type!(Generic),
-        Space::Global => by_type!(Global),
-        Space::Shared => by_type!(SharedBank),
-        Space::Local => by_type!(LocalBank),
+        Space::Generic => by_type!(select, Generic),
+        Space::Global => by_type!(select, Global),
+        Space::Shared => by_type!(select, SharedBank),
+        Space::Local => by_type!(plain, LocalBank),
         Space::Const | Space::Param => None,
     }
 }
@@ -63,15 +63,15 @@ macro_rules! vector_entry {
         macro_rules! by_shape {
             ($bank:ty) => {
                 Some(match ($width, $count) {
-                    (Width::W8, 2) => select::<$handler<$bank, u8, 2>>(),
-                    (Width::W8, 4) => select::<$handler<$bank, u8, 4>>(),
-                    (Width::W16, 2) => select::<$handler<$bank, u16, 2>>(),
-                    (Width::W16, 4) => select::<$handler<$bank, u16, 4>>(),
-                    (Width::W32, 2) => select::<$handler<$bank, u32, 2>>(),
-                    (Width::W32, 4) => select::<$handler<$bank, u32, 4>>(),
-                    (Width::W64, 2) => select::<$handler<$bank, u64, 2>>(),
-                    (Width::W64, 4) => select::<$handler<$bank, u64, 4>>(),
-                    (Width::W32, 8) => select::<$handler<$bank, u32, 8>>(),
+                    (Width::W8, 2) => plain::<$handler<$bank, u8, 2>>(),
+                    (Width::W8, 4) => plain::<$handler<$bank, u8, 4>>(),
+                    (Width::W16, 2) => plain::<$handler<$bank, u16, 2>>(),
+                    (Width::W16, 4) => plain::<$handler<$bank, u16, 4>>(),
+                    (Width::W32, 2) => plain::<$handler<$bank, u32, 2>>(),
+                    (Width::W32, 4) => plain::<$handler<$bank, u32, 4>>(),
+                    (Width::W64, 2) => plain::<$handler<$bank, u64, 2>>(),
+                    (Width::W64, 4) => plain::<$handler<$bank, u64, 4>>(),
+                    (Width::W32, 8) => plain::<$handler<$bank, u32, 8>>(),
                     _ => return None,
                 })
             };
@@ -219,9 +219,9 @@ impl Lowering<'_, '_> {
     ) -> Result<()> {
         let (apply, bytes) = apply(op, ty).ok_or_else(|| unknown(("atom", op, ty)))?;
         let entry = match space {
-            Space::Generic => select::<Atomic<GenericAtomics>>(),
-            Space::Global => select::<Atomic<GlobalAtomics>>(),
-            Space::Shared => select::<Atomic<SharedAtomics>>(),
+            Space::Generic => plain::<Atomic<GenericAtomics>>(),
+            Space::Global => plain::<Atomic<GlobalAtomics>>(),
+            Space::Shared => plain::<Atomic<SharedAtomics>>(),
             Space::Local | Space::Const | Space::Param => return Err(unknown(("atom", space))),
         };
         let (base, wide_base) = self.base(addr)?;
@@ -246,7 +246,7 @@ impl Lowering<'_, '_> {
         let (from, from_wide) = self.offset_base(src)?;
         let count = self.src32(src_bytes.unwrap_or(Operand::Imm(bytes.into())))?;
         let flags = u32::from(to_wide) | u32::from(from_wide) << 1;
-        self.emit(select::<CopyAsync>(), flags, [to, from, count], bytes.into());
+        self.emit(plain::<CopyAsync>(), flags, [to, from, count], bytes.into());
         Ok(())
     }
 
@@ -281,7 +281,7 @@ impl Lowering<'_, '_> {
         let imm = window(space).map_or(0, |w| w.generic(0));
         let a = self.src64(a)?;
         let dst = self.pred_index(dst);
-        self.emit(select::<IsSpace>(), dst, [a, Slot(0), Slot(0)], imm);
+        self.emit(plain::<IsSpace>(), dst, [a, Slot(0), Slot(0)], imm);
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The instruction table, and what is neither arithmetic nor memory.
 
 use super::super::code::Slot;
-use super::super::isa::{select, Entry};
+use super::super::isa::{plain, select, Entry};
 use super::super::ops::barrier::{self, reduction_imm, ALL_THREADS};
 use super::super::ops::compare::*;
 use super::super::ops::control::Nanosleep;
@@ -32,11 +32,11 @@ impl Lowering<'_, '_> {
             Op::IntBinary { op, ty, dst, a, b } => self.int_binary(op, ty, dst, a, b),
             Op::IntTernary { op, ty, dst, a, b, c } => self.int_ternary(op, ty, dst, [a, b, c]),
             Op::AddCarry { ty, dst, a, b, carry_in, carry_out } => {
-                let entries = [select::<Carrying<WithCarry, u32>>(), select::<Carrying<WithCarry, u64>>()];
+                let entries = [plain::<Carrying<WithCarry, u32>>(), plain::<Carrying<WithCarry, u64>>()];
                 self.carrying(entries, ty, dst, [a, b, NO_OPERAND], (carry_in, carry_out))
             }
             Op::SubBorrow { ty, dst, a, b, borrow_in, borrow_out } => {
-                let entries = [select::<Carrying<WithBorrow, u32>>(), select::<Carrying<WithBorrow, u64>>()];
+                let entries = [plain::<Carrying<WithBorrow, u32>>(), plain::<Carrying<WithBorrow, u64>>()];
                 self.carrying(entries, ty, dst, [a, b, NO_OPERAND], (borrow_in, borrow_out))
             }
             Op::MadCarry { high, ty, dst, a, b, c, carry_in, carry_out } => {
@@ -58,8 +58,8 @@ impl Lowering<'_, '_> {
             Op::FloatTernary { op, ty, mode, dst, a, b, c } => self.float_ternary(op, ty, mode, dst, [a, b, c]),
             Op::Testp { test, ty, dst, a } => {
                 let entry = match ty {
-                    FloatType::F32 => select::<Testp32>(),
-                    FloatType::F64 => select::<Testp64>(),
+                    FloatType::F32 => plain::<Testp32>(),
+                    FloatType::F64 => plain::<Testp64>(),
                     _ => return Err(unknown(("testp", ty))),
                 };
                 let a = self.src(a, ty.bits())?;
@@ -90,19 +90,19 @@ impl Lowering<'_, '_> {
             }
             Op::Atom { op, ty, space, dst, addr, b, c, .. } => self.atomic((op, ty), space, dst, addr, [b, c]),
             Op::CpAsync { bytes, dst, src, src_bytes } => self.copy_async(bytes, dst, src, src_bytes),
-            Op::Fence { .. } => self.plain(select::<Fence>(), 0, [Slot(0); 3], 0),
-            Op::BarrierSync { id, threads } => self.barrier(select::<barrier::Sync>(), 0, id, threads, (Slot(0), 0)),
+            Op::Fence { .. } => self.plain(plain::<Fence>(), 0, [Slot(0); 3], 0),
+            Op::BarrierSync { id, threads } => self.barrier(plain::<barrier::Sync>(), 0, id, threads, (Slot(0), 0)),
             Op::BarrierArrive { id, threads } => {
-                self.barrier(select::<barrier::Arrive>(), 0, id, Some(threads), (Slot(0), 0))
+                self.barrier(plain::<barrier::Arrive>(), 0, id, Some(threads), (Slot(0), 0))
             }
             Op::BarrierRed { op, dst, id, threads, p } => {
                 let dst = if op == BarrierRedOp::Popc { self.row(dst) } else { self.pred_index(dst) };
                 let p = Slot(self.pred(p).0);
-                self.barrier(select::<barrier::Reduce>(), dst, id, threads, (p, reduction_imm(op)))
+                self.barrier(plain::<barrier::Reduce>(), dst, id, threads, (p, reduction_imm(op)))
             }
             Op::WarpSync { mask } => {
                 let mask = self.src32(mask)?;
-                self.plain(select::<WarpSync>(), 0, [mask, Slot(0), Slot(0)], 0)
+                self.plain(plain::<WarpSync>(), 0, [mask, Slot(0), Slot(0)], 0)
             }
             Op::Shfl { mode, dst, in_range, a, b, c, mask } => {
                 let sources = [self.src32(a)?, self.src32(b)?, self.src32(c)?];
@@ -118,14 +118,14 @@ impl Lowering<'_, '_> {
             }
             Op::MatchAny { width, dst, a, mask } => {
                 let wide = width == Width::W64;
-                let entry = if wide { select::<MatchAny<u64>>() } else { select::<MatchAny<u32>>() };
+                let entry = if wide { plain::<MatchAny<u64>>() } else { plain::<MatchAny<u32>>() };
                 let sources = [self.src(a, width.bits())?, self.src32(mask)?, Slot(0)];
                 let dst = self.row(dst);
                 self.plain(entry, dst, sources, 0)
             }
             Op::MatchAll { width, dst, all, a, mask } => {
                 let wide = width == Width::W64;
-                let entry = if wide { select::<MatchAll<u64>>() } else { select::<MatchAll<u32>>() };
+                let entry = if wide { plain::<MatchAll<u64>>() } else { plain::<MatchAll<u32>>() };
                 let all = Slot(all.map_or(0, |reg| self.pred_index(reg)));
                 let sources = [self.src(a, width.bits())?, self.src32(mask)?, all];
                 let dst = self.row(dst);
@@ -133,21 +133,21 @@ impl Lowering<'_, '_> {
             }
             Op::ActiveMask { dst } => {
                 let dst = self.row(dst);
-                self.plain(select::<ActiveMask>(), dst, [Slot(0); 3], 0)
+                self.plain(plain::<ActiveMask>(), dst, [Slot(0); 3], 0)
             }
             Op::Redux { op, dst, a, mask } => {
                 let sources = [self.src32(a)?, self.src32(mask)?, Slot(0)];
                 let dst = self.row(dst);
-                self.plain(select::<Redux>(), dst, sources, redux_imm(op))
+                self.plain(plain::<Redux>(), dst, sources, redux_imm(op))
             }
             Op::Elect { dst, is_leader, mask } => {
                 let leader = Slot(dst.map_or(0, |reg| self.row(reg)));
                 let sources = [leader, self.src32(mask)?, Slot(0)];
                 let is_leader = self.pred_index(is_leader);
-                self.plain(select::<Elect>(), is_leader, sources, dst.is_some().into())
+                self.plain(plain::<Elect>(), is_leader, sources, dst.is_some().into())
             }
             Op::Call { target, results, args } => self.call(target, results, args),
-            Op::Nanosleep { .. } => self.plain(select::<Nanosleep>(), 0, [Slot(0); 3], 0),
+            Op::Nanosleep { .. } => self.plain(plain::<Nanosleep>(), 0, [Slot(0); 3], 0),
         }
     }
 
@@ -294,7 +294,7 @@ impl Lowering<'_, '_> {
     }
 
     fn bit_field_insert(&mut self, width: Width, dst: Reg, [a, b, pos, len]: [Operand; 4]) -> Result<()> {
-        let entry = if width == Width::W64 { select::<Bfi<u64>>() } else { select::<Bfi<u32>>() };
+        let entry = if width == Width::W64 { plain::<Bfi<u64>>() } else { plain::<Bfi<u32>>() };
         let (a, b) = (self.src(a, width.bits())?, self.src(b, width.bits())?);
         let (pos, len) = (self.src32(pos)?, self.src32(len)?);
         let dst = self.row(dst);
@@ -314,7 +314,7 @@ impl Lowering<'_, '_> {
     fn pred_binary(&mut self, op: BoolOp, dst: Reg, a: PredOperand, b: PredOperand) -> Result<()> {
         let sources = [Slot(self.pred(a).0), Slot(self.pred(b).0), Slot(0)];
         let dst = self.pred_index(dst);
-        self.plain(select::<PredBinary>(), dst, sources, bool_op(op))
+        self.plain(plain::<PredBinary>(), dst, sources, bool_op(op))
     }
 
     fn setp(
@@ -328,12 +328,12 @@ impl Lowering<'_, '_> {
         let (entry, bits, imm) = match ty {
             CmpType::Int(ty) => {
                 let entry = match cmp {
-                    Cmp::Eq => by_any_int!(ty, SetpInt, Eq),
-                    Cmp::Ne => by_any_int!(ty, SetpInt, Ne),
-                    Cmp::Lt => by_any_int!(ty, SetpInt, Lt),
-                    Cmp::Le => by_any_int!(ty, SetpInt, Le),
-                    Cmp::Gt => by_any_int!(ty, SetpInt, Gt),
-                    Cmp::Ge => by_any_int!(ty, SetpInt, Ge),
+                    Cmp::Eq => by_any_int!(ty, select, SetpInt, Eq),
+                    Cmp::Ne => by_any_int!(ty, select, SetpInt, Ne),
+                    Cmp::Lt => by_any_int!(ty, select, SetpInt, Lt),
+                    Cmp::Le => by_any_int!(ty, select, SetpInt, Le),
+                    Cmp::Gt => by_any_int!(ty, select, SetpInt, Gt),
+                    Cmp::Ge => by_any_int!(ty, select, SetpInt, Ge),
                     _ => None,
                 };
                 (known(entry, ("setp", cmp, ty))?, ty.bits(), CompareImm::new(0, false, combine))
@@ -342,8 +342,8 @@ impl Lowering<'_, '_> {
                 let entry = match ty {
                     FloatType::F32 => select::<SetpF32>(),
                     FloatType::F64 => select::<SetpF64>(),
-                    FloatType::F16 | FloatType::F16x2 => select::<SetpHalf<F16, 0>>(),
-                    FloatType::BF16 | FloatType::BF16x2 => select::<SetpHalf<BF16, 0>>(),
+                    FloatType::F16 | FloatType::F16x2 => plain::<SetpHalf<F16, 0>>(),
+                    FloatType::BF16 | FloatType::BF16x2 => plain::<SetpHalf<BF16, 0>>(),
                     FloatType::F32x2 => return Err(unknown(("setp", ty))),
                 };
                 (entry, ty.bits(), CompareImm::new(relation(cmp), ftz, combine))
@@ -351,8 +351,8 @@ impl Lowering<'_, '_> {
         };
         let (a, b) = (self.src(a, bits)?, self.src(b, bits)?);
         let upper = match ty {
-            CmpType::Float { ty: FloatType::F16x2, .. } => Some(select::<SetpHalf<F16, 16>>()),
-            CmpType::Float { ty: FloatType::BF16x2, .. } => Some(select::<SetpHalf<BF16, 16>>()),
+            CmpType::Float { ty: FloatType::F16x2, .. } => Some(plain::<SetpHalf<F16, 16>>()),
+            CmpType::Float { ty: FloatType::BF16x2, .. } => Some(plain::<SetpHalf<BF16, 16>>()),
             _ => None,
         };
         match (upper, dst2) {

@@ -17,16 +17,16 @@ macro_rules! by_int {
 
 /// The handler `$handler<$first, T>` for an integer type of 8 to 64 bits.
 macro_rules! by_any_int {
-    ($ty:expr, $handler:ident, $first:ty) => {
+    ($ty:expr, $select:ident, $handler:ident, $first:ty) => {
         match $ty {
-            IntType::U8 => Some(select::<$handler<$first, u8>>()),
-            IntType::S8 => Some(select::<$handler<$first, i8>>()),
-            IntType::U16 => Some(select::<$handler<$first, u16>>()),
-            IntType::S16 => Some(select::<$handler<$first, i16>>()),
-            IntType::U32 => Some(select::<$handler<$first, u32>>()),
-            IntType::S32 => Some(select::<$handler<$first, i32>>()),
-            IntType::U64 => Some(select::<$handler<$first, u64>>()),
-            IntType::S64 => Some(select::<$handler<$first, i64>>()),
+            IntType::U8 => Some($select::<$handler<$first, u8>>()),
+            IntType::S8 => Some($select::<$handler<$first, i8>>()),
+            IntType::U16 => Some($select::<$handler<$first, u16>>()),
+            IntType::S16 => Some($select::<$handler<$first, i16>>()),
+            IntType::U32 => Some($select::<$handler<$first, u32>>()),
+            IntType::S32 => Some($select::<$handler<$first, i32>>()),
+            IntType::U64 => Some($select::<$handler<$first, u64>>()),
+            IntType::S64 => Some($select::<$handler<$first, i64>>()),
             IntType::U16x2 | IntType::S16x2 => None,
         }
     };
@@ -47,9 +47,9 @@ macro_rules! of_any_int {
             IntType::U16x2 | IntType::S16x2 => None,
         }
     };
-    (@ $ty:ty, map $op:ident) => { select::<Map1<$op<$ty>>>() };
+    (@ $ty:ty, map $op:ident) => { plain::<Map1<$op<$ty>>>() };
     (@ $ty:ty, from $handler:ident to $to:ty) => { select::<$handler<$ty, $to>>() };
-    (@ $ty:ty, $handler:ident) => { select::<$handler<$ty>>() };
+    (@ $ty:ty, $handler:ident) => { plain::<$handler<$ty>>() };
 }
 
 /// The handler of a [`FloatFn`](super::super::ops::float::FloatFn) for a float type.
@@ -58,11 +58,11 @@ macro_rules! by_float {
         match $ty {
             FloatType::F32 => select::<Single<$op>>(),
             FloatType::F64 => select::<Double<$op>>(),
-            FloatType::F32x2 => select::<SinglePair<$op>>(),
-            FloatType::F16 => select::<Half<$op, F16, false>>(),
-            FloatType::F16x2 => select::<Half<$op, F16, true>>(),
-            FloatType::BF16 => select::<Half<$op, BF16, false>>(),
-            FloatType::BF16x2 => select::<Half<$op, BF16, true>>(),
+            FloatType::F32x2 => plain::<SinglePair<$op>>(),
+            FloatType::F16 => plain::<Half<$op, F16, false>>(),
+            FloatType::F16x2 => plain::<Half<$op, F16, true>>(),
+            FloatType::BF16 => plain::<Half<$op, BF16, false>>(),
+            FloatType::BF16x2 => plain::<Half<$op, BF16, true>>(),
         }
     };
 }

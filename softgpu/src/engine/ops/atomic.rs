@@ -6,7 +6,7 @@ use super::super::isa::Handler;
 use super::super::math::round::{Format, BF16, F16};
 use super::super::math::{flush, min_max};
 use super::super::space::Space;
-use super::lane::Int;
+use super::lane::{map, Int};
 use super::memory::addresses;
 use crate::ir::{AtomOp, AtomType, FloatType, IntType, Rounding};
 use crate::memory::AccessError;
@@ -180,8 +180,8 @@ impl<B: AtomicBank> Handler for Atomic<B> {
         let wide = spec.bytes == 8;
         let value = |cx: &Cx<'_>, slot: Slot| match spec.bytes {
             8 => cx.read64(slot),
-            4 => cx.read32(slot).map(u64::from),
-            _ => cx.read32(slot).map(|v| u64::from(v as u16)),
+            4 => map(cx.read32(slot), u64::from),
+            _ => map(cx.read32(slot), |v| u64::from(v as u16)),
         };
         let (b, c) = (value(cx, op.b), value(cx, op.c));
         let mut old = [0; LANES];
@@ -195,7 +195,7 @@ impl<B: AtomicBank> Handler for Atomic<B> {
         if spec.returns && wide {
             cx.write64(op.dst, old);
         } else if spec.returns {
-            cx.write32(op.dst, old.map(|v| v as u32));
+            cx.write32(op.dst, map(old, |v| v as u32));
         }
         Flow::Next
     }

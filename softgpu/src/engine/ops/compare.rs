@@ -5,7 +5,7 @@ use super::super::cx::{Cx, Flow};
 use super::super::isa::Handler;
 use super::super::math::flush;
 use super::float::HalfFormat;
-use super::lane::{Int, Lane};
+use super::lane::{map, Int, Lane};
 use crate::ir::{BoolOp, Cmp, TestOp};
 use std::marker::PhantomData;
 
@@ -122,8 +122,8 @@ impl Handler for SetpF32 {
     fn run(cx: &mut Cx<'_>, op: &Op) -> Flow {
         let (mut a, mut b) = (f32::read(cx, op.a), f32::read(cx, op.b));
         if op.imm & 16 != 0 {
-            a = a.map(flush);
-            b = b.map(flush);
+            a = map(a, flush);
+            b = map(b, flush);
         }
         let lanes = ordered(op.imm, a, b);
         finish(cx, op, lanes)
@@ -150,7 +150,7 @@ impl<H: HalfFormat, const SHIFT: u32> Handler for SetpHalf<H, SHIFT> {
             let subnormal = bits & 0x7fff < H::FORMAT.least_normal();
             H::FORMAT.widen(if op.imm & 16 != 0 && subnormal { bits & 0x8000 } else { bits })
         };
-        let (a, b) = (cx.read32(op.a).map(widen), cx.read32(op.b).map(widen));
+        let (a, b) = (map(cx.read32(op.a), widen), map(cx.read32(op.b), widen));
         let lanes = ordered(op.imm, a, b);
         finish(cx, op, lanes)
     }

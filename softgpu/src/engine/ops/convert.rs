@@ -7,7 +7,7 @@ use super::super::isa::Handler;
 use super::super::math::round::{self, Format};
 use super::super::math::{saturate, saturate64, wide, Mode};
 use super::float::HalfFormat;
-use super::lane::{Int, Lane};
+use super::lane::{map, Int, Lane};
 use super::lane_fn;
 use crate::ir::Rounding;
 use std::marker::PhantomData;
@@ -33,7 +33,7 @@ impl<F: Int, T: Int> Handler for IntToIntSat<F, T> {
     #[inline(always)]
     fn run(cx: &mut Cx<'_>, op: &Op) -> Flow {
         let a = F::read(cx, op.a);
-        let r = a.map(|x| T::truncate(x.wide().clamp(T::MIN.wide(), T::MAX.wide())));
+        let r = map(a, |x| T::truncate(x.wide().clamp(T::MIN.wide(), T::MAX.wide())));
         T::write(cx, op.dst, r);
         Flow::Next
     }
@@ -125,11 +125,11 @@ impl<F: Float + To<T>, T: Int> Handler for FloatToInt<F, T> {
         let mode = Mode::unpack(op.imm);
         let mut a = F::read(cx, op.a);
         if mode.ftz() {
-            a = a.map(F::flushed);
+            a = map(a, F::flushed);
         }
         let r = match mode.rounding() {
-            Rounding::Rz => a.map(|x| x.to()),
-            rounding => a.map(|x| x.rounded(rounding).to()),
+            Rounding::Rz => map(a, |x| x.to()),
+            rounding => map(a, |x| x.rounded(rounding).to()),
         };
         T::write(cx, op.dst, r);
         Flow::Next
@@ -141,13 +141,13 @@ pub(in crate::engine) struct ToFloat<F, T>(PhantomData<(F, T)>);
 impl<F: Lane + To<T>, T: Float> Handler for ToFloat<F, T> {
     #[inline(always)]
     fn run(cx: &mut Cx<'_>, op: &Op) -> Flow {
-        let mut r = F::read(cx, op.a).map(|x| x.to().canonical());
+        let mut r = map(F::read(cx, op.a), |x| x.to().canonical());
         let mode = Mode::unpack(op.imm);
         if mode.ftz() {
-            r = r.map(T::flushed);
+            r = map(r, T::flushed);
         }
         if mode.sat() {
-            r = r.map(T::clamped);
+            r = map(r, T::clamped);
         }
         T::write(cx, op.dst, r);
         Flow::Next
@@ -162,11 +162,11 @@ impl<T: Float> Handler for ToIntegral<T> {
         let mode = Mode::unpack(op.imm);
         let mut r = T::read(cx, op.a);
         if mode.ftz() {
-            r = r.map(T::flushed);
+            r = map(r, T::flushed);
         }
-        r = r.map(|x| x.rounded(mode.rounding()).canonical());
+        r = map(r, |x| x.rounded(mode.rounding()).canonical());
         if mode.sat() {
-            r = r.map(T::clamped);
+            r = map(r, T::clamped);
         }
         T::write(cx, op.dst, r);
         Flow::Next
@@ -181,10 +181,10 @@ impl<T: Float> Handler for SameFloat<T> {
         let mode = Mode::unpack(op.imm);
         let mut r = T::read(cx, op.a);
         if mode.ftz() {
-            r = r.map(T::flushed);
+            r = map(r, T::flushed);
         }
         if mode.sat() {
-            r = r.map(T::clamped);
+            r = map(r, T::clamped);
         }
         T::write(cx, op.dst, r);
         Flow::Next
@@ -199,7 +199,7 @@ impl<T: Int> Handler for DirectedDouble<T> {
     #[inline(always)]
     fn run(cx: &mut Cx<'_>, op: &Op) -> Flow {
         let rounding = Mode::unpack(op.imm).rounding();
-        let r = T::read(cx, op.a).map(|x| wide::from_int(x.wide(), rounding));
+        let r = map(T::read(cx, op.a), |x| wide::from_int(x.wide(), rounding));
         f64::write(cx, op.dst, r);
         Flow::Next
     }

@@ -3,6 +3,16 @@
 use super::super::code::{Slot, LANES};
 use super::super::cx::Cx;
 
+/// Applies a function to each value; unlike the array's own method, certain to be inlined.
+#[inline(always)]
+pub(in crate::engine) fn map<A: Copy, R: Copy + Default, const N: usize>(values: [A; N], f: impl Fn(A) -> R) -> [R; N] {
+    let mut results = [R::default(); N];
+    for i in 0..N {
+        results[i] = f(values[i]);
+    }
+    results
+}
+
 /// A value of one lane.
 pub(in crate::engine) trait Lane: Copy + Default {
     fn read(cx: &Cx<'_>, slot: Slot) -> [Self; LANES];

@@ -1,12 +1,11 @@
 //! Loads and stores.
 
-use super::super::code::{Op, Slot, LANES};
+use super::super::code::{Op, Slot, FULL, LANES};
 use super::super::cx::{Cx, Flow};
 use super::super::isa::Handler;
-use super::super::shared::Shared;
 use super::super::space::{is_global, Space};
-use super::lane::Lane;
-use crate::memory::{AccessError, Pinned, Plain};
+use super::lane::{map, Lane};
+use crate::memory::{AccessError, Plain};
 use std::marker::PhantomData;
 
 /// Field `b` of a memory operation.
@@ -33,191 +32,116 @@ type LaneError = (usize, AccessError);
 /// Addresses `a + imm` of all lanes.
 #[inline(always)]
 pub(in crate::engine) fn addresses(cx: &Cx<'_>, base: Slot, wide: bool, offset: u64) -> [u64; LANES] {
-    let mut addresses = if wide { cx.read64(base) } else { cx.read32(base).map(u64::from) };
+    let mut addresses = if wide { cx.read64(base) } else { map(cx.read32(base), u64::from) };
     for address in &mut addresses {
         *address = address.wrapping_add(offset);
     }
     addresses
 }
 
+/// Lanes whose neighbouring addresses are checked and copied as one: rows of a
+/// 16-wide block need not continue each other.
+const RUN: usize = 16;
+
 /// Something addresses of one kind lead to.
 pub(in crate::engine) trait Bank {
+    /// Whether equal addresses of several lanes are the same place, and runs pay.
+    const IN_ROWS: bool = true;
+
     fn load<T: Plain>(cx: &mut Cx<'_>, lane: usize, address: u64) -> Result<T, AccessError>;
     fn store<T: Plain>(cx: &mut Cx<'_>, lane: usize, address: u64, value: T) -> Result<(), AccessError>;
+
+    /// Loads a value for lanes with the same address, or fails without a reason.
+    #[inline(always)]
+    fn load_same<T: Plain>(cx: &mut Cx<'_>, address: u64) -> Option<T> {
+        Self::load(cx, 0, address).ok()
+    }
+
+    /// Loads consecutive values, or fails without a reason.
+    fn load_run<T: Plain>(cx: &mut Cx<'_>, address: u64) -> Option<[T; RUN]>;
+    /// Stores consecutive values, or does nothing.
+    fn store_run<T: Plain>(cx: &mut Cx<'_>, address: u64, values: &[T; RUN]) -> bool;
 
     /// Loads for all executing lanes.
     #[inline(always)]
     fn gather<T: Plain + Default>(cx: &mut Cx<'_>, addresses: &[u64; LANES]) -> Result<[T; LANES], LaneError> {
-        gather_each::<Self, T>(cx, addresses)
+        let mut values = [T::default(); LANES];
+        for lane in cx.lanes() {
+            values[lane] = Self::load(cx, lane, addresses[lane]).map_err(|e| (lane, e))?;
+        }
+        Ok(values)
     }
 
     /// Stores for all executing lanes, in lane order.
     #[inline(always)]
     fn scatter<T: Plain>(cx: &mut Cx<'_>, addresses: &[u64; LANES], values: &[T; LANES]) -> Result<(), LaneError> {
-        scatter_each::<Self, T>(cx, addresses, values)
+        for lane in cx.lanes() {
+            Self::store(cx, lane, addresses[lane], values[lane]).map_err(|e| (lane, e))?;
+        }
+        Ok(())
     }
 }
-
-#[inline(always)]
-fn gather_each<B: Bank + ?Sized, T: Plain + Default>(
-    cx: &mut Cx<'_>,
-    addresses: &[u64; LANES],
-) -> Result<[T; LANES], LaneError> {
-    let mut values = [T::default(); LANES];
-    for lane in cx.lanes() {
-        values[lane] = B::load(cx, lane, addresses[lane]).map_err(|e| (lane, e))?;
-    }
-    Ok(values)
-}
-
-#[inline(always)]
-fn scatter_each<B: Bank + ?Sized, T: Plain>(
-    cx: &mut Cx<'_>,
-    addresses: &[u64; LANES],
-    values: &[T; LANES],
-) -> Result<(), LaneError> {
-    for lane in cx.lanes() {
-        B::store(cx, lane, addresses[lane], values[lane]).map_err(|e| (lane, e))?;
-    }
-    Ok(())
-}
-
-/// Lanes whose neighbouring addresses are checked and copied as one: rows of a
-/// 16-wide block need not continue each other.
-const RUN: usize = 16;
 
 /// How the addresses of a run lie.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pattern {
-    Consecutive,
-    Same,
+    /// One value after the other from here on.
+    Consecutive(u64),
+    Same(u64),
     Scattered,
 }
 
+/// The patterns of both runs of a warp, in elements of `T`.
 #[inline(always)]
-fn pattern<T>(run: &[u64; RUN]) -> Pattern {
+fn patterns<T>(cx: &Cx<'_>, op: &Op, flags: AccessFlags) -> [Pattern; 2] {
+    if flags.has(AccessFlags::WIDE_BASE) {
+        let base = cx.row64(op.a);
+        [pattern64::<T>(base, 0, op.imm), pattern64::<T>(base, RUN, op.imm)]
+    } else {
+        let base = cx.row(op.a);
+        [pattern32::<T>(base, 0, op.imm), pattern32::<T>(base, RUN, op.imm)]
+    }
+}
+
+#[inline(always)]
+fn pattern64<T>(base: &[u64; LANES], first: usize, offset: u64) -> Pattern {
     let (mut consecutive, mut same) = (true, true);
     for i in 0..RUN {
-        consecutive &= run[i] == run[0].wrapping_add((i * size_of::<T>()) as u64);
-        same &= run[i] == run[0];
+        let distance = base[first + i].wrapping_sub(base[first]);
+        consecutive &= distance == (i * size_of::<T>()) as u64;
+        same &= distance == 0;
     }
+    pattern(consecutive, same, base[first].wrapping_add(offset))
+}
+
+#[inline(always)]
+fn pattern32<T>(base: &[u32; LANES], first: usize, offset: u64) -> Pattern {
+    let (mut consecutive, mut same) = (true, true);
+    for i in 0..RUN {
+        let distance = base[first + i].wrapping_sub(base[first]);
+        consecutive &= distance == (i * size_of::<T>()) as u32;
+        same &= distance == 0;
+    }
+    pattern(consecutive, same, u64::from(base[first]).wrapping_add(offset))
+}
+
+#[inline(always)]
+fn pattern(consecutive: bool, same: bool, first: u64) -> Pattern {
     match (consecutive, same) {
-        (true, _) => Pattern::Consecutive,
-        (_, true) => Pattern::Same,
+        (true, _) => Pattern::Consecutive(first),
+        (_, true) => Pattern::Same(first),
         _ => Pattern::Scattered,
     }
 }
 
+/// Loads a run that lies in a row; `None` if it does not, or cannot be loaded.
 #[inline(always)]
-fn run_of<T: Copy>(values: &[T; LANES], first: usize) -> [T; RUN] {
-    std::array::from_fn(|i| values[first + i])
-}
-
-/// Memory in which a run of values can be accessed at once.
-trait Runs {
-    fn load_one<T: Plain>(&mut self, address: u64) -> Result<T, AccessError>;
-    fn load_run<T: Plain>(&mut self, address: u64) -> Result<[T; RUN], AccessError>;
-    fn store_one<T: Plain>(&mut self, address: u64, value: T) -> Result<(), AccessError>;
-    fn store_run<T: Plain>(&mut self, address: u64, values: &[T; RUN]) -> Result<(), AccessError>;
-}
-
-impl Runs for &Pinned<'_> {
-    #[inline(always)]
-    fn load_one<T: Plain>(&mut self, address: u64) -> Result<T, AccessError> {
-        self.load(address)
+fn load_pattern<B: Bank, T: Plain>(cx: &mut Cx<'_>, pattern: Pattern) -> Option<[T; RUN]> {
+    match pattern {
+        Pattern::Consecutive(address) => B::load_run(cx, address),
+        Pattern::Same(address) => B::load_same(cx, address).map(|value| [value; RUN]),
+        Pattern::Scattered => None,
     }
-    #[inline(always)]
-    fn load_run<T: Plain>(&mut self, address: u64) -> Result<[T; RUN], AccessError> {
-        self.load_row(address)
-    }
-    #[inline(always)]
-    fn store_one<T: Plain>(&mut self, address: u64, value: T) -> Result<(), AccessError> {
-        self.store(address, value)
-    }
-    #[inline(always)]
-    fn store_run<T: Plain>(&mut self, address: u64, values: &[T; RUN]) -> Result<(), AccessError> {
-        self.store_row(address, values)
-    }
-}
-
-impl Runs for &mut Shared {
-    #[inline(always)]
-    fn load_one<T: Plain>(&mut self, address: u64) -> Result<T, AccessError> {
-        self.load(address)
-    }
-    #[inline(always)]
-    fn load_run<T: Plain>(&mut self, address: u64) -> Result<[T; RUN], AccessError> {
-        self.load_row(address)
-    }
-    #[inline(always)]
-    fn store_one<T: Plain>(&mut self, address: u64, value: T) -> Result<(), AccessError> {
-        self.store(address, value)
-    }
-    #[inline(always)]
-    fn store_run<T: Plain>(&mut self, address: u64, values: &[T; RUN]) -> Result<(), AccessError> {
-        self.store_row(address, values)
-    }
-}
-
-#[inline(always)]
-fn gather_runs<T: Plain + Default>(
-    mut memory: impl Runs,
-    exec: u32,
-    addresses: &[u64; LANES],
-) -> Result<[T; LANES], LaneError> {
-    let mut values = [T::default(); LANES];
-    for first in [0, RUN] {
-        let run = run_of(addresses, first);
-        let lanes = exec >> first & 0xffff;
-        let out = &mut values[first..first + RUN];
-        let pattern = if lanes == 0xffff { pattern::<T>(&run) } else { Pattern::Scattered };
-        match pattern {
-            Pattern::Consecutive => {
-                // On failure the lanes are looked at one by one to find the first at fault.
-                if let Ok(all) = memory.load_run::<T>(run[0]) {
-                    out.copy_from_slice(&all);
-                    continue;
-                }
-            }
-            Pattern::Same => {
-                out.fill(memory.load_one::<T>(run[0]).map_err(|e| (first, e))?);
-                continue;
-            }
-            Pattern::Scattered => {}
-        }
-        for i in 0..RUN {
-            if lanes >> i & 1 != 0 {
-                out[i] = memory.load_one(run[i]).map_err(|e| (first + i, e))?;
-            }
-        }
-    }
-    Ok(values)
-}
-
-#[inline(always)]
-fn scatter_runs<T: Plain>(
-    mut memory: impl Runs,
-    exec: u32,
-    addresses: &[u64; LANES],
-    values: &[T; LANES],
-) -> Result<(), LaneError> {
-    for first in [0, RUN] {
-        let run = run_of(addresses, first);
-        let lanes = exec >> first & 0xffff;
-        let values = run_of(values, first);
-        if lanes == 0xffff
-            && pattern::<T>(&run) == Pattern::Consecutive
-            && memory.store_run(run[0], &values).is_ok()
-        {
-            continue;
-        }
-        for i in 0..RUN {
-            if lanes >> i & 1 != 0 {
-                memory.store_one(run[i], values[i]).map_err(|e| (first + i, e))?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Global and const memory.
@@ -232,12 +156,12 @@ impl Bank for Global {
         cx.memory.store(address, value)
     }
     #[inline(always)]
-    fn gather<T: Plain + Default>(cx: &mut Cx<'_>, addresses: &[u64; LANES]) -> Result<[T; LANES], LaneError> {
-        gather_runs(cx.memory, cx.exec, addresses)
+    fn load_run<T: Plain>(cx: &mut Cx<'_>, address: u64) -> Option<[T; RUN]> {
+        cx.memory.load_row(address).ok()
     }
     #[inline(always)]
-    fn scatter<T: Plain>(cx: &mut Cx<'_>, addresses: &[u64; LANES], values: &[T; LANES]) -> Result<(), LaneError> {
-        scatter_runs(cx.memory, cx.exec, addresses, values)
+    fn store_run<T: Plain>(cx: &mut Cx<'_>, address: u64, values: &[T; RUN]) -> bool {
+        cx.memory.store_row(address, values).is_ok()
     }
 }
 
@@ -253,25 +177,33 @@ impl Bank for SharedBank {
         cx.shared.store(address, value)
     }
     #[inline(always)]
-    fn gather<T: Plain + Default>(cx: &mut Cx<'_>, addresses: &[u64; LANES]) -> Result<[T; LANES], LaneError> {
-        let exec = cx.exec;
-        gather_runs(&mut *cx.shared, exec, addresses)
+    fn load_run<T: Plain>(cx: &mut Cx<'_>, address: u64) -> Option<[T; RUN]> {
+        cx.shared.load_row(address).ok()
     }
     #[inline(always)]
-    fn scatter<T: Plain>(cx: &mut Cx<'_>, addresses: &[u64; LANES], values: &[T; LANES]) -> Result<(), LaneError> {
-        let exec = cx.exec;
-        scatter_runs(&mut *cx.shared, exec, addresses, values)
+    fn store_run<T: Plain>(cx: &mut Cx<'_>, address: u64, values: &[T; RUN]) -> bool {
+        cx.shared.store_row(address, values).is_ok()
     }
 }
 
-/// Local memory.
+/// Local memory: equal addresses are different places.
 pub(in crate::engine) struct LocalBank;
 impl Bank for LocalBank {
+    const IN_ROWS: bool = false;
+
     fn load<T: Plain>(cx: &mut Cx<'_>, lane: usize, address: u64) -> Result<T, AccessError> {
         cx.local.lane(lane).load(address)
     }
     fn store<T: Plain>(cx: &mut Cx<'_>, lane: usize, address: u64, value: T) -> Result<(), AccessError> {
         cx.local.lane(lane).store(address, value)
+    }
+    #[inline(always)]
+    fn load_run<T: Plain>(_: &mut Cx<'_>, _: u64) -> Option<[T; RUN]> {
+        None
+    }
+    #[inline(always)]
+    fn store_run<T: Plain>(_: &mut Cx<'_>, _: u64, _: &[T; RUN]) -> bool {
+        false
     }
 }
 
@@ -292,69 +224,71 @@ impl Bank for Params {
         Err(AccessError::Illegal(Space::Param.generic(address)))
     }
     #[inline(always)]
-    fn gather<T: Plain + Default>(cx: &mut Cx<'_>, addresses: &[u64; LANES]) -> Result<[T; LANES], LaneError> {
-        let first = cx.exec.trailing_zeros() as usize & 31;
-        let mut same = true;
-        for i in 0..LANES {
-            same &= addresses[i] == addresses[first];
-        }
-        if same {
-            return Ok([Self::load(cx, first, addresses[first]).map_err(|e| (first, e))?; LANES]);
-        }
-        gather_each::<Self, T>(cx, addresses)
+    fn load_run<T: Plain>(_: &mut Cx<'_>, _: u64) -> Option<[T; RUN]> {
+        None
+    }
+    #[inline(always)]
+    fn store_run<T: Plain>(_: &mut Cx<'_>, _: u64, _: &[T; RUN]) -> bool {
+        false
     }
 }
 
 /// Generic addresses: global memory or a window of another space.
 pub(in crate::engine) struct Generic;
 impl Bank for Generic {
+    #[inline(always)]
     fn load<T: Plain>(cx: &mut Cx<'_>, lane: usize, address: u64) -> Result<T, AccessError> {
-        if Space::Shared.contains(address) {
+        if is_global(address) {
+            Global::load(cx, lane, address)
+        } else if Space::Shared.contains(address) {
             SharedBank::load(cx, lane, Space::Shared.specific(address))
         } else if Space::Local.contains(address) {
             LocalBank::load(cx, lane, Space::Local.specific(address))
         } else if Space::Param.contains(address) {
             Params::load(cx, lane, Space::Param.specific(address))
         } else {
-            Global::load(cx, lane, address)
+            Err(AccessError::Illegal(address))
         }
     }
+    #[inline(always)]
     fn store<T: Plain>(cx: &mut Cx<'_>, lane: usize, address: u64, value: T) -> Result<(), AccessError> {
-        if Space::Shared.contains(address) {
+        if is_global(address) {
+            Global::store(cx, lane, address, value)
+        } else if Space::Shared.contains(address) {
             SharedBank::store(cx, lane, Space::Shared.specific(address), value)
         } else if Space::Local.contains(address) {
             LocalBank::store(cx, lane, Space::Local.specific(address), value)
-        } else if Space::Param.contains(address) {
-            Params::store(cx, lane, address, value)
         } else {
-            Global::store(cx, lane, address, value)
+            Err(AccessError::Illegal(address))
         }
     }
     #[inline(always)]
-    fn gather<T: Plain + Default>(cx: &mut Cx<'_>, addresses: &[u64; LANES]) -> Result<[T; LANES], LaneError> {
-        if all_global(addresses) {
-            Global::gather(cx, addresses)
+    fn load_same<T: Plain>(cx: &mut Cx<'_>, address: u64) -> Option<T> {
+        if Space::Local.contains(address) {
+            return None;
+        }
+        Self::load(cx, 0, address).ok()
+    }
+    #[inline(always)]
+    fn load_run<T: Plain>(cx: &mut Cx<'_>, address: u64) -> Option<[T; RUN]> {
+        if is_global(address) {
+            Global::load_run(cx, address)
+        } else if Space::Shared.contains(address) {
+            SharedBank::load_run(cx, Space::Shared.specific(address))
         } else {
-            gather_each::<Self, T>(cx, addresses)
+            None
         }
     }
     #[inline(always)]
-    fn scatter<T: Plain>(cx: &mut Cx<'_>, addresses: &[u64; LANES], values: &[T; LANES]) -> Result<(), LaneError> {
-        if all_global(addresses) {
-            Global::scatter(cx, addresses, values)
+    fn store_run<T: Plain>(cx: &mut Cx<'_>, address: u64, values: &[T; RUN]) -> bool {
+        if is_global(address) {
+            Global::store_run(cx, address, values)
+        } else if Space::Shared.contains(address) {
+            SharedBank::store_run(cx, Space::Shared.specific(address), values)
         } else {
-            scatter_each::<Self, T>(cx, addresses, values)
+            false
         }
     }
-}
-
-#[inline(always)]
-fn all_global(addresses: &[u64; LANES]) -> bool {
-    let mut union = 0;
-    for address in addresses {
-        union |= address;
-    }
-    is_global(union)
 }
 
 /// An element as it lies in memory and its extension to a register.
@@ -381,19 +315,61 @@ element!(u8 i8 u16 i16 u32 i32 u64);
 #[inline(always)]
 fn write_back<T: Element>(cx: &mut Cx<'_>, dst: u32, wide: bool, values: [T; LANES]) {
     if wide {
-        u64::write(cx, dst, values.map(T::extend64));
+        u64::write(cx, dst, map(values, T::extend64));
     } else {
-        cx.write32(dst, values.map(T::extend32));
+        cx.write32(dst, map(values, T::extend32));
     }
 }
 
 #[inline(always)]
 fn read_value<T: Element>(cx: &Cx<'_>, slot: Slot, wide: bool) -> [T; LANES] {
     if wide {
-        cx.read64(slot).map(T::truncate)
+        map(cx.read64(slot), T::truncate)
     } else {
-        cx.read32(slot).map(|v| T::truncate(u64::from(v)))
+        map(cx.read32(slot), |v| T::truncate(u64::from(v)))
     }
+}
+
+/// Half of a row of results.
+#[inline(always)]
+fn write_run<T: Element>(cx: &mut Cx<'_>, dst: u32, wide: bool, first: usize, values: [T; RUN]) {
+    if wide {
+        if let Some(out) = cx.row64_mut(dst)[first..].first_chunk_mut() {
+            *out = map(values, T::extend64);
+        }
+    } else if let Some(out) = cx.row_mut(dst)[first..].first_chunk_mut() {
+        *out = map(values, T::extend32);
+    }
+}
+
+/// The load where all lanes execute and their addresses lie in rows; false if not.
+#[inline(always)]
+fn load_rows<B: Bank, T: Element>(cx: &mut Cx<'_>, op: &Op, flags: AccessFlags) -> bool {
+    if cx.exec != FULL {
+        return false;
+    }
+    let [low, high] = patterns::<T>(cx, op, flags);
+    let wide = flags.has(AccessFlags::WIDE_VALUE);
+    let Some(low) = load_pattern::<B, T>(cx, low) else { return false };
+    let Some(high) = load_pattern::<B, T>(cx, high) else { return false };
+    write_run(cx, op.dst, wide, 0, low);
+    write_run(cx, op.dst, wide, RUN, high);
+    true
+}
+
+/// The store where all lanes execute and their addresses lie in rows; false if not.
+#[inline(always)]
+fn store_rows<B: Bank, T: Element>(cx: &mut Cx<'_>, op: &Op, flags: AccessFlags) -> bool {
+    if cx.exec != FULL {
+        return false;
+    }
+    let [Pattern::Consecutive(low), Pattern::Consecutive(high)] = patterns::<T>(cx, op, flags) else {
+        return false;
+    };
+    let values = read_value::<T>(cx, op.c, flags.has(AccessFlags::WIDE_VALUE));
+    let (Some(first), Some(second)) = (values.first_chunk(), values.last_chunk()) else { return false };
+    // Repeating a store is harmless, so a failure may come after half of them.
+    B::store_run(cx, low, first) && B::store_run(cx, high, second)
 }
 
 /// `dst = [a + imm]`; `b` holds [`AccessFlags`].
@@ -402,16 +378,24 @@ impl<B: Bank, T: Element> Handler for Load<B, T> {
     #[inline(always)]
     fn run(cx: &mut Cx<'_>, op: &Op) -> Flow {
         let flags = AccessFlags(op.b.0);
-        let addresses = addresses(cx, op.a, flags.has(AccessFlags::WIDE_BASE), op.imm);
         if flags.has(AccessFlags::SPIN) {
             cx.control.spin();
         }
-        match B::gather::<T>(cx, &addresses) {
-            Ok(values) => write_back(cx, op.dst, flags.has(AccessFlags::WIDE_VALUE), values),
-            Err((lane, error)) => return cx.fail_access(lane, error, "load"),
+        if B::IN_ROWS && load_rows::<B, T>(cx, op, flags) {
+            return Flow::Next;
         }
-        Flow::Next
+        load_lanes::<B, T>(cx, op, flags)
     }
+}
+
+#[inline(never)]
+fn load_lanes<B: Bank, T: Element>(cx: &mut Cx<'_>, op: &Op, flags: AccessFlags) -> Flow {
+    let addresses = addresses(cx, op.a, flags.has(AccessFlags::WIDE_BASE), op.imm);
+    match B::gather::<T>(cx, &addresses) {
+        Ok(values) => write_back(cx, op.dst, flags.has(AccessFlags::WIDE_VALUE), values),
+        Err((lane, error)) => return cx.fail_access(lane, error, "load"),
+    }
+    Flow::Next
 }
 
 /// `[a + imm] = c`; `b` holds [`AccessFlags`].
@@ -420,12 +404,20 @@ impl<B: Bank, T: Element> Handler for Store<B, T> {
     #[inline(always)]
     fn run(cx: &mut Cx<'_>, op: &Op) -> Flow {
         let flags = AccessFlags(op.b.0);
-        let addresses = addresses(cx, op.a, flags.has(AccessFlags::WIDE_BASE), op.imm);
-        let values = read_value::<T>(cx, op.c, flags.has(AccessFlags::WIDE_VALUE));
-        match B::scatter(cx, &addresses, &values) {
-            Ok(()) => Flow::Next,
-            Err((lane, error)) => cx.fail_access(lane, error, "store"),
+        if B::IN_ROWS && store_rows::<B, T>(cx, op, flags) {
+            return Flow::Next;
         }
+        store_lanes::<B, T>(cx, op, flags)
+    }
+}
+
+#[inline(never)]
+fn store_lanes<B: Bank, T: Element>(cx: &mut Cx<'_>, op: &Op, flags: AccessFlags) -> Flow {
+    let addresses = addresses(cx, op.a, flags.has(AccessFlags::WIDE_BASE), op.imm);
+    let values = read_value::<T>(cx, op.c, flags.has(AccessFlags::WIDE_VALUE));
+    match B::scatter(cx, &addresses, &values) {
+        Ok(()) => Flow::Next,
+        Err((lane, error)) => cx.fail_access(lane, error, "store"),
     }
 }
 
@@ -436,7 +428,6 @@ impl<B: Bank, T: Element, const N: usize> Handler for LoadVec<B, T, N>
 where
     [T; N]: Plain + Default,
 {
-    #[inline(always)]
     fn run(cx: &mut Cx<'_>, op: &Op) -> Flow {
         let flags = AccessFlags(op.b.0);
         let addresses = addresses(cx, op.a, flags.has(AccessFlags::WIDE_BASE), op.imm);
@@ -466,7 +457,6 @@ impl<B: Bank, T: Element, const N: usize> Handler for StoreVec<B, T, N>
 where
     [T; N]: Plain + Default,
 {
-    #[inline(always)]
     fn run(cx: &mut Cx<'_>, op: &Op) -> Flow {
         let flags = AccessFlags(op.b.0);
         let addresses = addresses(cx, op.a, flags.has(AccessFlags::WIDE_BASE), op.imm);

@@ -3,7 +3,7 @@
 use super::super::code::{Op, LANES};
 use super::super::cx::{Cx, Flow};
 use super::super::isa::Handler;
-use super::Lane;
+use super::lane::{map, Lane};
 use crate::ir::SpecialReg;
 
 /// `dst` = special register number `imm` of [`super::super::code::Code::specials`], 32 bits.
@@ -11,7 +11,7 @@ pub(in crate::engine) struct Special32;
 impl Handler for Special32 {
     fn run(cx: &mut Cx<'_>, op: &Op) -> Flow {
         let values = value(cx, cx.code.specials[op.imm as usize]);
-        u32::write(cx, op.dst, values.map(|v| v as u32));
+        u32::write(cx, op.dst, map(values, |v| v as u32));
         Flow::Next
     }
 }
@@ -33,11 +33,14 @@ pub(in crate::engine) fn thread_index(block: [u32; 3], warp: u32, lane: u32) -> 
     [linear % x, linear / x % y, linear / x / y]
 }
 
+fn per_lane(f: impl Fn(u32) -> u32) -> [u64; LANES] {
+    std::array::from_fn(|lane| u64::from(f(lane as u32)))
+}
+
 fn value(cx: &Cx<'_>, register: SpecialReg) -> [u64; LANES] {
     let env = cx.env;
     let same = |v: u32| [u64::from(v); LANES];
-    let per_lane = |f: &dyn Fn(u32) -> u32| std::array::from_fn(|lane| u64::from(f(lane as u32)));
-    let tid = |axis: usize| per_lane(&|lane| thread_index(env.block, cx.warp, lane)[axis]);
+    let tid = |axis: usize| per_lane(|lane| thread_index(env.block, cx.warp, lane)[axis]);
     match register {
         SpecialReg::TidX => tid(0),
         SpecialReg::TidY => tid(1),
@@ -51,18 +54,18 @@ fn value(cx: &Cx<'_>, register: SpecialReg) -> [u64; LANES] {
         SpecialReg::NctaidX | SpecialReg::NClusterIdX => same(env.grid[0]),
         SpecialReg::NctaidY | SpecialReg::NClusterIdY => same(env.grid[1]),
         SpecialReg::NctaidZ | SpecialReg::NClusterIdZ => same(env.grid[2]),
-        SpecialReg::LaneId => per_lane(&|lane| lane),
+        SpecialReg::LaneId => per_lane(|lane| lane),
         SpecialReg::WarpId => same(cx.warp),
         SpecialReg::NWarpId => same(env.warps),
         SpecialReg::WarpSize => same(LANES as u32),
         SpecialReg::SmId => same(cx.worker),
         SpecialReg::NSmId => same(env.workers),
         SpecialReg::GridId => [env.grid_id; LANES],
-        SpecialReg::LanemaskEq => per_lane(&|lane| 1 << lane),
-        SpecialReg::LanemaskLt => per_lane(&|lane| (1 << lane) - 1),
-        SpecialReg::LanemaskLe => per_lane(&|lane| u32::MAX >> (31 - lane)),
-        SpecialReg::LanemaskGt => per_lane(&|lane| !(u32::MAX >> (31 - lane))),
-        SpecialReg::LanemaskGe => per_lane(&|lane| !((1 << lane) - 1)),
+        SpecialReg::LanemaskEq => per_lane(|lane| 1 << lane),
+        SpecialReg::LanemaskLt => per_lane(|lane| (1 << lane) - 1),
+        SpecialReg::LanemaskLe => per_lane(|lane| u32::MAX >> (31 - lane)),
+        SpecialReg::LanemaskGt => per_lane(|lane| !(u32::MAX >> (31 - lane))),
+        SpecialReg::LanemaskGe => per_lane(|lane| !((1 << lane) - 1)),
         SpecialReg::Clock | SpecialReg::Clock64 => [clock(cx); LANES],
         SpecialReg::ClockHi => [clock(cx) >> 32; LANES],
         SpecialReg::GlobalTimer | SpecialReg::GlobalTimerLo => [global_timer(); LANES],

@@ -4,7 +4,7 @@ use super::super::code::{Op, Pred, Slot, LANES};
 use super::super::control::Wait;
 use super::super::cx::{Cx, Flow};
 use super::super::isa::Handler;
-use super::Lane;
+use super::lane::{map, Lane};
 use crate::ir::{ReduxOp, ShflMode, VoteMode};
 use std::marker::PhantomData;
 
@@ -32,7 +32,7 @@ fn meet(cx: &mut Cx<'_>, mask: u32) -> Option<[u32; LANES]> {
         }
     }
     let exec = cx.exec;
-    Some(named.map(|n| n & exec))
+    Some(map(named, |n| n & exec))
 }
 
 #[cold]
@@ -145,7 +145,7 @@ impl Handler for Vote {
         let Some(peers) = meet(cx, op.b.0) else { return Flow::Switch };
         let holds = cx.pred(Pred(op.a.0));
         if op.imm == 3 {
-            cx.write32(op.dst, peers.map(|p| p & holds));
+            cx.write32(op.dst, map(peers, |p| p & holds));
             return Flow::Next;
         }
         let mut lanes = 0;
@@ -279,7 +279,7 @@ pub(in crate::engine) struct Elect;
 impl Handler for Elect {
     fn run(cx: &mut Cx<'_>, op: &Op) -> Flow {
         let Some(peers) = meet(cx, op.b.0) else { return Flow::Switch };
-        let leader = peers.map(u32::trailing_zeros);
+        let leader = map(peers, u32::trailing_zeros);
         let lanes = (0..LANES).map(|i| u32::from(leader[i] == i as u32) << i).sum();
         cx.write_pred(op.dst, lanes);
         if op.imm != 0 {
