@@ -23,6 +23,8 @@ use crate::{locate, sys};
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// How long it may take to end when asked to.
 const END_LIMIT: Duration = Duration::from_secs(5);
+/// Start of the private folder's name; the process id follows.
+const FOLDER_PREFIX: &str = "vgpu-run-";
 const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 
 /// What the backend is started with.
@@ -52,7 +54,9 @@ pub struct LocalGpu {
 impl LocalGpu {
     /// Starts a backend and a broker in a private folder.
     pub fn start(options: &Options) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("vgpu-").tempdir().context("cannot create a temporary folder")?;
+        sweep(&std::env::temp_dir());
+        let prefix = format!("{FOLDER_PREFIX}{}-", std::process::id());
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir().context("cannot create a temporary folder")?;
         link_libraries(folder.path())?;
         let backend = Backend::start(options, &folder.path().join("backend.sock"))?;
         let broker = Broker::start(&backend.socket, &folder.path().join("vgpud.sock"))?;
@@ -72,6 +76,19 @@ impl LocalGpu {
     /// Ends everything; tells why the GPU stopped working before that, if it did.
     pub fn stop(mut self) -> Result<()> {
         Ok(self.broker.stop()?)
+    }
+}
+
+/// Removes the folders of processes that were killed before they could.
+fn sweep(parent: &Path) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid =
+            name.to_str().and_then(|name| name.strip_prefix(FOLDER_PREFIX)?.split('-').next()?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            // Another user's folder stays: it cannot be removed, nor should it.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -157,8 +174,7 @@ impl Broker {
         let listener = socket::listen(path, 0o600, None).with_context(|| path.display().to_string())?;
         let mut server = Server::new(listener, Box::new(transport))?;
         let (stop, stopped) = UnixStream::pair()?;
-        let thread =
-            std::thread::Builder::new().name("broker".into()).spawn(move || server.run(stopped.as_fd()))?;
+        let thread = std::thread::Builder::new().name("broker".into()).spawn(move || server.run(stopped.as_fd()))?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 
@@ -178,5 +194,21 @@ impl Drop for Broker {
         if let Err(error) = self.stop() {
             log::error!("{error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_dead_processes_are_removed_and_others_stay() {
+        let parent = tempfile::tempdir().unwrap();
+        let own = format!("{FOLDER_PREFIX}{}-x", std::process::id());
+        let dead = format!("{FOLDER_PREFIX}{}-x", u32::MAX);
+        let names = [own.as_str(), &dead, "vgpu-run-notes", "else"];
+        names.iter().for_each(|name| std::fs::create_dir(parent.path().join(name)).unwrap());
+        sweep(parent.path());
+        assert_eq!(names.map(|name| parent.path().join(name).exists()), [true, false, true, true]);
     }
 }

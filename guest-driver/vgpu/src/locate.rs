@@ -40,7 +40,11 @@ impl Library {
         let folder = own_folder()?;
         let found = self.places.iter().map(|place| folder.join(place)).find(|path| path.is_file());
         let path = found.with_context(|| {
-            format!("{} is not installed and not beside {}; build it with: cargo build --release --workspace", self.soname, folder.display())
+            format!(
+                "{} is not installed and not beside {}; build it with: cargo build --release --workspace",
+                self.soname,
+                folder.display()
+            )
         })?;
         path.canonicalize().with_context(|| path.display().to_string())
     }

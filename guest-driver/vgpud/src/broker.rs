@@ -8,8 +8,8 @@ use vgpu_protocol::broker::{
     BrokerError, BrokerOp, BrokerReply, BrokerRequest, BrokerStatus, ChunkRequest, OpenSession, SessionOpened,
 };
 use vgpu_protocol::control::{
-    BackendStatus, ControlHeader, ControlOp, ControlReply, ControlStatus, MapRange, SessionCreate, SessionMap, SessionUnmap,
-    MAX_RANGES, PROTOCOL_VERSION,
+    BackendStatus, ControlHeader, ControlOp, ControlReply, ControlStatus, MapRange, SessionCreate, SessionMap,
+    SessionUnmap, MAX_RANGES, PROTOCOL_VERSION,
 };
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::session::{ERROR_OFFSET, HOME_SIZE, STATE_DEAD, STATE_OFFSET};
@@ -328,8 +328,7 @@ impl Broker {
         let length = self.transport.control(&request, &mut reply);
         let length = self.checked(length)?;
         let reply = reply.get(..length).unwrap_or_default();
-        let (header, body) =
-            ControlReply::read_from_prefix(reply).map_err(|_| self.fail("its reply is too short"))?;
+        let (header, body) = ControlReply::read_from_prefix(reply).map_err(|_| self.fail("its reply is too short"))?;
         if header.bytes as usize != body.len() {
             return Err(self.fail("its reply has the wrong length"));
         }

@@ -79,6 +79,8 @@ pub struct Server {
     broker: Broker,
     clients: BTreeMap<u32, Client>,
     next_client: u32,
+    /// Given up to turn a connection away when there are no descriptors left.
+    spare: Option<OwnedFd>,
 }
 
 impl Server {
@@ -90,7 +92,7 @@ impl Server {
         if let Some(device) = broker.watch() {
             epoll::add(&epoll, device, Token::Device.encode(), EventFlags::IN)?;
         }
-        Ok(Self { epoll, listener, broker, clients: BTreeMap::new(), next_client: 0 })
+        Ok(Self { epoll, listener, broker, clients: BTreeMap::new(), next_client: 0, spare: spare_descriptor() })
     }
 
     /// Serves until `stop` becomes readable. All sessions have ended when it returns.
@@ -131,7 +133,10 @@ impl Server {
         let (socket, peer) = match socket::accept(self.listener.as_fd()) {
             Ok(Some(connection)) => connection,
             Ok(None) => return,
-            Err(error) => return warn!("cannot accept a connection: {error}"),
+            Err(error) => {
+                warn!("cannot accept a connection: {error}");
+                return self.turn_away();
+            }
         };
         let of_user = self.clients.values().filter(|client| client.peer.uid == peer.uid).count();
         if self.clients.len() >= MAX_CLIENTS || of_user >= MAX_CLIENTS_PER_USER {
@@ -146,6 +151,13 @@ impl Server {
             return warn!("process {}: {error}", peer.pid);
         }
         self.clients.insert(id, Client { socket, peer, session: None });
+    }
+
+    /// Closes a connection that there is no room for: left waiting, it would wake the loop for ever.
+    fn turn_away(&mut self) {
+        self.spare = None;
+        drop(socket::accept(self.listener.as_fd()));
+        self.spare = spare_descriptor();
     }
 
     /// Takes one message, so that a busy client does not keep the others waiting.
@@ -192,4 +204,8 @@ impl Server {
         info!("session {queue}: process {} left", client.peer.pid);
         self.broker.end(queue);
     }
+}
+
+fn spare_descriptor() -> Option<OwnedFd> {
+    std::fs::File::open("/dev/null").ok().map(OwnedFd::from)
 }

@@ -9,8 +9,8 @@ use vgpu_virtio::SharedMemory;
 
 use crate::Peer;
 
-/// Chunks of a session, at most.
-const MAX_CHUNKS: usize = 4096;
+/// Chunks of a session, at most: each takes descriptors.
+const MAX_CHUNKS: usize = 1024;
 /// End of the addresses that user space has (x86-64, four levels).
 const ADDRESS_END: u64 = 1 << 47;
 
@@ -76,13 +76,7 @@ impl Session {
 
     /// The session as told to clients.
     pub fn status(&self, queue: u32) -> SessionStatus {
-        SessionStatus {
-            pid: self.peer.pid,
-            uid: self.peer.uid,
-            queue,
-            reserved: 0,
-            shared_bytes: self.shared_bytes(),
-        }
+        SessionStatus { pid: self.peer.pid, uid: self.peer.uid, queue, reserved: 0, shared_bytes: self.shared_bytes() }
     }
 }
 

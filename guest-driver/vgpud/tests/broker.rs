@@ -5,7 +5,9 @@ mod common;
 use std::os::fd::{AsFd, OwnedFd};
 
 use common::*;
-use vgpu_protocol::broker::{BrokerError, BrokerOp, BrokerReply, BrokerStatus, OpenSession, SessionOpened, SessionStatus};
+use vgpu_protocol::broker::{
+    BrokerError, BrokerOp, BrokerReply, BrokerStatus, OpenSession, SessionOpened, SessionStatus,
+};
 use vgpu_protocol::control::{ControlOp, ControlStatus};
 use vgpu_protocol::session::{ARENA_SIZE, HOME_SIZE, STATE_DEAD, STATE_OFFSET};
 use vgpu_protocol::API_HASH;

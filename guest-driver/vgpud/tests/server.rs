@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 
 use common::*;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
 use vgpu_protocol::broker::{BrokerError, BrokerOp, BrokerReply, BrokerStatus, MAX_MESSAGE};
 use vgpu_protocol::control::ControlOp;
 use vgpud::{socket, Server, ServerError};

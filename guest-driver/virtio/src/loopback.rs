@@ -111,8 +111,7 @@ impl Transport for Loopback {
         let address = HOMES_ADDRESS + u64::from(queue) * size;
         let home = self.add_memory(size, address)?;
         let (doorbell, completion) = (eventfd()?, eventfd()?);
-        let rings =
-            Rings { desc: session::DESC_OFFSET, avail: session::AVAIL_OFFSET, used: session::USED_OFFSET };
+        let rings = Rings { desc: session::DESC_OFFSET, avail: session::AVAIL_OFFSET, used: session::USED_OFFSET };
         self.link.start_queue(queue, session::QUEUE_SIZE, address, &rings, &doorbell, &completion)?;
         Ok(QueueAccess { home, doorbell, completion, interrupts: true, relay: false })
     }
@@ -233,8 +232,8 @@ impl Link {
 
     fn read_config(&mut self) -> Result<DeviceConfig, TransportError> {
         let size = size_of::<DeviceConfig>();
-        let (_, bytes) = self
-            .call("config", |f| f.get_config(0, size as u32, VhostUserConfigFlags::WRITABLE, &vec![0; size]))?;
+        let (_, bytes) =
+            self.call("config", |f| f.get_config(0, size as u32, VhostUserConfigFlags::WRITABLE, &vec![0; size]))?;
         DeviceConfig::read_from_bytes(&bytes)
             .map_err(|_| TransportError::Device("vhost-user, config: the reply has the wrong size".into()))
     }

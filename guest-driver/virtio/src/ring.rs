@@ -27,7 +27,7 @@ const RING_ENTRIES: usize = 4;
 
 /// Longest wait for a reply. Destroying a session may have to wait for the GPU; anything longer
 /// than this is a device that will never answer.
-pub const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+pub const REPLY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What the control queue needs of its transport.
 pub trait Bell {

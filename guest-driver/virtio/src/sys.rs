@@ -38,8 +38,9 @@ impl Mapping {
 
     fn with_flags(fd: BorrowedFd<'_>, offset: u64, length: usize, flags: MapFlags) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let base =
-            unsafe { rustix::mm::mmap(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags, fd, offset)? };
+        let base = unsafe {
+            rustix::mm::mmap(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags, fd, offset)?
+        };
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::Other)?;
         Ok(Self { base, length })
     }
@@ -105,10 +106,7 @@ impl Mapping {
         let end = offset.checked_add(bytes.len()).filter(|end| *end <= self.length);
         end.ok_or(io::ErrorKind::InvalidInput)?;
         let local = libc::iovec { iov_base: bytes.as_ptr() as *mut libc::c_void, iov_len: bytes.len() };
-        let remote = libc::iovec {
-            iov_base: self.base.as_ptr().wrapping_add(offset).cast(),
-            iov_len: bytes.len(),
-        };
+        let remote = libc::iovec { iov_base: self.base.as_ptr().wrapping_add(offset).cast(), iov_len: bytes.len() };
         // SAFETY: both vectors describe memory of this process, checked above; the kernel reports
         // pages that are gone.
         let written = unsafe { libc::process_vm_writev(libc::getpid(), &local, 1, &remote, 1, 0) };

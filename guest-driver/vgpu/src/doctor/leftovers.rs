@@ -48,9 +48,8 @@ fn check_preload_file(root: &Path) -> Finding {
     let text = fs::read_to_string(&path).unwrap_or_default();
     let listed: Vec<&str> = entries(&text).collect();
     let exists = |entry: &str| root.join(entry.trim_start_matches('/')).exists();
-    let remove = |entry: &str| {
-        format!("sed -i '\\|{entry}|d' {} (as root, from a shell that is already open)", path.display())
-    };
+    let remove =
+        |entry: &str| format!("sed -i '\\|{entry}|d' {} (as root, from a shell that is already open)", path.display());
     if let Some(entry) = listed.iter().find(|entry| is_gpu_library(entry)) {
         let detail = format!("{} forces {entry} into every program: lspci, sshd and others can crash", path.display());
         return Finding::fail(PRELOAD_FILE, detail, remove(entry));
@@ -96,7 +95,8 @@ fn sets_gpu_preload(line: &str) -> bool {
 }
 
 fn check_files(root: &Path) -> Finding {
-    let found = LIBRARY_FOLDERS.iter().flat_map(|folder| fs::read_dir(root.join(folder)).into_iter().flatten()).flatten();
+    let found =
+        LIBRARY_FOLDERS.iter().flat_map(|folder| fs::read_dir(root.join(folder)).into_iter().flatten()).flatten();
     let files: Vec<String> = found
         .map(|entry| entry.path())
         .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libvgpu")))

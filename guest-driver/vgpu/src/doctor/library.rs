@@ -14,7 +14,8 @@ const CACHE: &str = "ldconfig cache";
 /// A string that our libraries contain, and no other's: the variable that names the broker's socket.
 const MARK: &[u8] = vgpu_protocol::broker::SOCKET_VARIABLE.as_bytes();
 
-const INSTALL: &str = "run the guest package's install.sh again; it registers /usr/lib/x86_64-linux-gnu/vgpu with ldconfig";
+const INSTALL: &str =
+    "run the guest package's install.sh again; it registers /usr/lib/x86_64-linux-gnu/vgpu with ldconfig";
 
 /// The checks, on what the trial's process loaded.
 pub fn check(trial: &Trial) -> Vec<Finding> {

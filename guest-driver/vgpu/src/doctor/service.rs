@@ -77,7 +77,9 @@ impl Service {
         for base in ARENA_BASES {
             let opened = Broker::connect_to(&self.path).and_then(|broker| broker.open(base, ARENA_SIZE));
             return match opened {
-                Ok(_) => Finding::ok(VERSIONS, format!("guest and host both have API {:016x}", vgpu_protocol::API_HASH)),
+                Ok(_) => {
+                    Finding::ok(VERSIONS, format!("guest and host both have API {:016x}", vgpu_protocol::API_HASH))
+                }
                 Err(OpenError::Refused(BrokerError::BaseTaken)) => continue,
                 Err(OpenError::Refused(BrokerError::Version)) => {
                     Finding::fail(VERSIONS, "guest and host are of different versions", REINSTALL)

@@ -56,7 +56,8 @@ const COMMON_SIZE: usize = 56;
 pub fn parse(config: &[u8], bar_sizes: &[usize; 6]) -> Result<Structures, TransportError> {
     let mut found: [Option<(Structure, usize)>; 5] = [None; 5];
     for capability in Capabilities::new(config) {
-        let Some(capability) = capability.get(..CAPABILITY_SIZE).filter(|c| c[0] == VENDOR_SPECIFIC).map(|_| capability)
+        let Some(capability) =
+            capability.get(..CAPABILITY_SIZE).filter(|c| c[0] == VENDOR_SPECIFIC).map(|_| capability)
         else {
             continue;
         };

@@ -70,8 +70,9 @@ impl Pci {
     fn start(function: &Function, pool: Hugepages) -> Result<Started, TransportError> {
         let sizes = function.bar_sizes();
         let structures = capability::parse(&function.config()?, &sizes)?;
-        let registers =
-            Registers::new(&structures, |bar| function.map_bar(bar, sizes.get(usize::from(bar)).copied().unwrap_or(0)))?;
+        let registers = Registers::new(&structures, |bar| {
+            function.map_bar(bar, sizes.get(usize::from(bar)).copied().unwrap_or(0))
+        })?;
         registers.negotiate()?;
         let config = registers.device_config()?;
         check_config(&config)?;

@@ -186,9 +186,11 @@ mod tests {
     fn tree() -> (tempfile::TempDir, PathBuf) {
         let root = tempfile::tempdir().unwrap();
         let devices = root.path().join("bus/pci/devices");
-        for (address, vendor, device) in
-            [("0000:00:01.0", "0x8086", "0x29c0"), ("0000:00:04.0", "0x1af4", "0x1067"), ("0000:00:03.0", "0x1af4", "0x1067")]
-        {
+        for (address, vendor, device) in [
+            ("0000:00:01.0", "0x8086", "0x29c0"),
+            ("0000:00:04.0", "0x1af4", "0x1067"),
+            ("0000:00:03.0", "0x1af4", "0x1067"),
+        ] {
             let folder = devices.join(address);
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("vendor"), format!("{vendor}\n")).unwrap();
