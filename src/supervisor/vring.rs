@@ -39,11 +39,14 @@ pub trait Observer: Send + Sync {
     fn call_replaced(&self, index: usize, vring: &ObservedVring);
 }
 
+/// The queue's number, and who hears of its changes.
+type Observed = Option<(usize, Arc<dyn Observer>)>;
+
 /// A vring with an observer.
 #[derive(Clone)]
 pub struct ObservedVring {
     inner: VringMutex<VmMemory>,
-    observer: Arc<Mutex<Option<(usize, Arc<dyn Observer>)>>>,
+    observer: Arc<Mutex<Observed>>,
 }
 
 thread_local! {
@@ -83,7 +86,7 @@ impl ObservedVring {
         })
     }
 
-    fn lock_observer(&self) -> MutexGuard<'_, Option<(usize, Arc<dyn Observer>)>> {
+    fn lock_observer(&self) -> MutexGuard<'_, Observed> {
         self.observer.lock().unwrap_or_else(|poison| poison.into_inner())
     }
 

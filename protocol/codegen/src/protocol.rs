@@ -10,7 +10,7 @@ pub fn write(table: &Table) -> String {
     let _ = writeln!(out, "/// Hash of the API table; both sides must have the same.\npub const API_HASH: u64 = {:#018x};\n", table.hash);
     write_handles(&mut out, table);
     write_functions(&mut out, table);
-    out.push_str("/// One struct per command: what crosses the queue, typed.\npub mod cmd {\nuse super::*;\n");
+    out.push_str("/// One struct per command: what crosses the queue, typed.\n#[allow(clippy::identity_op)]\npub mod cmd {\nuse super::*;\n");
     for (opcode, function) in table.wire() {
         write_command(&mut out, opcode, function);
     }
@@ -183,13 +183,13 @@ pub fn c_type(kind: &Kind) -> String {
 }
 
 fn write_driver_api(out: &mut String, table: &Table) {
-    out.push_str("/// Entry points of a CUDA driver: the host's libcuda or the software GPU.\n/// `None`: that driver lacks the function.\n#[allow(non_snake_case, missing_docs)]\n#[derive(Clone, Default)]\npub struct DriverApi {\n");
+    out.push_str("/// Entry points of a CUDA driver: the host's libcuda or the software GPU.\n/// `None`: that driver lacks the function.\n#[allow(non_snake_case, missing_docs, clippy::type_complexity)]\n#[derive(Clone, Default)]\npub struct DriverApi {\n");
     let known = |f: &&Function| !f.command && f.class != Class::Refused;
     for f in table.functions.iter().filter(known) {
         let types: Vec<String> = f.args.iter().map(|a| c_type(&a.kind)).collect();
         let _ = writeln!(out, "    pub {}: Option<unsafe extern \"C\" fn({}) -> cuda::CUresult>,", f.name, types.join(", "));
     }
-    out.push_str("}\n\nimpl DriverApi {\n    /// Fills the table by name, as `dlsym` would.\n    ///\n    /// # Safety\n    /// `find` returns null or the address of a function that has the named driver function's C signature.\n    pub unsafe fn load(mut find: impl FnMut(&'static std::ffi::CStr) -> *const c_void) -> Self {\n        // SAFETY: the caller vouches for the signatures; a null address becomes `None`.\n        unsafe {\n            Self {\n");
+    out.push_str("}\n\nimpl DriverApi {\n    /// Fills the table by name, as `dlsym` would.\n    ///\n    /// # Safety\n    /// `find` returns null or the address of a function that has the named driver function's C signature.\n    #[allow(clippy::missing_transmute_annotations)]\n    pub unsafe fn load(mut find: impl FnMut(&'static std::ffi::CStr) -> *const c_void) -> Self {\n        // SAFETY: the caller vouches for the signatures; a null address becomes `None`.\n        unsafe {\n            Self {\n");
     for f in table.functions.iter().filter(known) {
         let _ = writeln!(out, "                {}: std::mem::transmute::<*const c_void, _>(find(c{:?})),", f.name, f.name);
     }

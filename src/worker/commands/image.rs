@@ -58,7 +58,7 @@ fn copy_image(ctx: &Context<'_>, image: u64, size: u64) -> Result<Vec<u8>, Failu
 fn told(result: Result<(), Failure>) -> Result<i32, Failure> {
     match result {
         Ok(()) => Ok(0),
-        Err(Failure::Cuda(error)) if error != CUresult::NOT_SUPPORTED => Ok(error.0.cast_signed()),
+        Err(Failure::Cuda(error)) if error != CUresult::NOT_SUPPORTED => Ok(error.0 as i32),
         Err(error) => Err(error),
     }
 }

@@ -8,8 +8,8 @@ use vgpu_protocol::{cmd, HandleKind};
 use crate::worker::context::{driver, Context, Failure};
 
 const LAUNCH_PARAM_END: *mut c_void = std::ptr::null_mut();
-const LAUNCH_PARAM_BUFFER_POINTER: *mut c_void = 1 as *mut c_void;
-const LAUNCH_PARAM_BUFFER_SIZE: *mut c_void = 2 as *mut c_void;
+const LAUNCH_PARAM_BUFFER_POINTER: *mut c_void = std::ptr::without_provenance_mut(1);
+const LAUNCH_PARAM_BUFFER_SIZE: *mut c_void = std::ptr::without_provenance_mut(2);
 const COOPERATIVE: u32 = 1;
 
 /// `vgpuLaunch`. The parameter block goes to the driver as one buffer, so no layout is needed here;
