@@ -15,6 +15,8 @@ mod session;
 mod staging;
 mod stream;
 mod sys;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 pub use broker::{Broker, OpenError};

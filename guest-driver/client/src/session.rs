@@ -64,7 +64,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Session {
     /// Connects to the broker and opens the process's session. `printer` gets what kernels print.
     pub fn open(printer: fn(&[u8])) -> Result<&'static Session, OpenError> {
-        let broker = Broker::connect()?;
+        Self::open_on(Broker::connect()?, printer)
+    }
+
+    /// As [`Session::open`], on a connection that is there already.
+    pub fn open_on(broker: Broker, printer: fn(&[u8])) -> Result<&'static Session, OpenError> {
         let (base, opened) = place(&broker)?;
         let alive = ForkPage::new().map_err(|e| OpenError::System("cannot map memory", e))?;
         let watched = broker.as_fd().try_clone_to_owned();

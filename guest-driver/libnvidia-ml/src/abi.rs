@@ -18,6 +18,10 @@ fn code(result: Result<(), Error>) -> u32 {
     result.map_or_else(|error| error as u32, |()| 0)
 }
 
+fn answer(body: impl FnOnce() -> Result<(), Error>) -> u32 {
+    code(body())
+}
+
 fn refuse() -> u32 {
     code(gpu::initialised().and(Err(Error::NotSupported)))
 }
@@ -114,10 +118,10 @@ macro_rules! export {
         /// See the NVML API reference.
         #[no_mangle]
         pub unsafe extern "C" fn $name($($arg: $ty),*) -> u32 {
-            code((|| -> Result<(), Error> {
+            answer(|| {
                 // SAFETY: the caller keeps to the function's contract in the NVML API.
                 unsafe { $body }
-            })())
+            })
         }
     };
 }

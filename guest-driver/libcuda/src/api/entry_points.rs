@@ -8,7 +8,7 @@ use vgpu_protocol::cuda::CUresult;
 
 use super::Result;
 use crate::exports::{Export, EXPORTS};
-use crate::stub::{check_out, give, put_optional, string};
+use crate::stub::{check_out, enter, give, put_optional, string};
 
 /// `CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM`.
 const PER_THREAD: u64 = 2;
@@ -62,6 +62,20 @@ pub unsafe fn cuGetProcAddress_v2(
 pub unsafe fn cuGetProcAddress(symbol: *const c_char, pfn: *mut *const c_void, version: i32, flags: u64) -> Result {
     // SAFETY: as for the caller.
     unsafe { cuGetProcAddress_v2(symbol, pfn, version, flags, std::ptr::null_mut()) }
+}
+
+/// What `cuda.h` calls for programs that are compiled with per-thread default streams.
+#[no_mangle]
+pub unsafe extern "C" fn cuGetProcAddress_v2_ptsz(
+    symbol: *const c_char,
+    pfn: *mut *const c_void,
+    version: i32,
+    flags: u64,
+    status: *mut i32,
+) -> CUresult {
+    let flags = if flags == 0 { PER_THREAD } else { flags };
+    // SAFETY: as for the caller.
+    enter("cuGetProcAddress_v2_ptsz", || unsafe { cuGetProcAddress_v2(symbol, pfn, version, flags, status) })
 }
 
 #[cfg(test)]
