@@ -57,27 +57,36 @@ fn the_primary_context_counts_its_users() {
 #[test]
 fn destroying_a_context_stops_its_kernels_and_frees_its_objects() {
     let context = Context::new();
-    let (address, module, stream) = (alloc(1 << 20), kernels(), stream(1));
+    let (module, stream) = (kernels(), stream(1));
     let kernel = function(module, "endless");
     for _ in 0..3 {
         assert_eq!(launch(kernel, 4, 64, stream, &[]), CUresult::SUCCESS);
     }
     assert_eq!(cu!(cuStreamQuery(stream)), CUresult::NOT_READY);
+    let (entered, wait) = std::sync::mpsc::channel();
     let waiter = std::thread::spawn({
         let context = context.0 as u64;
         move || {
             ok!(cuCtxSetCurrent(context as CUcontext));
+            entered.send(()).unwrap();
             cu!(cuCtxSynchronize())
         }
     });
+    wait.recv().unwrap();
     ok!(cuCtxDestroy_v2(context.0));
-    let seen = waiter.join().unwrap();
-    assert!(matches!(seen, CUresult::CONTEXT_IS_DESTROYED), "{seen}");
+    assert_eq!(waiter.join().unwrap(), CUresult::CONTEXT_IS_DESTROYED);
     assert_eq!(cu!(cuStreamQuery(stream)), CUresult::INVALID_HANDLE);
     assert_eq!(cu!(cuModuleUnload(module)), CUresult::INVALID_HANDLE);
     let _other = Context::new();
     assert_eq!(launch(kernel, 1, 1, null_mut(), &[]), CUresult::INVALID_HANDLE);
-    assert_eq!(cu!(cuMemFree_v2(address)), CUresult::INVALID_VALUE);
+}
+
+#[test]
+fn destroying_a_context_frees_its_memory() {
+    for _ in 0..20 {
+        let _context = Context::new();
+        alloc(MEMORY as usize / 4);
+    }
 }
 
 #[test]

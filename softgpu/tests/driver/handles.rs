@@ -2,11 +2,12 @@ use crate::kit::*;
 use std::ffi::c_void;
 use std::ptr::{null_mut, without_provenance_mut};
 
-/// Numbers that are no handle of any kind, and live handles of every kind but `own`.
+/// Numbers that are no handle of any kind, live handles of every kind but `own`, and that of `own`
+/// with another index or generation.
 fn foreign(all: &[*mut c_void], own: usize) -> Vec<*mut c_void> {
     let others = all.iter().enumerate().filter(|(i, _)| *i != own).map(|(_, handle)| *handle);
     let numbers = [3, 8, 0x7fff_0000_0000, u64::MAX as usize].map(without_provenance_mut);
-    let twisted = [all[own].wrapping_byte_add(1), all[own].wrapping_byte_add(1 << 32)];
+    let twisted = [all[own].wrapping_byte_add(1 << 24), all[own].wrapping_byte_add(1 << 32)];
     others.chain(numbers).chain(twisted).collect()
 }
 

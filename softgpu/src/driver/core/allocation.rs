@@ -9,7 +9,7 @@ use vgpu_protocol::cuda::CUresult;
 use super::queue::Point;
 use super::state::Driver;
 use super::{Context, Result, Target};
-use crate::memory::MemoryError;
+use crate::memory::{MemoryError, GRANULE};
 
 /// Rows of pitched allocations start at multiples of this, bytes.
 pub(in crate::driver) const PITCH_ALIGNMENT: u64 = 512;
@@ -26,6 +26,16 @@ pub(in crate::driver) struct Allocation {
     pub(in crate::driver) context: u64,
     /// Registered host memory rather than device memory.
     pub(in crate::driver) host: bool,
+}
+
+impl Allocation {
+    /// Accessible bytes: device memory comes in whole granules.
+    fn extent(&self) -> u64 {
+        match self.host {
+            true => self.size,
+            false => self.size.next_multiple_of(GRANULE),
+        }
+    }
 }
 
 /// All live ranges.
@@ -83,6 +93,14 @@ impl Driver {
     /// Gives back what was freed and is no longer in use.
     pub(in crate::driver) fn sweep(&self) {
         self.release(&self.allocations.take_retired(|retired| retired.after.iter().all(Point::reached)));
+    }
+
+    /// Whether `len` bytes from `address` on lie in one allocation or variable, or in registered
+    /// ranges without a gap.
+    pub(super) fn holds(&self, address: u64, len: u64) -> bool {
+        let Some(range) = self.range_of(address) else { return false };
+        let fits = len <= range.extent() - (address - range.base);
+        fits || (range.host && self.memory.check(address, len).is_ok())
     }
 
     /// The allocation, module variable or registered range that contains `address`.

@@ -4,7 +4,7 @@
 use vgpu_protocol::cuda::CUresult;
 
 use super::context::INLINE_BYTES;
-use super::{Context, Result, Target};
+use super::{Context, Driver, Result, Target};
 use crate::memory::{AccessError, Memory, Plain};
 
 /// Largest copy out of pageable memory that is staged rather than waited for, bytes.
@@ -27,15 +27,14 @@ impl Rows {
         (0..self.height).map(move |row| self.base + row * self.pitch)
     }
 
-    /// Whether every byte from the first row's start to the last row's end is accessible, and the
-    /// rows do not overlap.
-    fn check(self, memory: &Memory) -> Result {
+    /// Whether the rows lie in one range and do not overlap.
+    fn check(self, driver: &Driver) -> Result {
         let before_last = (self.height - 1).checked_mul(self.pitch).ok_or(CUresult::INVALID_VALUE)?;
         let extent = before_last.checked_add(self.width).ok_or(CUresult::INVALID_VALUE)?;
         if self.height > 1 && self.pitch < self.width {
             return Err(CUresult::INVALID_VALUE);
         }
-        memory.check(self.base, extent).map_err(|_| CUresult::INVALID_VALUE)
+        check(driver, self.base, extent)
     }
 }
 
@@ -90,7 +89,7 @@ impl Target {
         if rows.base % unit != 0 || (rows.height > 1 && rows.pitch % unit != 0) {
             return Err(CUresult::INVALID_VALUE);
         }
-        rows.check(self.memory())?;
+        rows.check(self.context.driver)?;
         self.light(rows.width.saturating_mul(rows.height), move |context| {
             let memory = &context.driver.memory;
             rows.starts().try_for_each(|start| memory.fill(start, value, rows.width / unit)).map_err(illegal)
@@ -99,7 +98,8 @@ impl Target {
 
     /// Whether the GPU can reach all of a host range, so that it can be copied asynchronously.
     pub(in crate::driver) fn reaches(&self, address: u64, len: u64) -> bool {
-        self.memory().window_of(address).is_some() && self.memory().check(address, len).is_ok()
+        let driver = self.context.driver;
+        driver.range_of(address).is_some_and(|range| range.host) && driver.holds(address, len)
     }
 
     /// Waits for the stream's work.
@@ -123,7 +123,7 @@ impl Target {
     }
 
     fn check(&self, address: u64, len: u64) -> Result {
-        self.memory().check(address, len).map_err(|_| CUresult::INVALID_VALUE)
+        check(self.context.driver, address, len)
     }
 
     fn memory(&self) -> &Memory {
@@ -135,6 +135,13 @@ impl Context {
     /// An access that was checked and failed all the same: the range went away while it was in use.
     fn access(&self, outcome: std::result::Result<(), AccessError>) -> Result {
         outcome.map_err(illegal).inspect_err(|error| self.fail(*error))
+    }
+}
+
+fn check(driver: &Driver, address: u64, len: u64) -> Result {
+    match driver.holds(address, len) {
+        true => Ok(()),
+        false => Err(CUresult::INVALID_VALUE),
     }
 }
 
