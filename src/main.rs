@@ -29,5 +29,6 @@ fn main() -> ExitCode {
     }
     logging::start(cli.serve.executor.log_level, None);
     sys::end_on_sigbus();
+    sys::raise_descriptor_limit();
     supervisor::run(&cli.serve)
 }

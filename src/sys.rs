@@ -5,6 +5,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::DriverApi;
 
@@ -49,6 +50,14 @@ extern "C" fn on_sigbus(_signal: libc::c_int, _info: *mut libc::siginfo_t, _cont
     unsafe {
         libc::write(libc::STDERR_FILENO, MESSAGE.as_ptr().cast(), MESSAGE.len());
         libc::_exit(i32::from(exit::SIGBUS))
+    }
+}
+
+/// Allows as many open files as the administrator lets us have: memory regions and sessions take some each.
+pub fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        log::debug!("cannot raise the limit of open files: {error}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod control;
 mod device;
+mod load;
 mod memory;
 mod process;
 mod session;

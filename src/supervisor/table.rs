@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use vgpu_protocol::control::{
     BackendStatus, ControlStatus, MapRange, SessionCreate, SessionMap, SessionUnmap, MAX_RANGES,
@@ -10,6 +11,7 @@ use vgpu_protocol::session::{ARENA_SIZE, CHUNK_GRANULE, HOME_SIZE};
 use vgpu_protocol::API_HASH;
 use vhost_user_backend::VringT;
 
+use super::load::{processor_time, Meter};
 use super::memory::{locate, VmMemory};
 use super::session::{Session, Settings};
 use super::vring::{ObservedVring, Observer, RingState};
@@ -27,6 +29,7 @@ pub struct SessionTable {
     memory: VmMemory,
     slots: Vec<Mutex<Option<Session>>>,
     control: Mutex<ControlRing>,
+    meter: Mutex<Meter>,
 }
 
 #[derive(Default)]
@@ -43,7 +46,7 @@ impl SessionTable {
     /// An empty table for queues 1 to `sessions`.
     pub fn new(settings: Settings, memory: VmMemory, sessions: u32) -> Self {
         let slots = (0..sessions).map(|_| Mutex::new(None)).collect();
-        SessionTable { settings, memory, slots, control: Mutex::default() }
+        SessionTable { settings, memory, slots, control: Mutex::default(), meter: Mutex::default() }
     }
 
     fn slot(&self, queue: u32) -> Result<MutexGuard<'_, Option<Session>>, ControlStatus> {
@@ -134,11 +137,23 @@ impl SessionTable {
 
     /// Adds the sessions' figures to `status`.
     pub fn measure(&self, status: &mut BackendStatus) {
+        let mut busy = Duration::ZERO;
         for slot in &self.slots {
             let slot = lock(slot);
             let Some(session) = slot.as_ref().filter(|s| s.running()) else { continue };
             status.sessions += 1;
-            status.memory_used = status.memory_used.saturating_add(session.ask(&Request::Usage).unwrap_or(0));
+            busy += processor_time(session.pid()).unwrap_or_default();
+            let used = session.ask(&Request::Usage).unwrap_or(0);
+            // A host GPU's figure covers all processes; each software GPU's is its session's own.
+            status.memory_used = match self.settings.drain {
+                Some(_) => status.memory_used.max(used),
+                None => status.memory_used.saturating_add(used),
+            };
+        }
+        // A host GPU's load does not show in its workers' processor time.
+        if self.settings.drain.is_none() {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            status.utilization = lock(&self.meter).look(Instant::now(), busy, cores);
         }
     }
 

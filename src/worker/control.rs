@@ -124,22 +124,30 @@ fn beat(session: &Session) {
     }
 }
 
-/// Stops the ring. With a time to drain, what may still write to the session's memory is awaited.
+/// Stops the ring. With a time to drain, work that may still write to the session's memory is
+/// awaited: commands being run first, then what they have started on the GPU.
 fn stop(session: &Arc<Session>, drain: Option<Duration>) -> Result<u64, ControlStatus> {
     let index = u64::from(session.ring.stop());
     let Some(limit) = drain else { return Ok(index) };
     let deadline = Instant::now() + limit;
-    let waiting = session.clone();
-    let idle = std::thread::Builder::new().name("drain".into()).spawn(move || synchronize(&waiting));
-    let idle = idle.map_err(host("start a thread"))?;
-    while !(idle.is_finished() && session.ring.in_flight() == 0) {
+    until(deadline, || session.ring.is_quiet())?;
+    let working = session.clone();
+    let drainer = std::thread::Builder::new().name("drain".into()).spawn(move || synchronize(&working));
+    let drainer = drainer.map_err(host("start a thread"))?;
+    until(deadline, || drainer.is_finished())?;
+    Ok(index)
+}
+
+/// Waits until something has happened, but not longer than until `deadline`.
+fn until(deadline: Instant, happened: impl Fn() -> bool) -> Result<(), ControlStatus> {
+    while !happened() {
         if Instant::now() >= deadline {
-            log::warn!("work of the GPU does not end within {limit:?}");
+            log::warn!("work of the GPU does not end in time for the VM to stop: the session is given up");
             return Err(ControlStatus::Host);
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    Ok(index)
+    Ok(())
 }
 
 /// Waits for all work in all contexts. A context that has failed has no work left.

@@ -93,14 +93,17 @@ impl Dispatcher {
 
     fn submit(&mut self, batch: Batch) {
         match self.blocked.get_mut(&batch.lane()) {
-            Some(behind) => behind.push_back(batch),
+            Some(behind) => {
+                self.session.ring.end();
+                behind.push_back(batch);
+            }
             None => self.execute(batch),
         }
     }
 
     fn execute(&mut self, batch: Batch) {
         let lane = batch.lane();
-        let Some(blocking) = self.executor.run(batch) else { return };
+        let Some(blocking) = self.executor.run(batch) else { return self.session.ring.end() };
         self.blocked.entry(lane).or_default();
         if let Err(error) = self.waiters.hand_over(blocking) {
             // Without threads the session cannot keep its promises; its client is told by our death.
@@ -116,15 +119,26 @@ impl Dispatcher {
         }
         let finished = std::mem::take(&mut *lock(&self.bell.finished));
         for lane in finished {
-            let mut behind = self.blocked.remove(&lane).unwrap_or_default();
-            while let Some(batch) = behind.pop_front() {
-                self.execute(batch);
-                if let Some(again) = self.blocked.get_mut(&lane) {
-                    again.append(&mut behind);
-                }
-            }
+            self.resume(lane);
         }
         true
+    }
+
+    fn resume(&mut self, lane: u32) {
+        let mut behind = self.blocked.remove(&lane).unwrap_or_default();
+        while let Some(batch) = behind.pop_front() {
+            if !self.session.ring.begin() {
+                // Asked for again when the ring starts, which rings the bell.
+                behind.push_front(batch);
+                self.blocked.insert(lane, behind);
+                lock(&self.bell.finished).push(lane);
+                return;
+            }
+            self.execute(batch);
+            if let Some(again) = self.blocked.get_mut(&lane) {
+                again.append(&mut behind);
+            }
+        }
     }
 
     /// Looks for work for a while without sleeping.

@@ -45,7 +45,8 @@ pub struct Ring {
     next_avail: AtomicU16,
     call: Mutex<Option<File>>,
     stopped: AtomicBool,
-    in_flight: AtomicUsize,
+    /// Batches whose commands are being run, on any thread.
+    active: AtomicUsize,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -67,7 +68,7 @@ impl Ring {
             next_avail: AtomicU16::new(0),
             call: Mutex::default(),
             stopped: AtomicBool::new(true),
-            in_flight: AtomicUsize::new(0),
+            active: AtomicUsize::new(0),
         })
     }
 
@@ -98,9 +99,30 @@ impl Ring {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// Batches taken and not yet answered.
-    pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Acquire)
+    /// Counts a batch whose commands are run from now on, unless the ring is stopped.
+    pub fn begin(&self) -> bool {
+        let _queue = lock(&self.queue);
+        let open = !self.is_stopped();
+        if open {
+            self.active.fetch_add(1, Ordering::AcqRel);
+        }
+        open
+    }
+
+    /// Counts a batch that goes on after [`Ring::end`]; it only has its reply to write.
+    pub fn begin_anyway(&self) {
+        self.active.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A batch counted by [`Ring::pop`] or [`Ring::begin`] runs no more, or waits for something
+    /// that only the client can do.
+    pub fn end(&self) {
+        self.active.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether no batch runs.
+    pub fn is_quiet(&self) -> bool {
+        self.active.load(Ordering::Acquire) == 0
     }
 
     /// Replaces the eventfd of completions.
@@ -118,7 +140,7 @@ impl Ring {
         !self.is_stopped() && index.is_ok_and(|i| u16::from_le(i) != self.next_avail.load(Ordering::Relaxed))
     }
 
-    /// Takes the next chain and copies what is readable of it into `batch`. A chain that holds more
+    /// Takes the next chain and copies what is readable of it into `batch`; it counts as running. A chain that holds more
     /// than a batch may, or points outside the home, yields an empty batch.
     pub fn pop(&self, batch: &mut Vec<u8>) -> Option<Pending> {
         batch.clear();
@@ -128,7 +150,7 @@ impl Ring {
         }
         let chain = queue.iter(&self.memory).ok().and_then(|mut iter| iter.next())?;
         self.next_avail.store(queue.next_avail(), Ordering::Relaxed);
-        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        self.active.fetch_add(1, Ordering::AcqRel);
         drop(queue);
         let mut pending = Pending { head: chain.head_index(), reply: Vec::with_capacity(1) };
         for descriptor in chain {
@@ -162,7 +184,6 @@ impl Ring {
             }
             queue.needs_notification(&self.memory).unwrap_or(true)
         };
-        self.in_flight.fetch_sub(1, Ordering::AcqRel);
         if needed {
             signal(&mut lock(&self.call));
         }

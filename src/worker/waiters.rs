@@ -51,6 +51,7 @@ impl Shared {
         loop {
             let Ok(batch) = lock(&self.receiver).recv() else { return };
             executor.finish(&batch);
+            self.session.ring.end();
             self.idle.fetch_add(1, Ordering::AcqRel);
             (self.on_done)(batch.lane());
         }

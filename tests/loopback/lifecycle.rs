@@ -63,6 +63,36 @@ fn test_batches_offered_while_paused_are_served_afterwards() {
 }
 
 #[test]
+fn test_lane_that_was_blocked_goes_on_after_a_pause() {
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    let waiting = sleep(&vm, &mut client, 200);
+    let behind = client.batch(1).with(&cmd::CuMemGetInfoV2 {});
+    let behind = client.send_batch(&vm, &behind);
+    assert_eq!(client.result(&vm, &cmd::CuMemGetInfoV2 {}), 0);
+    let index = vm.stop_queue(1);
+    client.queue = vm.start_queue(1, index);
+    assert_eq!(client.wait(&vm, behind).0.result, 0);
+    assert!(client.is_done(&vm, waiting));
+}
+
+#[test]
+fn test_waiting_for_a_host_function_does_not_keep_a_session_from_pausing() {
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    let next = client.batch(9).with(&cmd::VgpuHostFunctionNext {});
+    let next = client.send_batch(&vm, &next);
+    assert_eq!(client.result(&vm, &cmd::CuMemGetInfoV2 {}), 0);
+    let index = vm.stop_queue(1);
+    assert!(!is_dead(&vm, 1));
+    client.queue = vm.start_queue(1, index);
+    assert_eq!(client.result(&vm, &cmd::VgpuHostFunction { stream: Handle::NULL, id: 5 }), 0);
+    assert_eq!(client.wait(&vm, next).0.result, 0);
+}
+
+#[test]
 fn test_session_that_does_not_drain_is_ended() {
     let backend = Backend::start();
     let mut vm = Vm::start(&backend.socket());

@@ -36,7 +36,11 @@ pub fn host_function_next(
     ctx: &mut Context<'_>,
     _command: cmd::VgpuHostFunctionNext,
 ) -> Result<cmd::VgpuHostFunctionNextReply, Failure> {
-    Ok(cmd::VgpuHostFunctionNextReply { id: ctx.session.host_functions.next() })
+    // Nothing of the session runs while it waits for its client to queue one.
+    ctx.session.ring.end();
+    let id = ctx.session.host_functions.next();
+    ctx.session.ring.begin_anyway();
+    Ok(cmd::VgpuHostFunctionNextReply { id })
 }
 
 /// `vgpuHostFunctionDone`.
