@@ -56,6 +56,12 @@ pub unsafe extern "C" fn cuEventSynchronize(hEvent: CUevent) -> CUresult {
     })
 }
 
+/// As `cuEventDestroy_v2`.
+pub unsafe extern "C" fn cuEventDestroy(hEvent: CUevent) -> CUresult {
+    // SAFETY: the contract is the same.
+    unsafe { cuEventDestroy_v2(hEvent) }
+}
+
 /// Destroys an event at once, recorded or not.
 pub unsafe extern "C" fn cuEventDestroy_v2(hEvent: CUevent) -> CUresult {
     guard(|| driver()?.events.remove(hEvent as u64).map(drop).ok_or(CUresult::INVALID_HANDLE))

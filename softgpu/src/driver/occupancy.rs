@@ -3,7 +3,7 @@
 use vgpu_protocol::cuda::{CUfunction, CUresult};
 
 use super::abi::{guard, out};
-use super::core::{blocks_per_multiprocessor, Function};
+use super::core::{blocks_per_multiprocessor, dynamic_shared_for, Function, Result};
 
 /// `CU_OCCUPANCY_DISABLE_CACHING_OVERRIDE`, which changes nothing here.
 const FLAGS: u32 = 1;
@@ -31,7 +31,7 @@ pub unsafe extern "C" fn cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
         // SAFETY: null or writable, by the driver API's contract.
         let blocks = unsafe { out(numBlocks) }?;
         let function = Function::of(func as u64)?;
-        let threads = u32::try_from(blockSize).ok().filter(|n| *n > 0).ok_or(CUresult::INVALID_VALUE)?;
+        let threads = positive(blockSize)?;
         if flags & !FLAGS != 0 {
             return Err(CUresult::INVALID_VALUE);
         }
@@ -39,4 +39,29 @@ pub unsafe extern "C" fn cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
         blocks.write(resident as i32);
         Ok(())
     })
+}
+
+/// The dynamic shared memory that `numBlocks` blocks on one multiprocessor leave to each, bytes.
+pub unsafe extern "C" fn cuOccupancyAvailableDynamicSMemPerBlock(
+    dynamicSmemSize: *mut usize,
+    func: CUfunction,
+    numBlocks: i32,
+    blockSize: i32,
+) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let size = unsafe { out(dynamicSmemSize) }?;
+        let function = Function::of(func as u64)?;
+        let (blocks, threads) = (positive(numBlocks)?, positive(blockSize)?);
+        let kernel = function.kernel().attributes();
+        if blocks_per_multiprocessor(kernel, threads, 0) < blocks {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        size.write(dynamic_shared_for(kernel, blocks) as usize);
+        Ok(())
+    })
+}
+
+fn positive(number: i32) -> Result<u32> {
+    u32::try_from(number).ok().filter(|number| *number > 0).ok_or(CUresult::INVALID_VALUE)
 }

@@ -58,6 +58,12 @@ pub unsafe extern "C" fn cuStreamSynchronize(hStream: CUstream) -> CUresult {
     guard(|| Target::of(hStream as u64)?.synchronise())
 }
 
+/// As `cuStreamDestroy_v2`.
+pub unsafe extern "C" fn cuStreamDestroy(hStream: CUstream) -> CUresult {
+    // SAFETY: the contract is the same.
+    unsafe { cuStreamDestroy_v2(hStream) }
+}
+
 /// Destroys a stream at once; what it has to do is still done.
 pub unsafe extern "C" fn cuStreamDestroy_v2(hStream: CUstream) -> CUresult {
     guard(|| {

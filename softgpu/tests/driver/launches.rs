@@ -134,6 +134,11 @@ fn cooperative_launches_must_fit_the_device() {
     let too_many = cu!(cuLaunchCooperativeKernel(empty, most + 1, 1, 1, 256, 1, 1, 0, null_mut(), null_mut()));
     assert_eq!(too_many, CUresult::COOPERATIVE_LAUNCH_TOO_LARGE);
     assert_eq!(cu!(cuOccupancyMaxActiveBlocksPerMultiprocessor(&mut resident, empty, 0, 0)), CUresult::INVALID_VALUE);
+    let mut dynamic = 0;
+    ok!(cuOccupancyAvailableDynamicSMemPerBlock(&mut dynamic, empty, 2, 256));
+    ok!(cuOccupancyMaxActiveBlocksPerMultiprocessor(&mut resident, empty, 256, dynamic));
+    assert_eq!(resident, 2);
+    assert_eq!(cu!(cuOccupancyAvailableDynamicSMemPerBlock(&mut dynamic, empty, 99, 256)), CUresult::INVALID_VALUE);
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub(super) use image::{compile, JitLog};
 pub(super) use launch::LaunchRequest;
 pub(super) use library::{Kernel, Library};
 pub(super) use module::Module;
-pub(super) use occupancy::blocks_per_multiprocessor;
+pub(super) use occupancy::{blocks_per_multiprocessor, dynamic_shared_for};
 pub(super) use state::{driver, initialise, Driver};
 pub(super) use stream::{Stream, StreamKind, Target};
 pub(super) use transfer::Rows;

@@ -1,7 +1,7 @@
 //! How many blocks of a kernel fit a multiprocessor, by the rules of compute capability 8.0.
 
 use super::attributes::{
-    BLOCKS_PER_MULTIPROCESSOR, REGISTERS_PER_MULTIPROCESSOR, SHARED_PER_MULTIPROCESSOR, SHARED_RESERVED_PER_BLOCK,
+    BLOCKS_PER_MULTIPROCESSOR, REGISTERS_PER_MULTIPROCESSOR, SHARED_PER_MULTIPROCESSOR, SHARED_PER_BLOCK_OPTIN, SHARED_RESERVED_PER_BLOCK,
     THREADS_PER_MULTIPROCESSOR, WARP_SIZE,
 };
 use crate::engine::KernelAttributes;
@@ -31,6 +31,13 @@ pub(in crate::driver) fn blocks_per_multiprocessor(kernel: &KernelAttributes, th
     limits.into_iter().min().and_then(|blocks| u32::try_from(blocks).ok()).unwrap_or(0)
 }
 
+/// Bytes of dynamic shared memory for each of `blocks` resident blocks.
+pub(in crate::driver) fn dynamic_shared_for(kernel: &KernelAttributes, blocks: u32) -> u32 {
+    let each = SHARED_PER_MULTIPROCESSOR / blocks.max(1) / SHARED_UNIT as u32 * SHARED_UNIT as u32;
+    let free = each.saturating_sub(SHARED_RESERVED_PER_BLOCK).min(SHARED_PER_BLOCK_OPTIN);
+    free.saturating_sub(kernel.static_shared)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +61,9 @@ mod tests {
         assert_eq!(blocks(&kernel, 256, u64::MAX), 0);
         assert_eq!(blocks(&kernel, 1025, 0), 0);
         assert_eq!(blocks(&kernel, 0, 0), 0);
+        for n in 1..=8 {
+            assert!(blocks(&kernel, 256, dynamic_shared_for(&kernel, n).into()) >= n, "{n}");
+        }
         kernel.registers = 64;
         assert_eq!(blocks(&kernel, 1024, 0), 1);
     }
