@@ -142,6 +142,10 @@ fn truncated_fat_binaries_are_errors() {
         let mut image = intact[..len].to_vec();
         image[8..16].copy_from_slice(&(len as u64 - 16).to_le_bytes());
         let loaded = load(&image);
-        assert!(matches!(loaded.result, CUresult::INVALID_IMAGE | CUresult::NO_BINARY_FOR_GPU), "{len}: {}", loaded.result);
+        assert!(
+            matches!(loaded.result, CUresult::INVALID_IMAGE | CUresult::NO_BINARY_FOR_GPU),
+            "{len}: {}",
+            loaded.result
+        );
     }
 }

@@ -47,7 +47,8 @@ fn logs_are_cut_to_their_buffers() {
         let mut log = vec![0x55_u8; size + 1];
         let mut values = [log.as_mut_ptr().cast(), std::ptr::without_provenance_mut(size)];
         let mut module = std::ptr::null_mut();
-        let result = cu!(cuModuleLoadDataEx(&mut module, c"bad".as_ptr().cast(), 2, [5, 6].as_ptr(), values.as_mut_ptr()));
+        let result =
+            cu!(cuModuleLoadDataEx(&mut module, c"bad".as_ptr().cast(), 2, [5, 6].as_ptr(), values.as_mut_ptr()));
         assert_eq!(result, CUresult::INVALID_PTX);
         assert_eq!(values[1].addr(), size.saturating_sub(1));
         assert_eq!(log[size], 0x55);

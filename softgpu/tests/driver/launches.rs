@@ -59,7 +59,10 @@ fn parameters_may_come_in_one_buffer() {
     assert_eq!(run(24, 2), CUresult::INVALID_VALUE);
     assert_eq!(run(64, 2), CUresult::INVALID_VALUE);
     assert_eq!(run(28, 3), CUresult::INVALID_VALUE);
-    assert_eq!(cu!(cuLaunchKernel(add, 1, 1, 1, 1, 1, 1, 0, null_mut(), null_mut(), null_mut())), CUresult::INVALID_VALUE);
+    assert_eq!(
+        cu!(cuLaunchKernel(add, 1, 1, 1, 1, 1, 1, 0, null_mut(), null_mut(), null_mut())),
+        CUresult::INVALID_VALUE
+    );
 }
 
 #[test]

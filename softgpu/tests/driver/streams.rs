@@ -105,6 +105,26 @@ fn pageable_copies_take_the_source_at_the_call() {
 }
 
 #[test]
+fn many_pageable_copies_are_bounded_and_arrive() {
+    const LEN: usize = 1 << 20;
+    let _context = Context::new();
+    let (module, gate, stream) = (kernels(), Gate::new(), stream(1));
+    let address = alloc(2 * LEN);
+    gate.hold(module, stream);
+    std::thread::scope(|scope| {
+        // The copies exceed what is staged at a time, so the last ones wait for the gate.
+        scope.spawn(|| gate.open());
+        for i in 0..100 {
+            let source = vec![i as u8; LEN];
+            ok!(cuMemcpyHtoDAsync_v2(address, source.as_ptr().cast(), LEN, stream));
+        }
+        let source = vec![100_u8; 2 * LEN];
+        ok!(cuMemcpyHtoDAsync_v2(address, source.as_ptr().cast(), 2 * LEN, stream));
+    });
+    assert!(download::<u8>(address, 2 * LEN).iter().all(|byte| *byte == 100));
+}
+
+#[test]
 fn pinned_copies_take_the_source_when_their_turn_comes() {
     let _context = Context::new();
     let (module, gate, stream) = (kernels(), Gate::new(), stream(1));

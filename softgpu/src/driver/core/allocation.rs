@@ -105,7 +105,9 @@ impl Driver {
 
     /// The allocation, module variable or registered range that contains `address`.
     pub(in crate::driver) fn range_of(&self, address: u64) -> Option<Allocation> {
-        self.allocations.find(address).or_else(|| self.modules.all().iter().find_map(|module| module.variable_at(address)))
+        self.allocations
+            .find(address)
+            .or_else(|| self.modules.all().iter().find_map(|module| module.variable_at(address)))
     }
 
     /// Gives back what was freed in a context, and waits for what is still in use.

@@ -37,11 +37,8 @@ impl Event {
         if flags & INTERPROCESS != 0 {
             return Err(CUresult::NOT_SUPPORTED);
         }
-        let event = Event {
-            context: Arc::downgrade(context),
-            timing: flags & DISABLE_TIMING == 0,
-            last: Mutex::new(None),
-        };
+        let event =
+            Event { context: Arc::downgrade(context), timing: flags & DISABLE_TIMING == 0, last: Mutex::new(None) };
         Ok(context.driver.events.insert(Arc::new(event)))
     }
 

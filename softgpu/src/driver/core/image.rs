@@ -55,7 +55,8 @@ pub(in crate::driver) fn compile(image: &[u8], capability: u32, log: &mut JitLog
 
 fn ptx_of<'a>(image: &'a [u8], capability: u32, log: &mut JitLog) -> Result<Cow<'a, [u8]>> {
     if image.starts_with(ELF) {
-        return log.fail(CUresult::NO_BINARY_FOR_GPU, format_args!("the image is machine code (a cubin). {BUILD_HINT}"));
+        return log
+            .fail(CUresult::NO_BINARY_FOR_GPU, format_args!("the image is machine code (a cubin). {BUILD_HINT}"));
     }
     if !image.starts_with(&fatbin::MAGIC.to_le_bytes()) {
         return Ok(Cow::Borrowed(image));
@@ -87,7 +88,10 @@ mod tests {
 
     #[test]
     fn targets() {
-        assert_eq!([target_number("sm_75"), target_number("sm_90a"), target_number("sm_120f"), target_number("")], [75, 90, 120, 0]);
+        assert_eq!(
+            [target_number("sm_75"), target_number("sm_90a"), target_number("sm_120f"), target_number("")],
+            [75, 90, 120, 0]
+        );
     }
 
     #[test]

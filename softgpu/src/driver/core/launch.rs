@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vgpu_protocol::cuda::CUresult;
 
-use super::attributes::{GRID_MAX, BLOCK_MAX, THREADS_PER_BLOCK};
+use super::attributes::{BLOCK_MAX, GRID_MAX, THREADS_PER_BLOCK};
 use super::context::Limit;
 use super::occupancy::blocks_per_multiprocessor;
 use super::{Context, Function, Result, Target};
@@ -32,12 +32,14 @@ impl LaunchRequest {
     }
 
     fn check(&self, function: &Function, multiprocessors: usize) -> Result {
-        let within = |sizes: [u32; 3], limits: [u32; 3]| sizes.iter().zip(limits).all(|(n, most)| (1..=most).contains(n));
+        let within =
+            |sizes: [u32; 3], limits: [u32; 3]| sizes.iter().zip(limits).all(|(n, most)| (1..=most).contains(n));
         if !within(self.grid, GRID_MAX) || !within(self.block, BLOCK_MAX) || self.threads() > THREADS_PER_BLOCK.into() {
             return Err(CUresult::INVALID_VALUE);
         }
         let kernel = function.kernel.attributes();
-        if self.shared > function.max_dynamic_shared() || kernel.required_block.is_some_and(|shape| shape != self.block) {
+        if self.shared > function.max_dynamic_shared() || kernel.required_block.is_some_and(|shape| shape != self.block)
+        {
             return Err(CUresult::INVALID_VALUE);
         }
         let threads = u32::try_from(self.threads()).unwrap_or(u32::MAX);

@@ -16,21 +16,22 @@ mod module;
 mod occupancy;
 mod queue;
 mod registry;
+mod staging;
 mod state;
 mod stream;
 mod transfer;
 
 use vgpu_protocol::cuda::CUresult;
 
+pub(super) use allocation::{Allocation, PITCH_ALIGNMENT};
 pub(super) use attributes::device_attribute;
 pub(super) use code::Code;
 pub use config::{configure, Config, ConfigError};
 pub(super) use context::{Context, Limit};
 pub(super) use current::{current, current_handle, pop_current, push_current, set_current};
 pub(super) use event::Event;
-pub(super) use allocation::{Allocation, PITCH_ALIGNMENT};
-pub(super) use function::Function;
 pub(super) use fatbin::{container_size, HEADER as FATBIN_HEADER, MAGIC as FATBIN_MAGIC};
+pub(super) use function::Function;
 pub(super) use image::{compile, JitLog};
 pub(super) use launch::LaunchRequest;
 pub(super) use library::{Kernel, Library};

@@ -1,8 +1,8 @@
 //! How many blocks of a kernel fit a multiprocessor, by the rules of compute capability 8.0.
 
 use super::attributes::{
-    BLOCKS_PER_MULTIPROCESSOR, REGISTERS_PER_MULTIPROCESSOR, SHARED_PER_MULTIPROCESSOR, SHARED_PER_BLOCK_OPTIN, SHARED_RESERVED_PER_BLOCK,
-    THREADS_PER_MULTIPROCESSOR, WARP_SIZE,
+    BLOCKS_PER_MULTIPROCESSOR, REGISTERS_PER_MULTIPROCESSOR, SHARED_PER_BLOCK_OPTIN, SHARED_PER_MULTIPROCESSOR,
+    SHARED_RESERVED_PER_BLOCK, THREADS_PER_MULTIPROCESSOR, WARP_SIZE,
 };
 use crate::engine::KernelAttributes;
 
@@ -12,7 +12,11 @@ const REGISTER_UNIT: u64 = 256;
 const SHARED_UNIT: u64 = 128;
 
 /// Resident blocks of `threads` threads each with `dynamic_shared` bytes; 0 if one does not fit.
-pub(in crate::driver) fn blocks_per_multiprocessor(kernel: &KernelAttributes, threads: u32, dynamic_shared: u64) -> u32 {
+pub(in crate::driver) fn blocks_per_multiprocessor(
+    kernel: &KernelAttributes,
+    threads: u32,
+    dynamic_shared: u64,
+) -> u32 {
     if threads == 0 || threads > kernel.max_threads {
         return 0;
     }

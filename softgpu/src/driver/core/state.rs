@@ -9,6 +9,7 @@ use vgpu_protocol::HandleKind;
 use super::allocation::Allocations;
 use super::config::{self, Config};
 use super::registry::Registry;
+use super::staging::Staging;
 use super::{Context, Event, Function, Kernel, Library, Module, Result, Stream};
 use crate::engine::Engine;
 use crate::memory::Memory;
@@ -30,6 +31,7 @@ pub(in crate::driver) struct Driver {
     pub(in crate::driver) functions: Registry<Function>,
     pub(in crate::driver) libraries: Registry<Library>,
     pub(in crate::driver) kernels: Registry<Kernel>,
+    pub(super) staging: Staging,
     primary: Mutex<Primary>,
     epoch: Instant,
 }
@@ -78,6 +80,7 @@ impl Driver {
             functions: Registry::new(HandleKind::Function),
             libraries: Registry::new(HandleKind::Library),
             kernels: Registry::new(HandleKind::Kernel),
+            staging: Staging::default(),
             primary: Mutex::default(),
             epoch: Instant::now(),
         })

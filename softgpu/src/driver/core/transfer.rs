@@ -4,11 +4,9 @@
 use vgpu_protocol::cuda::CUresult;
 
 use super::context::INLINE_BYTES;
+use super::staging::Staged;
 use super::{Context, Driver, Result, Target};
 use crate::memory::{AccessError, Memory, Plain};
-
-/// Largest copy out of pageable memory that is staged rather than waited for, bytes.
-const STAGED_BYTES: usize = 1 << 20;
 
 /// Rows of equally long pieces of device memory. Units are bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,11 +61,12 @@ impl Target {
         if let Some(_turn) = self.context.idle_turn(&self.stream) {
             return self.context.access(self.memory().write(to, from));
         }
-        if from.len() > STAGED_BYTES {
-            return self.write(to, from);
+        match Staged::new(self.context.driver, from) {
+            Some(staged) => {
+                self.submit(move |context| context.driver.memory.write(to, staged.bytes()).map_err(illegal))
+            }
+            None => self.write(to, from),
         }
-        let staged = from.to_vec();
-        self.submit(move |context| context.driver.memory.write(to, &staged).map_err(illegal))
     }
 
     /// Copies between places that the GPU can reach, in stream order.
