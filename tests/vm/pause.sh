@@ -14,7 +14,7 @@ pause_and_resume() {
     done
 }
 
-start_guest --program "$programs/counter" -- ./counter 3000
+start_guest --program "$programs/counter" -- ./counter 20000
 check pause/program-starts guest_printed STARTED
 check pause/ten-times pause_and_resume 10
 check pause/program-verified guest_exits 0

@@ -21,6 +21,7 @@ killed_client() {
     ./endless >/tmp/endless.out &
     client=$!
     until_true 60 grep -q RUNNING /tmp/endless.out || return 2
+    ! memory_is_back_to "$before" || return 4
     kill -KILL "$client"
     wait "$client"
     until_true 10 memory_is_back_to "$before" || return 3
@@ -44,9 +45,13 @@ check bad_input/vgpud-stops stop_vgpud
 check bad_input/cuInit-without-vgpud ./no_device
 refuse bad_input/doctor-without-vgpud vgpud vgpu doctor
 
-echo 0 >/proc/sys/vm/nr_hugepages
+# vgpud reserves what it needs by itself; here the kernel has no more to give.
+pool=/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+echo 0 >$pool
+echo 0 >/tmp/no-hugepages
+mount --bind /tmp/no-hugepages $pool
 refuse bad_input/vgpud-without-hugepages hugepages timeout 30 vgpud
 refuse bad_input/doctor-without-hugepages nr_hugepages vgpu doctor
-echo 64 >/proc/sys/vm/nr_hugepages
+umount $pool
 check bad_input/vgpud-starts-again start_vgpud
 check bad_input/works-again ./vectorAdd

@@ -5,5 +5,5 @@ set -uo pipefail
 
 check no_device/cuInit ./no_device
 refuse no_device/doctor 'device' vgpu doctor
-refuse no_device/smi 'device' vgpu smi
+refuse no_device/smi 'vgpud' vgpu smi
 refuse no_device/vgpud 'device' timeout 30 vgpud
