@@ -46,7 +46,8 @@ pub struct Serve {
     pub print_capabilities: bool,
 
     /// Number of session queues: CUDA processes of the guest at a time
-    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SESSIONS)))]
+    #[arg(long, value_name = "N", default_value_t = 15)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SESSIONS)))]
     pub sessions: u32,
 
     /// How long a stopping VM waits for work of a host GPU to end before the session is killed, seconds

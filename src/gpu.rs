@@ -46,7 +46,10 @@ impl std::fmt::Display for Gpu {
 #[derive(Debug, thiserror::Error)]
 pub enum GpuError {
     /// the driver library cannot be loaded
-    #[error("cannot load the CUDA driver {name}: {source}; install the NVIDIA driver on this host, or choose the software GPU with --gpu soft")]
+    #[error(
+        "cannot load the CUDA driver {name}: {source}; install the NVIDIA driver on this host, \
+         or choose the software GPU with --gpu soft"
+    )]
     Load {
         /// What was opened.
         name: String,

@@ -44,8 +44,8 @@ pub fn end_on_sigbus() {
 }
 
 extern "C" fn on_sigbus(_signal: libc::c_int, _info: *mut libc::siginfo_t, _context: *mut c_void) {
-    const MESSAGE: &[u8] = b"vhost-user-vgpu: SIGBUS: memory of the VM vanished under the backend (its file was truncated); \
-        use memory-backend-memfd, which is sealed against it\n";
+    const MESSAGE: &[u8] = b"vhost-user-vgpu: SIGBUS: memory of the VM vanished under the backend \
+        (its file was truncated); use memory-backend-memfd, which is sealed against it\n";
     // SAFETY: write and _exit may be called from a signal handler; the buffer is static.
     unsafe {
         libc::write(libc::STDERR_FILENO, MESSAGE.as_ptr().cast(), MESSAGE.len());

@@ -30,7 +30,10 @@ use crate::gpu::Gpu;
 pub fn run(args: &Serve) -> ExitCode {
     let info = match process::probe(&args.executor) {
         Ok(Ok(info)) => info,
-        Ok(Err(status)) => return ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(exit::RUNTIME)),
+        Ok(Err(status)) => {
+            let code = status.code().and_then(|code| u8::try_from(code).ok());
+            return ExitCode::from(code.unwrap_or(exit::RUNTIME));
+        }
         Err(error) => return exit::fail(exit::RUNTIME, format_args!("cannot start a process of its own: {error}")),
     };
     let socket = match Socket::open(args) {
@@ -57,7 +60,12 @@ pub fn run(args: &Serve) -> ExitCode {
 }
 
 /// Waits for a VM and serves it until it disconnects.
-fn serve_one(listener: &mut Listener, settings: &Settings, sessions: u32, info: DeviceInfo) -> Result<(), vhost_user_backend::Error> {
+fn serve_one(
+    listener: &mut Listener,
+    settings: &Settings,
+    sessions: u32,
+    info: DeviceInfo,
+) -> Result<(), vhost_user_backend::Error> {
     let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
     let table = Arc::new(SessionTable::new(settings.clone(), memory.clone(), sessions));
     let device = Arc::new(Device::new(table.clone(), memory.clone(), sessions, info));

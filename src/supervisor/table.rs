@@ -55,7 +55,12 @@ impl SessionTable {
     }
 
     /// Starts a session on a queue; an older one there ends first.
-    pub fn create(&self, queue: u32, vring: Option<&ObservedVring>, request: &SessionCreate) -> Result<(), ControlStatus> {
+    pub fn create(
+        &self,
+        queue: u32,
+        vring: Option<&ObservedVring>,
+        request: &SessionCreate,
+    ) -> Result<(), ControlStatus> {
         let mut slot = self.slot(queue)?;
         *slot = None;
         if request.api_hash != API_HASH {

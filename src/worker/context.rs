@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use vgpu_protocol::cuda::{CUresult, CU_STREAM_LEGACY, CU_STREAM_PER_THREAD};
 use vgpu_protocol::{DriverApi, Handle, HandleKind, WireError};
 
+use super::ffi::driver;
 use super::ledger::{Entry, Pointer};
 use super::session::Session;
 
@@ -42,17 +43,6 @@ impl From<WireError> for Failure {
         Failure::Malformed
     }
 }
-
-/// Calls a driver function that may be missing; an error ends the calling function.
-macro_rules! driver {
-    ($ctx:expr, $name:ident($($arg:expr),* $(,)?)) => {{
-        let function = $ctx.api.$name.ok_or($crate::worker::context::Failure::NOT_SUPPORTED)?;
-        // SAFETY: objects come from the ledger, outputs are locals, buffers outlive the call or are
-        // ranges of the session's memory that have been checked.
-        $crate::worker::context::Failure::check(unsafe { function($($arg),*) })
-    }};
-}
-pub(crate) use driver;
 
 /// What a command runs in.
 pub struct Context<'a> {

@@ -13,8 +13,9 @@ use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
 use super::arena::Arena;
 use super::arena_sys;
-use super::context::{driver, Failure};
+use super::context::Failure;
 use super::dispatcher::{Bell, Dispatcher};
+use super::ffi::driver;
 use super::output::Output;
 use super::ring::Ring;
 use super::session::Session;
@@ -100,7 +101,8 @@ impl Control {
         if self.serving.is_some() {
             return Err(ControlStatus::BadQueue);
         }
-        let region = arena_sys::region(arena.home(), HOME_SIZE).map_err(|e| host("address the home")(io::Error::other(e)))?;
+        let region = arena_sys::region(arena.home(), HOME_SIZE).map_err(io::Error::other);
+        let region = region.map_err(host("address the home"))?;
         let region = GuestRegionMmap::new(region, GuestAddress(home)).ok_or(ControlStatus::BadAddress)?;
         let memory = GuestMemoryMmap::from_regions(vec![region]).map_err(|_| ControlStatus::BadAddress)?;
         let ring = Ring::new(memory, home).ok_or(ControlStatus::BadAddress)?;

@@ -29,7 +29,8 @@ impl Bell {
     /// A bell nobody has rung.
     pub fn new() -> io::Result<Arc<Bell>> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Arc::new(Bell { doorbell: Mutex::default(), finished: Mutex::default(), rung: AtomicBool::new(false), wake }))
+        let rung = AtomicBool::new(false);
+        Ok(Arc::new(Bell { doorbell: Mutex::default(), finished: Mutex::default(), rung, wake }))
     }
 
     /// Listens to another doorbell of the client.
@@ -165,7 +166,8 @@ impl Dispatcher {
         let mut fds = vec![PollFd::new(&self.bell.wake, PollFlags::IN)];
         fds.extend(doorbell.as_deref().map(|fd| PollFd::new(fd, PollFlags::IN)));
         let ready = poll(&mut fds, None);
-        let broken = fds.get(1).is_some_and(|fd| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL));
+        let trouble = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+        let broken = fds.get(1).is_some_and(|fd| fd.revents().intersects(trouble));
         drop(fds);
         if ready.is_err() || broken {
             std::thread::sleep(LOOK_EVERY);

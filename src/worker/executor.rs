@@ -8,8 +8,9 @@ use vgpu_protocol::session::{ReplyHeader, REPLY_SIZE};
 use vgpu_protocol::{cmd, opcode_name, Command, Handle, HandleKind, Reader, Writer};
 
 use super::batch::{self, Item};
-use super::context::{driver, Context, Failure};
+use super::context::{Context, Failure};
 use super::dispatch::{dispatch, may_block};
+use super::ffi::driver;
 use super::ledger::Pointer;
 use super::ring::Pending;
 use super::session::Session;

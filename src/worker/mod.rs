@@ -9,6 +9,7 @@ mod control;
 mod dispatch;
 mod dispatcher;
 mod executor;
+mod ffi;
 mod hostfunc;
 mod ledger;
 mod output;

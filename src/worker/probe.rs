@@ -19,7 +19,8 @@ pub fn probe(args: &Executor) -> ExitCode {
     let info = match describe(&api, 0) {
         Ok(info) => info,
         Err(error) => {
-            return exit::fail(exit::NO_GPU, format_args!("--gpu {}: cannot describe the GPU: {}", args.gpu, error.result()))
+            let error = error.result();
+            return exit::fail(exit::NO_GPU, format_args!("--gpu {}: cannot describe the GPU: {error}", args.gpu));
         }
     };
     match std::io::stdout().write_all(info.as_bytes()) {

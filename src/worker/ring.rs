@@ -136,12 +136,13 @@ impl Ring {
 
     /// Whether a batch can be taken; costs one read.
     pub fn has_work(&self) -> bool {
-        let index: Result<u16, _> = self.memory.load(self.home.unchecked_add(AVAIL_OFFSET as u64 + 2), Ordering::Acquire);
+        let address = self.home.unchecked_add(AVAIL_OFFSET as u64 + 2);
+        let index: Result<u16, _> = self.memory.load(address, Ordering::Acquire);
         !self.is_stopped() && index.is_ok_and(|i| u16::from_le(i) != self.next_avail.load(Ordering::Relaxed))
     }
 
-    /// Takes the next chain and copies what is readable of it into `batch`; it counts as running. A chain that holds more
-    /// than a batch may, or points outside the home, yields an empty batch.
+    /// Takes the next chain and copies what is readable of it into `batch`; it counts as running. A
+    /// chain that holds more than a batch may, or points outside the home, yields an empty batch.
     pub fn pop(&self, batch: &mut Vec<u8>) -> Option<Pending> {
         batch.clear();
         let mut queue = lock(&self.queue);

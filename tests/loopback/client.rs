@@ -11,7 +11,7 @@ use vm_memory::{Bytes, GuestAddress};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::backend::eventually;
-use crate::vm::{arena, home, Queue, Vm};
+use crate::vm::{arena, home, Queue, Ring, Vm};
 
 /// Commands that go out together.
 #[derive(Default, Clone)]
@@ -107,7 +107,9 @@ impl Client {
         vm.write(home(self.number) + AVAIL_OFFSET as u64 + 4 + u64::from(QUEUE_SIZE) * 2, &self.avail.to_le_bytes());
         let head = u16::try_from(sent.0 * 2).unwrap();
         let read = (command, u32::try_from(bytes.len()).unwrap());
-        vm.offer(home(self.number), offsets, QUEUE_SIZE, self.avail, head, read, (reply, REPLY_SIZE as u32), &self.queue.kick);
+        let ring = Ring { start: home(self.number), offsets, size: QUEUE_SIZE };
+        vm.offer(&ring, self.avail, head, read, (reply, REPLY_SIZE as u32));
+        self.queue.kick.write(1).unwrap();
         self.avail = self.avail.wrapping_add(1);
         sent
     }
@@ -138,8 +140,8 @@ impl Client {
         let batch = self.batch(0).with(command);
         let sent = self.send_batch(vm, &batch);
         let (header, outputs) = self.wait(vm, sent);
-        let reply = (header.result == 0 && header.latched == 0).then(|| C::Reply::decode(&mut Reader::new(&outputs)).unwrap());
-        (header, reply)
+        let good = header.result == 0 && header.latched == 0;
+        (header, good.then(|| C::Reply::decode(&mut Reader::new(&outputs)).unwrap()))
     }
 
     /// A command that must succeed.

@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::backend::{eventually, Backend};
 use crate::client::{store_avail, Client};
-use crate::vm::{arena, home, Vm, CHUNKS, SIZE, START};
+use crate::vm::{arena, home, Ring, Vm, CHUNKS, SIZE, START};
 
 /// A small generator, so that failures repeat.
 struct Random(u64);
@@ -51,7 +51,8 @@ fn test_random_control_requests_are_answered() {
     let _queue = vm.start_queue(1, 0);
     let mut random = Random(1);
     for _ in 0..3000 {
-        let mut request = ControlHeader { op: random.below(8) as u32, queue: random.below(18) as u32 }.as_bytes().to_vec();
+        let header = ControlHeader { op: random.below(8) as u32, queue: random.below(18) as u32 };
+        let mut request = header.as_bytes().to_vec();
         for _ in 0..random.below(8) {
             let word = random.edge();
             request.extend(word.to_le_bytes());
@@ -69,9 +70,10 @@ fn test_truncated_control_requests_are_malformed() {
     let backend = Backend::start();
     let mut vm = Vm::start(&backend.socket());
     let _client = Client::open(&mut vm, 1);
+    let map = SessionMap { va: arena(1) + (2 << 20), count: 1, reserved: 0 };
     let requests: [(ControlOp, Vec<u8>); 3] = [
         (ControlOp::SessionCreate, Vm::request(2).as_bytes().to_vec()),
-        (ControlOp::SessionMap, [SessionMap { va: arena(1) + (2 << 20), count: 1, reserved: 0 }.as_bytes(), &[0; 16]].concat()),
+        (ControlOp::SessionMap, [map.as_bytes(), &[0; 16]].concat()),
         (ControlOp::SessionUnmap, SessionUnmap { va: arena(1), length: 1 }.as_bytes().to_vec()),
     ];
     for (op, body) in requests {
@@ -104,7 +106,7 @@ fn test_sessions_get_only_memory_of_the_vm() {
     refused(SessionCreate { arena_base: 0, ..good }, ControlStatus::BadAddress);
     assert_eq!(vm.control(ControlOp::SessionCreate, 0, good.as_bytes()).0, ControlStatus::BadQueue);
     assert_eq!(vm.control(ControlOp::SessionCreate, 16, good.as_bytes()).0, ControlStatus::BadQueue);
-    assert_eq!(vm.control(ControlOp::SessionCreate, 2, Vm::request(2).as_bytes()).0, ControlStatus::BadQueue, "ring not started");
+    assert_eq!(vm.create(2), ControlStatus::BadQueue, "ring not started");
     assert_eq!(vm.create(1), ControlStatus::Ok);
 
     let va = arena(1) + (2 << 20);
@@ -181,7 +183,8 @@ fn test_all_opcodes_are_answered() {
         if vgpu_protocol::opcode_name(opcode) == "vgpuHostFunctionNext" {
             continue;
         }
-        let header = BatchHeader { sequence: 1, context: client.context.0, lane: u32::from(opcode), count: 1, bytes: 8, flags: 0 };
+        let lane = u32::from(opcode);
+        let header = BatchHeader { sequence: 1, context: client.context.0, lane, count: 1, bytes: 8, flags: 0 };
         let bytes = [header.as_bytes(), &u64::from(opcode).to_le_bytes()].concat();
         let sent = client.send_bytes(&vm, &bytes);
         let (reply, _) = client.wait(&vm, sent);
@@ -344,7 +347,8 @@ fn test_reply_that_does_not_fit_is_not_written() {
     vm.write(reply, &[0; 4096]);
     let read = (command, u32::try_from(bytes.len()).unwrap());
     let offsets = [DESC_OFFSET as u64, AVAIL_OFFSET as u64, USED_OFFSET as u64];
-    vm.offer(home(1), offsets, QUEUE_SIZE, client.avail, 124, read, (reply, 100), &client.queue.kick);
+    vm.offer(&Ring { start: home(1), offsets, size: QUEUE_SIZE }, client.avail, 124, read, (reply, 100));
+    client.queue.kick.write(1).unwrap();
     client.avail = client.avail.wrapping_add(1);
     eventually("the reply", || (vm.load(reply) == 1).then_some(()));
     assert_eq!(vm.load(reply + 4), CUresult::INVALID_VALUE.0);

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 
+use rustix::fs::{memfd_create, MemfdFlags};
 use rustix::process::Signal;
 use vgpu_protocol::cmd;
 use vgpu_protocol::control::{ControlStatus, DeviceConfig, MAGIC, PROTOCOL_VERSION};
@@ -185,9 +186,8 @@ fn test_overflowing_region_address_does_not_end_the_backend() {
 #[test]
 fn test_memory_that_can_shrink_is_refused() {
     let mut backend = Backend::start_with(&["--log-level", "error"]);
-    let unsealed = File::from(
-        rustix::fs::memfd_create("vm", rustix::fs::MemfdFlags::ALLOW_SEALING | rustix::fs::MemfdFlags::CLOEXEC).unwrap(),
-    );
+    let flags = MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC;
+    let unsealed = File::from(memfd_create("vm", flags).unwrap());
     unsealed.set_len(SIZE).unwrap();
     let frontend = connect(&backend.socket());
     assert!(frontend.set_mem_table(&[region(&unsealed)]).is_err());

@@ -34,6 +34,15 @@ pub const CHUNKS: u64 = START + (32 << 20);
 
 const FEATURES: u64 = 1 << 32 | 1 << 29;
 
+/// Where a virtqueue lies: descriptors, avail ring and used ring.
+pub struct Ring {
+    pub start: u64,
+    pub offsets: [u64; 3],
+    pub size: u16,
+}
+
+const CONTROL: Ring = Ring { start: START, offsets: [0, 0x1000, 0x2000], size: CONTROL_QUEUE_SIZE };
+
 pub struct Queue {
     pub kick: EventFd,
     pub call: EventFd,
@@ -107,22 +116,23 @@ impl Vm {
         let memory = GuestMemoryMmap::from_regions(vec![region]).unwrap();
         let mut vm = Vm { frontend, memory, control: Queue::new(), next: 0 };
         let control = Queue::new();
-        vm.start_ring(0, CONTROL_QUEUE_SIZE, START, [0, 0x1000, 0x2000], 0, &control);
+        vm.start_ring(0, &CONTROL, 0, &control);
         vm.control = control;
         vm
     }
 
-    fn start_ring(&mut self, index: usize, size: u16, start: u64, offsets: [u64; 3], base: u16, queue: &Queue) {
-        let [desc, avail, used] = offsets;
+    fn start_ring(&mut self, index: usize, ring: &Ring, base: u16, queue: &Queue) {
+        let Ring { size, .. } = *ring;
+        let [desc, avail, used] = ring.offsets.map(|offset| ring.start + offset);
         self.frontend.set_vring_num(index, size).unwrap();
         self.frontend.set_vring_base(index, base).unwrap();
         let config = VringConfigData {
             queue_max_size: size,
             queue_size: size,
             flags: 0,
-            desc_table_addr: start + desc,
-            avail_ring_addr: start + avail,
-            used_ring_addr: start + used,
+            desc_table_addr: desc,
+            avail_ring_addr: avail,
+            used_ring_addr: used,
             log_addr: None,
         };
         self.frontend.set_vring_addr(index, &config).unwrap();
@@ -135,7 +145,7 @@ impl Vm {
     pub fn start_queue(&mut self, number: u32, base: u16) -> Queue {
         let queue = Queue::new();
         let offsets = [DESC_OFFSET as u64, AVAIL_OFFSET as u64, USED_OFFSET as u64];
-        self.start_ring(number as usize, QUEUE_SIZE, home(number), offsets, base, &queue);
+        self.start_ring(number as usize, &Ring { start: home(number), offsets, size: QUEUE_SIZE }, base, &queue);
         queue
     }
 
@@ -145,7 +155,7 @@ impl Vm {
 
     pub fn restart_control(&mut self, base: u16) {
         let queue = Queue::new();
-        self.start_ring(0, CONTROL_QUEUE_SIZE, START, [0, 0x1000, 0x2000], base, &queue);
+        self.start_ring(0, &CONTROL, base, &queue);
         self.control = queue;
     }
 
@@ -171,22 +181,21 @@ impl Vm {
         self.write(table + u64::from(index) * 16, &bytes);
     }
 
-    /// Puts a chain of two descriptors on a ring and rings the bell.
-    #[allow(clippy::too_many_arguments)]
-    pub fn offer(&self, start: u64, offsets: [u64; 3], size: u16, avail: u16, head: u16, read: (u64, u32), write: (u64, u32), kick: &EventFd) {
-        let [desc, ring, _] = offsets;
-        self.descriptor(start + desc, head, read.0, read.1, 1, head + 1);
-        self.descriptor(start + desc, head + 1, write.0, write.1, 2, 0);
-        self.write(start + ring + 4 + u64::from(avail % size) * 2, &head.to_le_bytes());
-        self.memory.store(avail.wrapping_add(1), GuestAddress(start + ring + 2), Ordering::Release).unwrap();
-        kick.write(1).unwrap();
+    /// Puts a chain of two descriptors on a ring.
+    pub fn offer(&self, ring: &Ring, avail: u16, head: u16, read: (u64, u32), write: (u64, u32)) {
+        let [desc, heads, _] = ring.offsets.map(|offset| ring.start + offset);
+        self.descriptor(desc, head, read.0, read.1, 1, head + 1);
+        self.descriptor(desc, head + 1, write.0, write.1, 2, 0);
+        self.write(heads + 4 + u64::from(avail % ring.size) * 2, &head.to_le_bytes());
+        self.memory.store(avail.wrapping_add(1), GuestAddress(heads + 2), Ordering::Release).unwrap();
     }
 
     /// Sends raw bytes to the control queue; what comes back.
     pub fn control_bytes(&mut self, request: &[u8]) -> Vec<u8> {
         self.write(REQUEST, request);
         let length = u32::try_from(request.len()).unwrap();
-        self.offer(START, [0, 0x1000, 0x2000], CONTROL_QUEUE_SIZE, self.next, 0, (REQUEST, length), (REPLY, 4096), &self.control.kick);
+        self.offer(&CONTROL, self.next, 0, (REQUEST, length), (REPLY, 4096));
+        self.control.kick.write(1).unwrap();
         self.next = self.next.wrapping_add(1);
         let next = self.next;
         eventually("the control queue's answer", || {

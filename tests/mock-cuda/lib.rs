@@ -172,6 +172,11 @@ fn drop_object(kind: Kind, pointer: usize) -> CUresult {
     CUresult::SUCCESS
 }
 
+fn forget_range(start: usize) -> CUresult {
+    let known = with(|s| s.ranges.remove(&start)).is_some();
+    if known { CUresult::SUCCESS } else { CUresult::INVALID_VALUE }
+}
+
 fn load(kind: Kind, out: *mut usize, image: *const c_void, log: Option<(*mut u8, usize)>) -> CUresult {
     // SAFETY: the worker puts NULs behind the image.
     if unsafe { std::slice::from_raw_parts(image.cast::<u8>(), 4) } == b"mock" {
@@ -289,7 +294,9 @@ calls! {
     }
     cuCtxSetLimit(_limit: i32, _value: usize) { CUresult::SUCCESS }
     cuCtxGetLimit(out: *mut usize, _limit: i32) { *out = 1; CUresult::SUCCESS }
-    cuModuleLoadDataEx(out: *mut usize, image: *const c_void, count: u32, options: *const i32, values: *const *mut c_void) {
+    cuModuleLoadDataEx(
+        out: *mut usize, image: *const c_void, count: u32, options: *const i32, values: *const *mut c_void
+    ) {
         load(Kind::Module, out, image, error_log(count, options, values))
     }
     cuModuleUnload(module: usize) { drop_object(Kind::Module, module) }
@@ -339,7 +346,9 @@ calls! {
     ) {
         execute(function, stream, extra)
     }
-    cuLaunchKernelEx(config: *const CUlaunchConfig, function: usize, _params: *mut *mut c_void, extra: *mut *mut c_void) {
+    cuLaunchKernelEx(
+        config: *const CUlaunchConfig, function: usize, _params: *mut *mut c_void, extra: *mut *mut c_void
+    ) {
         execute(function, (*config).hStream as usize, extra)
     }
     cuLaunchHostFunc(stream: usize, function: CUhostFn, user_data: usize) {
@@ -362,14 +371,14 @@ calls! {
         CUresult::SUCCESS
     }
     cuMemFree_v2(pointer: u64) {
-        if with(|s| s.ranges.remove(&(pointer as usize))).is_some() { CUresult::SUCCESS } else { CUresult::INVALID_VALUE }
+        forget_range(pointer as usize)
     }
     cuMemHostRegister_v2(pointer: usize, size: usize, _flags: u32) {
         with(|s| s.ranges.insert(pointer, size));
         CUresult::SUCCESS
     }
     cuMemHostUnregister(pointer: usize) {
-        if with(|s| s.ranges.remove(&pointer)).is_some() { CUresult::SUCCESS } else { CUresult::INVALID_VALUE }
+        forget_range(pointer)
     }
     cuMemcpyHtoDAsync_v2(dst: u64, src: usize, size: usize, stream: usize) {
         copy(dst as usize, src, size, dst as usize, stream)

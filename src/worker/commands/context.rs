@@ -3,7 +3,8 @@
 use vgpu_protocol::cuda;
 use vgpu_protocol::{cmd, Handle, HandleKind};
 
-use crate::worker::context::{driver, Context, Failure};
+use crate::worker::context::{Context, Failure};
+use crate::worker::ffi::driver;
 use crate::worker::ledger::Entry;
 use crate::worker::session::lock;
 
@@ -13,7 +14,10 @@ fn entry(pointer: cuda::CUcontext) -> Entry {
 }
 
 /// `vgpuPrimaryRetain`.
-pub fn primary_retain(ctx: &mut Context<'_>, command: cmd::VgpuPrimaryRetain) -> Result<cmd::VgpuPrimaryRetainReply, Failure> {
+pub fn primary_retain(
+    ctx: &mut Context<'_>,
+    command: cmd::VgpuPrimaryRetain,
+) -> Result<cmd::VgpuPrimaryRetainReply, Failure> {
     ctx.reserve(HandleKind::Context, command.ctx)?;
     let mut context = std::ptr::null_mut();
     driver!(ctx, cuDevicePrimaryCtxRetain(&mut context, command.dev))?;
@@ -23,7 +27,10 @@ pub fn primary_retain(ctx: &mut Context<'_>, command: cmd::VgpuPrimaryRetain) ->
 }
 
 /// `vgpuPrimaryRelease`.
-pub fn primary_release(ctx: &mut Context<'_>, command: cmd::VgpuPrimaryRelease) -> Result<cmd::VgpuPrimaryReleaseReply, Failure> {
+pub fn primary_release(
+    ctx: &mut Context<'_>,
+    command: cmd::VgpuPrimaryRelease,
+) -> Result<cmd::VgpuPrimaryReleaseReply, Failure> {
     driver!(ctx, cuDevicePrimaryCtxRelease_v2(command.dev))?;
     let released = {
         let mut primaries = lock(&ctx.session.primaries);
@@ -41,7 +48,10 @@ pub fn primary_release(ctx: &mut Context<'_>, command: cmd::VgpuPrimaryRelease) 
 
 /// `vgpuPrimaryReset`. The guest's handles stay and name the context that follows; the objects of the
 /// one before are gone.
-pub fn primary_reset(ctx: &mut Context<'_>, command: cmd::VgpuPrimaryReset) -> Result<cmd::VgpuPrimaryResetReply, Failure> {
+pub fn primary_reset(
+    ctx: &mut Context<'_>,
+    command: cmd::VgpuPrimaryReset,
+) -> Result<cmd::VgpuPrimaryResetReply, Failure> {
     driver!(ctx, cuDevicePrimaryCtxReset_v2(command.dev))?;
     let handles = lock(&ctx.session.primaries).get(&command.dev).cloned().unwrap_or_default();
     for handle in handles {
@@ -56,7 +66,10 @@ pub fn primary_reset(ctx: &mut Context<'_>, command: cmd::VgpuPrimaryReset) -> R
 }
 
 /// `vgpuContextCreate`.
-pub fn context_create(ctx: &mut Context<'_>, command: cmd::VgpuContextCreate) -> Result<cmd::VgpuContextCreateReply, Failure> {
+pub fn context_create(
+    ctx: &mut Context<'_>,
+    command: cmd::VgpuContextCreate,
+) -> Result<cmd::VgpuContextCreateReply, Failure> {
     ctx.reserve(HandleKind::Context, command.ctx)?;
     let mut context = std::ptr::null_mut();
     driver!(ctx, cuCtxCreate_v2(&mut context, command.flags, command.dev))?;
@@ -67,7 +80,10 @@ pub fn context_create(ctx: &mut Context<'_>, command: cmd::VgpuContextCreate) ->
 }
 
 /// `vgpuContextDestroy`.
-pub fn context_destroy(ctx: &mut Context<'_>, command: cmd::VgpuContextDestroy) -> Result<cmd::VgpuContextDestroyReply, Failure> {
+pub fn context_destroy(
+    ctx: &mut Context<'_>,
+    command: cmd::VgpuContextDestroy,
+) -> Result<cmd::VgpuContextDestroyReply, Failure> {
     let context = ctx.take(HandleKind::Context, command.ctx)?;
     if let Err(error) = driver!(ctx, cuCtxDestroy_v2(context.cast())) {
         ctx.session.ledger.insert(command.ctx, entry(context.cast()));

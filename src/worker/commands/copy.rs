@@ -4,7 +4,8 @@ use std::ffi::c_void;
 
 use vgpu_protocol::{cmd, Handle, HandleKind};
 
-use crate::worker::context::{driver, Context, Failure};
+use crate::worker::context::{Context, Failure};
+use crate::worker::ffi::driver;
 
 fn length(size: u64) -> Result<usize, Failure> {
     usize::try_from(size).map_err(|_| Failure::INVALID_VALUE)

@@ -5,7 +5,8 @@ use std::ffi::c_char;
 use vgpu_protocol::cuda::CUuuid;
 use vgpu_protocol::{cmd, DeviceInfo, DriverApi, ATTRIBUTE_UNKNOWN, DEVICE_ATTRIBUTES};
 
-use crate::worker::context::{driver, Context, Failure};
+use crate::worker::context::{Context, Failure};
+use crate::worker::ffi::driver;
 
 /// Something through which the driver can be called.
 struct Driver<'a> {

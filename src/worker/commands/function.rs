@@ -6,7 +6,8 @@ use vgpu_protocol::cuda::{self, FunctionAttributes};
 use vgpu_protocol::{cmd, HandleKind, ParamInfo, ATTRIBUTE_UNKNOWN, FUNCTION_ATTRIBUTES};
 use zerocopy::IntoBytes;
 
-use crate::worker::context::{driver, Context, Failure};
+use crate::worker::context::{Context, Failure};
+use crate::worker::ffi::driver;
 use crate::worker::ledger::Entry;
 
 /// More parameters than any kernel has: 4 KiB (32,764 bytes from compute capability 7.0 on) of one byte each.

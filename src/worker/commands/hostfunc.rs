@@ -1,34 +1,18 @@
 //! Host functions, and text that kernels printed.
 
-use std::ffi::c_void;
-use std::sync::Arc;
-
 use vgpu_protocol::{cmd, HandleKind};
 
-use crate::worker::context::{driver, Context, Failure};
-use crate::worker::hostfunc::HostFunctions;
-
-/// What the driver hands back to the trampoline.
-type Call = (Arc<HostFunctions>, u64);
-
-/// Runs on a thread of the driver, in stream order.
-unsafe extern "C" fn trampoline(user_data: *mut c_void) {
-    // SAFETY: `host_function` made it from a box, for exactly one call.
-    let (functions, id) = *unsafe { Box::from_raw(user_data.cast::<Call>()) };
-    functions.run(id);
-}
+use crate::worker::context::{Context, Failure};
+use crate::worker::ffi::launch_host_function;
 
 /// `vgpuHostFunction`.
-pub fn host_function(ctx: &mut Context<'_>, command: cmd::VgpuHostFunction) -> Result<cmd::VgpuHostFunctionReply, Failure> {
+pub fn host_function(
+    ctx: &mut Context<'_>,
+    command: cmd::VgpuHostFunction,
+) -> Result<cmd::VgpuHostFunctionReply, Failure> {
     let stream = ctx.resolve(HandleKind::Stream, command.stream)?;
-    let call: Box<Call> = Box::new((ctx.session.host_functions.clone(), command.id));
-    let user_data: *mut c_void = Box::into_raw(call).cast();
-    let queued = (|| driver!(ctx, cuLaunchHostFunc(stream.cast(), Some(trampoline), user_data)))();
-    if queued.is_err() {
-        // SAFETY: the driver has refused it and will not call the trampoline.
-        drop(unsafe { Box::from_raw(user_data.cast::<Call>()) });
-    }
-    queued.map(|()| cmd::VgpuHostFunctionReply {})
+    launch_host_function(ctx.api, stream.cast(), ctx.session.host_functions.clone(), command.id)?;
+    Ok(cmd::VgpuHostFunctionReply {})
 }
 
 /// `vgpuHostFunctionNext`.

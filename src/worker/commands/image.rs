@@ -5,7 +5,8 @@ use std::ffi::c_void;
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::{cmd, Handle, HandleKind};
 
-use crate::worker::context::{driver, Context, Failure};
+use crate::worker::context::{Context, Failure};
+use crate::worker::ffi::driver;
 use crate::worker::ledger::Entry;
 
 /// Largest image, bytes.
@@ -86,7 +87,10 @@ pub fn module_load(ctx: &mut Context<'_>, command: cmd::VgpuModuleLoad) -> Resul
 }
 
 /// `vgpuLibraryLoad`.
-pub fn library_load(ctx: &mut Context<'_>, command: cmd::VgpuLibraryLoad) -> Result<cmd::VgpuLibraryLoadReply, Failure> {
+pub fn library_load(
+    ctx: &mut Context<'_>,
+    command: cmd::VgpuLibraryLoad,
+) -> Result<cmd::VgpuLibraryLoadReply, Failure> {
     ctx.reserve(HandleKind::Library, command.library)?;
     let image = copy_image(ctx, command.image, command.size)?;
     let mut logs = Logs::new(command.log_size as usize);

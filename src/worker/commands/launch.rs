@@ -5,7 +5,8 @@ use std::ffi::c_void;
 use vgpu_protocol::cuda::{CUlaunchAttribute, CUlaunchConfig, LAUNCH_ATTRIBUTE_COOPERATIVE};
 use vgpu_protocol::{cmd, HandleKind};
 
-use crate::worker::context::{driver, Context, Failure};
+use crate::worker::context::{Context, Failure};
+use crate::worker::ffi::driver;
 
 const LAUNCH_PARAM_END: *mut c_void = std::ptr::null_mut();
 const LAUNCH_PARAM_BUFFER_POINTER: *mut c_void = std::ptr::without_provenance_mut(1);

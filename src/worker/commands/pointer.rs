@@ -3,7 +3,8 @@
 use vgpu_protocol::cmd;
 use vgpu_protocol::cuda::PointerInfo;
 
-use crate::worker::context::{driver, Context, Failure};
+use crate::worker::context::{Context, Failure};
+use crate::worker::ffi::driver;
 
 const MEMORY_TYPE: i32 = 2;
 const BUFFER_ID: i32 = 7;
@@ -11,7 +12,10 @@ const RANGE_START_ADDR: i32 = 11;
 const RANGE_SIZE: i32 = 12;
 
 /// `vgpuPointerInfo`. An address that the driver does not know is no error.
-pub fn pointer_info(ctx: &mut Context<'_>, command: cmd::VgpuPointerInfo) -> Result<cmd::VgpuPointerInfoReply, Failure> {
+pub fn pointer_info(
+    ctx: &mut Context<'_>,
+    command: cmd::VgpuPointerInfo,
+) -> Result<cmd::VgpuPointerInfoReply, Failure> {
     let ask = |attribute: i32| -> Result<u64, Failure> {
         // Large enough for each of them; little-endian, so that a narrower value fills the low part.
         let mut value = 0u64;

@@ -1,0 +1,49 @@
+//! Calling the driver.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use vgpu_protocol::cuda::CUstream;
+use vgpu_protocol::DriverApi;
+
+use super::context::Failure;
+use super::hostfunc::HostFunctions;
+
+/// Calls a driver function that may be missing; the macro's value is the call's result.
+macro_rules! driver {
+    ($holder:expr, $name:ident($($arg:expr),* $(,)?)) => {{
+        let function = $holder.api.$name.ok_or($crate::worker::context::Failure::NOT_SUPPORTED)?;
+        // SAFETY: objects come from the ledger, outputs are locals, buffers outlive the call or are
+        // ranges of the session's memory that have been checked.
+        $crate::worker::context::Failure::check(unsafe { function($($arg),*) })
+    }};
+}
+pub(crate) use driver;
+
+/// What the driver hands back to the trampoline.
+type Call = (Arc<HostFunctions>, u64);
+
+/// Runs on a thread of the driver, in stream order.
+unsafe extern "C" fn trampoline(user_data: *mut c_void) {
+    // SAFETY: `launch_host_function` made it from a box, for exactly one call.
+    let (functions, id) = *unsafe { Box::from_raw(user_data.cast::<Call>()) };
+    functions.run(id);
+}
+
+/// Has `functions` run `id` when the stream gets there.
+pub fn launch_host_function(
+    api: &DriverApi,
+    stream: CUstream,
+    functions: Arc<HostFunctions>,
+    id: u64,
+) -> Result<(), Failure> {
+    let launch = api.cuLaunchHostFunc.ok_or(Failure::NOT_SUPPORTED)?;
+    let user_data: *mut c_void = Box::into_raw(Box::new((functions, id))).cast();
+    // SAFETY: the stream comes from the ledger; the trampoline takes what `user_data` is.
+    let launched = Failure::check(unsafe { launch(stream, Some(trampoline), user_data) });
+    if launched.is_err() {
+        // SAFETY: the driver has refused it and will not call the trampoline.
+        drop(unsafe { Box::from_raw(user_data.cast::<Call>()) });
+    }
+    launched
+}
