@@ -126,7 +126,8 @@ impl Driver {
     /// Loads PTX and finds one of its kernels.
     pub fn kernel(&self, ptx: &CStr, name: &str) -> Result<Kernel, CallError> {
         let mut module = ptr::null_mut();
-        call!(self, cuModuleLoadData(&mut module, ptx.as_ptr().cast()))?;
+        let no_options = (ptr::null(), ptr::null_mut());
+        call!(self, cuModuleLoadDataEx(&mut module, ptx.as_ptr().cast(), 0, no_options.0, no_options.1))?;
         let name = CString::new(name).unwrap_or_default();
         let mut function = ptr::null_mut();
         call!(self, cuModuleGetFunction(&mut function, module, name.as_ptr()))?;
@@ -158,10 +159,17 @@ impl Driver {
         call!(self, cuLaunchKernel(kernel.0, blocks, 1, 1, threads, 1, 1, 0, stream, pointers, ptr::null_mut()))
     }
 
-    /// `cuMemAllocHost`: pinned memory.
+    /// Pinned memory: `cuMemAllocHost`, or where a library leaves that to its front end, memory of
+    /// this process with `cuMemHostRegister`.
     pub fn allocate_pinned(&self, length: usize) -> Result<PinnedMemory, CallError> {
         let mut address = ptr::null_mut();
-        call!(self, cuMemAllocHost_v2(&mut address, length))?;
+        match call!(self, cuMemAllocHost_v2(&mut address, length)) {
+            Err(CallError { result: CUresult::NOT_SUPPORTED, .. }) => {
+                address = Box::leak(vec![0u8; length].into_boxed_slice()).as_mut_ptr().cast();
+                call!(self, cuMemHostRegister_v2(address, length, 0))?;
+            }
+            other => other?,
+        }
         Ok(PinnedMemory { address: address.cast(), length })
     }
 
