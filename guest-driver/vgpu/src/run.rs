@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus};
 
 use anyhow::{Context, Result};
@@ -41,7 +42,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
-            eprintln!("vgpu: cannot run {}: {error}", program.display());
+            eprintln!("vgpu: cannot run {}: {error}", Path::new(program).display());
             let found = error.kind() != std::io::ErrorKind::NotFound;
             return Ok(ExitCode::from(if found { EXIT_NOT_EXECUTABLE } else { EXIT_NOT_FOUND }));
         }

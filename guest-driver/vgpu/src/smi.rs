@@ -6,7 +6,7 @@ mod table;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{anyhow, bail, Result};
 use serde::Serialize;
 use vgpu_client::Broker;
 use vgpu_protocol::broker::{BrokerStatus, SessionStatus, SOCKET_PATH, SOCKET_VARIABLE};
@@ -105,8 +105,9 @@ pub fn socket_path() -> PathBuf {
 impl Report {
     /// Asks the broker.
     pub fn fetch() -> Result<Self> {
-        let broker = Broker::connect_to(&socket_path())?;
-        let (status, sessions) = broker.status().context("the broker gives no status; try: vgpu doctor")?;
+        let status = Broker::connect_to(&socket_path()).and_then(|broker| broker.status());
+        // The error's text has its cause in it already.
+        let (status, sessions) = status.map_err(|error| anyhow!("{error} (try: vgpu doctor)"))?;
         Ok(Self::new(&status, &sessions))
     }
 

@@ -131,10 +131,12 @@ mod tests {
     use std::cell::RefCell;
     use std::os::fd::AsFd;
 
+    type Answer = Box<dyn FnMut(&Mapping)>;
+
     /// A device that answers, inside `ring`, whatever the test wants it to.
     struct FakeDevice {
         memory: Mapping,
-        answer: RefCell<Box<dyn FnMut(&Mapping)>>,
+        answer: RefCell<Answer>,
         alive: bool,
     }
 
