@@ -23,3 +23,4 @@ pub use broker::{Broker, OpenError};
 pub use reply::Outcome;
 pub use session::{Pending, Session};
 pub use staging::{Piece, PIECE_SIZE};
+pub use sys::block_signals;

@@ -25,6 +25,8 @@ use crate::{fork, lane, location, reply, sys};
 const CHUNK_STEP: u64 = 32 << 20;
 /// Free slots below which commands are gathered instead of submitted one by one.
 const BUSY_SLOTS: usize = SLOTS / 2;
+/// Slots that calls which wait leave free, so that what they wait for can still be said.
+const SPARE_SLOTS: usize = 2;
 /// Pause of the flusher while the queue is full.
 const FLUSH_PAUSE: Duration = Duration::from_micros(50);
 /// Text fetched at a time, and most fetches before a call returns.
@@ -149,7 +151,7 @@ impl Session {
             let mut stream = lock(&self.stream);
             self.reap(&mut stream)?;
             // The command is only appended when a slot is left for its batch.
-            let needed = 1 + usize::from(stream.has_open());
+            let needed = 1 + usize::from(stream.has_open()) + SPARE_SLOTS;
             if stream.free_slots() >= needed {
                 return self.submit_waiting(stream, lane, context, command);
             }
@@ -280,6 +282,7 @@ impl Session {
     }
 
     fn flush_loop(&self) {
+        sys::block_signals();
         loop {
             let mut gathered = lock(&self.gathered);
             while !*gathered {

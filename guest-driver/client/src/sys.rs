@@ -184,6 +184,16 @@ fn child_entry(handler: extern "C" fn()) -> unsafe extern "C" fn() {
     handler
 }
 
+/// Keeps signals of the application off a thread of ours.
+pub fn block_signals() {
+    // SAFETY: the set is initialised by `sigfillset` before it is used.
+    unsafe {
+        let mut all = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, ptr::null_mut());
+    }
+}
+
 /// Closes descriptors by number, in a forked child that must not use their owners.
 pub fn close_in_child(descriptors: impl Iterator<Item = i32>) {
     for fd in descriptors {

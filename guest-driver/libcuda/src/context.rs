@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use vgpu_protocol::cmd::{
@@ -34,10 +34,32 @@ pub struct Context {
     /// Unique number.
     pub id: u64,
     alive: AtomicBool,
+    fault: AtomicU32,
     storage: RwLock<Vec<Stored>>,
 }
 
+/// Errors after which a context is of no use any more.
+fn is_sticky(error: CUresult) -> bool {
+    matches!(error.0, 214 | 700 | 702 | 710 | 714..=719)
+}
+
 impl Context {
+    /// Notes an error that a call returned; the context's later commands return it at once if it is
+    /// one that stays.
+    pub fn note(&self, error: CUresult) {
+        if is_sticky(error) {
+            self.fault.store(error.0, Ordering::Release);
+        }
+    }
+
+    /// The error that ended the context's use.
+    pub fn fault(&self) -> Result<(), CUresult> {
+        match self.fault.load(Ordering::Acquire) {
+            0 => Ok(()),
+            code => Err(CUresult(code)),
+        }
+    }
+
     /// The handle as the application sees it.
     pub fn raw(&self) -> CUcontext {
         self.handle.0 as CUcontext
@@ -119,6 +141,7 @@ impl Contexts {
             flags,
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             alive: AtomicBool::new(true),
+            fault: AtomicU32::new(0),
             storage: RwLock::default(),
         }));
         self.table.write().unwrap_or_else(PoisonError::into_inner).insert(handle.0, context);
@@ -228,7 +251,9 @@ impl Driver {
         let Some(context) = context else { return Ok(()) };
         context.clear();
         self.memory.forget_context(context.handle);
-        self.session.call(0, &VgpuPrimaryReset { dev: device }).map(drop)
+        self.session.call(0, &VgpuPrimaryReset { dev: device })?;
+        context.fault.store(0, Ordering::Release);
+        Ok(())
     }
 
     /// Flags of the primary context and whether it is active.

@@ -8,12 +8,12 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use vgpu_client::Session;
+use vgpu_client::{block_signals, Session};
 use vgpu_protocol::cmd::{VgpuHostFunction, VgpuHostFunctionDone, VgpuHostFunctionNext};
 use vgpu_protocol::cuda::{CUhostFn, CUresult, CUstream, CUstreamCallback};
 use vgpu_protocol::Handle;
 
-use crate::{stub, sys};
+use crate::stub;
 
 /// What is to run.
 pub enum Work {
@@ -86,7 +86,7 @@ impl HostFunctions {
     }
 
     fn serve(&self, session: &'static Session) {
-        sys::block_signals();
+        block_signals();
         while let Ok(next) = session.call(0, &VgpuHostFunctionNext {}) {
             let entry = self.table().remove(&next.id);
             if let Some(entry) = entry {

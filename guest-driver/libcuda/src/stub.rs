@@ -32,14 +32,27 @@ pub fn ready() -> Result<(), CUresult> {
 /// Sends a command in the current context and waits. Errors of earlier commands come out here too.
 pub fn call<'a, C: Command<'a>>(command: &C) -> Result<C::Reply, CUresult> {
     let reply = create(command)?;
-    driver()?.session.take_latched()?;
+    latched()?;
     Ok(reply)
+}
+
+/// Errors of earlier commands that nobody waited for.
+pub fn latched() -> Result<(), CUresult> {
+    driver()?.session.take_latched().map_err(note)
+}
+
+/// Remembers an error that ends the current context's use.
+fn note(error: CUresult) -> CUresult {
+    if let Some(context) = context::current() {
+        context.note(error);
+    }
+    error
 }
 
 /// Sends a command in the current context and waits for its own result only.
 pub fn create<'a, C: Command<'a>>(command: &C) -> Result<C::Reply, CUresult> {
     let driver = driver()?;
-    driver.session.call(context::current_handle()?, command)
+    driver.session.call(context::current_handle()?, command).map_err(note)
 }
 
 /// What a command that nobody waits for has for a reply.
@@ -49,6 +62,7 @@ pub struct Posted;
 pub fn post<'a, C: Command<'a>>(command: &C) -> Result<Posted, CUresult> {
     let driver = driver()?;
     let context = context::required()?;
+    context.fault()?;
     driver.session.post(context.handle.0, command).map(|_| Posted)
 }
 

@@ -27,16 +27,6 @@ pub fn thread_id() -> u32 {
     unsafe { libc::pthread_self() as u32 }
 }
 
-/// Keeps signals of the application off a thread of ours.
-pub fn block_signals() {
-    // SAFETY: the set is initialised by `sigfillset` before it is used.
-    unsafe {
-        let mut all = std::mem::zeroed();
-        libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &all, std::ptr::null_mut());
-    }
-}
-
 /// Reads a C string of the application; `None` for null.
 ///
 /// # Safety

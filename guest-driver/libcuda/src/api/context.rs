@@ -151,8 +151,9 @@ pub unsafe fn cuCtxGetApiVersion(ctx: CUcontext, version: *mut u32) -> Result {
 
 pub unsafe fn cuCtxSynchronize_v2(ctx: CUcontext) -> Result {
     let driver = driver()?;
-    driver.session.call(resolve(ctx)?.handle.0, &CuCtxSynchronize {})?;
-    driver.session.take_latched()
+    let context = resolve(ctx)?;
+    let done = driver.session.call(context.handle.0, &CuCtxSynchronize {}).map(drop);
+    done.and_then(|()| driver.session.take_latched()).inspect_err(|error| context.note(*error))
 }
 
 pub unsafe fn cuCtxGetStreamPriorityRange(least: *mut i32, greatest: *mut i32) -> Result {

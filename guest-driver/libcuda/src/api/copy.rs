@@ -85,7 +85,7 @@ impl Order {
             let piece = self.session().take_piece()?;
             self.session().fill_piece(&piece, part);
             let src = self.session().piece_address(&piece);
-            let dst = dst + (i * PIECE_SIZE) as u64;
+            let dst = dst.wrapping_add((i * PIECE_SIZE) as u64);
             let command = VgpuCopyHtoD { dst, src, size: part.len() as u64, stream: self.stream };
             let posted = self.session().post(context, &command);
             self.session().give_back(piece, posted.as_ref().ok().copied());
@@ -111,7 +111,7 @@ impl Order {
         // SAFETY: as the caller says.
         let target = unsafe { bytes_mut(dst, size)? };
         self.to_pageable(target, src)?;
-        self.session().take_latched()
+        stub::latched()
     }
 
     /// The next piece is under way while the one before is copied out.
@@ -128,7 +128,7 @@ impl Order {
                     self.session().take_piece()?
                 }
             };
-            let next = self.fetch(context, piece, src + (i * PIECE_SIZE) as u64, part.len());
+            let next = self.fetch(context, piece, src.wrapping_add((i * PIECE_SIZE) as u64), part.len());
             finish(self.session(), under_way.take())?;
             under_way = Some((next?, part));
         }
