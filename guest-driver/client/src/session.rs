@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use vgpu_protocol::broker::BrokerError;
@@ -17,7 +17,7 @@ use crate::handles::Handles;
 use crate::reply::{Outcome, MAX_BODY};
 use crate::staging::{Piece, Staging, PIECE_SIZE};
 use crate::stream::{News, Refusal, Stream, Ticket};
-use crate::sys::{ForkPage, Shared};
+use crate::sys::{AddressSpace, ForkPage, Shared};
 use crate::wait::Waiter;
 use crate::{fork, lane, location, reply, sys};
 
@@ -41,6 +41,7 @@ pub struct Pending(Ticket);
 /// The session of this process. It lives until the process ends.
 pub struct Session {
     base: u64,
+    space: Arc<AddressSpace>,
     home: Shared,
     doorbell: OwnedFd,
     broker: Mutex<Broker>,
@@ -71,15 +72,15 @@ impl Session {
 
     /// As [`Session::open`], on a connection that is there already.
     pub fn open_on(broker: Broker, printer: fn(&[u8])) -> Result<&'static Session, OpenError> {
-        let (base, opened) = place(&broker)?;
+        let (space, home, opened) = place(&broker)?;
         let alive = ForkPage::new().map_err(|e| OpenError::System("cannot map memory", e))?;
         let watched = broker.as_fd().try_clone_to_owned();
         let watched = watched.map_err(|_| OpenError::System("cannot copy a descriptor", rustix::io::Errno::MFILE))?;
         fork::close_on_fork([broker.as_fd().as_raw_fd(), watched.as_raw_fd(), opened.doorbell.as_raw_fd()]);
-        // SAFETY: `place` has mapped the home at `base`, and the session is never dropped.
-        let home = unsafe { Shared::new(base, HOME_SIZE) };
+        let base = space.base();
         Ok(Box::leak(Box::new(Session {
             base,
+            space,
             stream: Mutex::new(Stream::new(&home, opened.session.home_address)),
             home,
             doorbell: opened.doorbell,
@@ -389,9 +390,8 @@ impl Session {
     fn add_chunk(&self, broker: &Broker, length: u64) -> Result<(), OpenError> {
         let (va, size) = lock(&self.arena).plan_chunk(length).ok_or(OpenError::NoAddressSpace)?;
         let mapped = broker.map_chunk(va, size).and_then(|memory| {
-            // SAFETY: the arena planned this part of the reservation for the chunk alone.
-            unsafe { sys::map_shared(memory.as_fd(), 0, va, size as usize) }
-                .map_err(|error| OpenError::System("cannot map shared memory", error))
+            let mapped = self.space.map(memory.as_fd(), 0, va, size as usize);
+            mapped.map_err(|error| OpenError::System("cannot map shared memory", error))
         });
         match mapped {
             Ok(()) => lock(&self.arena).add_chunk(va, size),
@@ -408,8 +408,7 @@ impl Session {
             return Err(CUresult::INVALID_VALUE);
         }
         while let Some((va, size)) = arena.remove_idle_chunk(CHUNK_STEP) {
-            // SAFETY: nothing is allocated in the chunk.
-            let unmapped = unsafe { sys::unmap(va, size as usize) };
+            let unmapped = self.space.unmap(va, size as usize);
             if unmapped.is_ok() && broker.unmap_chunk(va, size).is_ok() {
                 arena.abandon_chunk(va, size);
             }
@@ -431,34 +430,23 @@ impl Session {
         if from.len() as u64 > size - (address - start) {
             return Err(CUresult::INVALID_VALUE);
         }
-        // SAFETY: the range lies in an allocation, which is mapped until it is freed.
-        unsafe { sys::write_at(address, from) };
-        Ok(())
+        self.space.write(address, from).map_err(|_| CUresult::INVALID_VALUE)
     }
 }
 
 /// Finds a base for the shared memory that is free here and in the worker, and maps the home there.
-fn place(broker: &Broker) -> Result<(u64, Opened), OpenError> {
+fn place(broker: &Broker) -> Result<(Arc<AddressSpace>, Shared, Opened), OpenError> {
     for base in ARENA_BASES {
-        if sys::reserve(base, ARENA_SIZE as usize).is_err() {
-            continue;
-        }
-        let placed = broker.open(base, ARENA_SIZE).and_then(|opened| {
-            // SAFETY: the range was just reserved.
-            unsafe { sys::map_shared(opened.home.as_fd(), opened.session.home_offset, base, HOME_SIZE) }
-                .map_err(|error| OpenError::System("cannot map the session's memory", error))?;
-            Ok(opened)
-        });
-        match placed {
-            Ok(opened) => return Ok((base, opened)),
-            Err(error) => {
-                // SAFETY: nothing refers to the range yet.
-                let _ = unsafe { sys::release(base, ARENA_SIZE as usize) };
-                if !matches!(error, OpenError::Refused(BrokerError::BaseTaken)) {
-                    return Err(error);
-                }
-            }
-        }
+        let Ok(space) = AddressSpace::reserve(base, ARENA_SIZE as usize) else { continue };
+        let opened = match broker.open(base, ARENA_SIZE) {
+            Err(OpenError::Refused(BrokerError::BaseTaken)) => continue,
+            opened => opened?,
+        };
+        let home = space
+            .map(opened.home.as_fd(), opened.session.home_offset, base, HOME_SIZE)
+            .and_then(|()| Shared::new(&space, base, HOME_SIZE))
+            .map_err(|error| OpenError::System("cannot map the session's memory", error))?;
+        return Ok((space, home, opened));
     }
     Err(OpenError::NoAddressSpace)
 }

@@ -7,74 +7,91 @@ use std::ffi::c_void;
 use std::os::fd::BorrowedFd;
 use std::ptr;
 use std::sync::atomic::{fence, AtomicU16, AtomicU32, Ordering};
+use std::sync::Arc;
 
-use rustix::io::Result;
+use rustix::io::{Errno, Result};
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
-/// Reserves address space at exactly `base`: no access, no memory.
-/// An error means that the process uses some of it already.
-pub fn reserve(base: u64, length: usize) -> Result<()> {
-    let flags = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE | MapFlags::NORESERVE;
-    // SAFETY: FIXED_NOREPLACE never touches an existing mapping.
-    let at = unsafe { mm::mmap_anonymous(base as *mut c_void, length, ProtFlags::empty(), flags)? };
-    if at as u64 == base {
-        return Ok(());
+/// Reserved address space: no access and no memory until something is mapped into it.
+pub struct AddressSpace {
+    base: u64,
+    length: usize,
+}
+
+impl AddressSpace {
+    /// Reserves `[base, base + length)`. An error means that the process uses some of it already.
+    pub fn reserve(base: u64, length: usize) -> Result<Arc<Self>> {
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE | MapFlags::NORESERVE;
+        // SAFETY: FIXED_NOREPLACE never touches an existing mapping.
+        let at = unsafe { mm::mmap_anonymous(base as *mut c_void, length, ProtFlags::empty(), flags)? } as u64;
+        let space = Arc::new(AddressSpace { base: at, length });
+        // Kernels before 4.17 take the address for a hint.
+        if at == base { Ok(space) } else { Err(Errno::EXIST) }
     }
-    // Kernels before 4.17 take the address for a hint.
-    // SAFETY: the mapping was just made and nothing refers to it.
-    unsafe { mm::munmap(at, length)? };
-    Err(rustix::io::Errno::EXIST)
+
+    /// Its first address.
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
+    fn check(&self, address: u64, length: usize) -> Result<()> {
+        let offset = address.wrapping_sub(self.base);
+        let fits = offset <= self.length as u64 && length as u64 <= self.length as u64 - offset;
+        if fits { Ok(()) } else { Err(Errno::INVAL) }
+    }
+
+    /// Maps `length` bytes of `memory` at `address`, shared, in place of what is there.
+    pub fn map(&self, memory: BorrowedFd<'_>, offset: u64, address: u64, length: usize) -> Result<()> {
+        self.check(address, length)?;
+        let flags = MapFlags::SHARED | MapFlags::FIXED;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the range is ours, and all access to it is by atomics or copies of raw bytes.
+        unsafe { mm::mmap(address as *mut c_void, length, access, flags, memory, offset)? };
+        Ok(())
+    }
+
+    /// Turns a mapped range back into mere reservation.
+    pub fn unmap(&self, address: u64, length: usize) -> Result<()> {
+        self.check(address, length)?;
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+        // SAFETY: as for `map`.
+        unsafe { mm::mmap_anonymous(address as *mut c_void, length, ProtFlags::empty(), flags)? };
+        Ok(())
+    }
+
+    /// Copies bytes to `address`, where something is mapped.
+    pub fn write(&self, address: u64, from: &[u8]) -> Result<()> {
+        self.check(address, from.len())?;
+        // SAFETY: the destination is in our range; were nothing mapped there, the process would fault.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), address as *mut u8, from.len()) };
+        Ok(())
+    }
 }
 
-/// Gives a reserved range back.
-///
-/// # Safety
-/// `[base, base + length)` was reserved by [`reserve`] and nothing refers to it any more.
-pub unsafe fn release(base: u64, length: usize) -> Result<()> {
-    // SAFETY: the caller vouches for the range.
-    unsafe { mm::munmap(base as *mut c_void, length) }
-}
-
-/// Maps `length` bytes of `memory` at `address`, shared, in place of what is there.
-///
-/// # Safety
-/// `[address, address + length)` lies in a range from [`reserve`] and nothing refers to it.
-pub unsafe fn map_shared(memory: BorrowedFd<'_>, offset: u64, address: u64, length: usize) -> Result<()> {
-    let flags = MapFlags::SHARED | MapFlags::FIXED;
-    // SAFETY: the caller owns the range.
-    unsafe { mm::mmap(address as *mut c_void, length, ProtFlags::READ | ProtFlags::WRITE, flags, memory, offset)? };
-    Ok(())
-}
-
-/// Turns a mapped part of a reserved range back into mere reservation.
-///
-/// # Safety
-/// As for [`map_shared`].
-pub unsafe fn unmap(address: u64, length: usize) -> Result<()> {
-    let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
-    // SAFETY: the caller owns the range.
-    unsafe { mm::mmap_anonymous(address as *mut c_void, length, ProtFlags::empty(), flags)? };
-    Ok(())
+impl Drop for AddressSpace {
+    fn drop(&mut self) {
+        // SAFETY: whatever uses the range holds the `Arc`.
+        let _ = unsafe { mm::munmap(self.base as *mut c_void, self.length) };
+    }
 }
 
 /// A mapped home: memory that both sides write. Offsets are checked; wrong ones are bugs of ours.
 pub struct Shared {
     base: *mut u8,
     length: usize,
+    _space: Arc<AddressSpace>,
 }
 
-// SAFETY: all access is by atomics or by copies of raw bytes; the mapping lives as long as the process.
+// SAFETY: all access is by atomics or by copies of raw bytes, and the range lives as long as this.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    /// Describes the mapping at `address`.
-    ///
-    /// # Safety
-    /// `[address, address + length)` is mapped readable and writable for the life of the process.
-    pub unsafe fn new(address: u64, length: usize) -> Self {
-        Shared { base: address as *mut u8, length }
+    /// The mapping of `length` bytes at `address`.
+    pub fn new(space: &Arc<AddressSpace>, address: u64, length: usize) -> Result<Self> {
+        space.check(address, length)?;
+        Ok(Shared { base: address as *mut u8, length, _space: Arc::clone(space) })
     }
 
     fn at(&self, offset: usize, size: usize) -> *mut u8 {
@@ -132,15 +149,6 @@ impl Shared {
 /// Orders earlier stores before later loads, as the virtqueue's event index needs.
 pub fn full_fence() {
     fence(Ordering::SeqCst);
-}
-
-/// Copies `from` to `address`, which lies in the session's shared memory.
-///
-/// # Safety
-/// `[address, address + from.len())` is allocated shared memory of this session.
-pub unsafe fn write_at(address: u64, from: &[u8]) {
-    // SAFETY: the caller owns the destination; the source is a slice.
-    unsafe { ptr::copy_nonoverlapping(from.as_ptr(), address as *mut u8, from.len()) };
 }
 
 /// A page that reads 1 in the process that made it and 0 in a forked child.

@@ -183,14 +183,31 @@ impl Pulse {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::sys::AddressSpace;
     use rustix::event::{eventfd, EventfdFlags};
+    use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
+    use std::sync::atomic::AtomicU64;
     use vgpu_protocol::session::HOME_SIZE;
 
-    /// A home of private memory.
+    /// Memory of that many bytes, as a broker hands it out.
+    pub fn test_memory(length: usize) -> OwnedFd {
+        let memory = memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&memory, length as u64).unwrap();
+        memory
+    }
+
+    /// A second mapping of a home, or the only one.
+    pub fn map_home(memory: BorrowedFd<'_>) -> Shared {
+        static NEXT: AtomicU64 = AtomicU64::new(0x5000_0000_0000);
+        let at = NEXT.fetch_add(HOME_SIZE as u64, Ordering::Relaxed);
+        let space = AddressSpace::reserve(at, HOME_SIZE).unwrap();
+        space.map(memory, 0, at, HOME_SIZE).unwrap();
+        Shared::new(&space, at, HOME_SIZE).unwrap()
+    }
+
+    /// A home that nobody else has.
     pub fn test_home() -> Shared {
-        let memory = Box::leak(vec![0u64; HOME_SIZE / 8].into_boxed_slice());
-        // SAFETY: the memory is leaked, thus valid for good.
-        unsafe { Shared::new(memory.as_mut_ptr() as u64, HOME_SIZE) }
+        map_home(test_memory(HOME_SIZE).as_fd())
     }
 
     fn waiter(interrupts: bool) -> (Waiter, OwnedFd) {

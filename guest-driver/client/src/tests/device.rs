@@ -9,7 +9,6 @@ use std::sync::mpsc::{channel, Sender};
 use std::time::Duration;
 
 use rustix::event::{eventfd, EventfdFlags};
-use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
 use rustix::net::{
     accept, bind, listen, recvmsg, sendmsg, socket, AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketType,
@@ -22,7 +21,8 @@ use vgpu_protocol::session::{
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::broker::Broker;
-use crate::sys::{self, Shared};
+use crate::sys::Shared;
+use crate::wait::tests::{map_home, test_memory};
 
 /// A batch as the device sees it.
 pub struct Batch {
@@ -41,15 +41,7 @@ pub struct Device {
 
 impl Device {
     fn new(memory: &OwnedFd) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0x5000_0000_0000);
-        let at = NEXT.fetch_add(HOME_SIZE as u64, Ordering::Relaxed);
-        sys::reserve(at, HOME_SIZE).unwrap();
-        // SAFETY: the range was just reserved, and is never unmapped.
-        let home = unsafe {
-            sys::map_shared(memory.as_fd(), 0, at, HOME_SIZE).unwrap();
-            Shared::new(at, HOME_SIZE)
-        };
-        Device { home, avail: 0, used: 0 }
+        Device { home: map_home(memory.as_fd()), avail: 0, used: 0 }
     }
 
     /// Waits for the next batch.
@@ -128,12 +120,6 @@ pub fn connect(worker: impl FnOnce(Device) + Send + 'static) -> Broker {
     broker
 }
 
-fn memory(length: u64) -> OwnedFd {
-    let memory = memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
-    ftruncate(&memory, length).unwrap();
-    memory
-}
-
 fn serve(client: OwnedFd, ready: Sender<OwnedFd>) {
     let mut bytes = [0; 256];
     loop {
@@ -145,15 +131,15 @@ fn serve(client: OwnedFd, ready: Sender<OwnedFd>) {
         let (request, body) = BrokerRequest::read_from_prefix(&bytes[..length]).unwrap();
         match BrokerOp::from_wire(request.op) {
             Some(BrokerOp::Open) => {
-                let home = memory(HOME_SIZE as u64);
+                let home = test_memory(HOME_SIZE);
                 let event = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
                 let opened = SessionOpened { home_offset: 0, home_address: 0x10_0000, queue: 1, interrupts: 0 };
                 reply(&client, opened.as_bytes(), &[&home, &event(), &event()]);
                 ready.send(home).unwrap();
             }
             Some(BrokerOp::MapChunk) => {
-                let length = u64::read_from_bytes(&body[8..16]).unwrap();
-                reply(&client, &[], &[&memory(length)]);
+                let length = u64::read_from_bytes(&body[8..16]).unwrap() as usize;
+                reply(&client, &[], &[&test_memory(length)]);
             }
             _ => reply(&client, &[], &[]),
         }
