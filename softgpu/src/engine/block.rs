@@ -115,6 +115,7 @@ impl Block {
             let mut cx = Cx {
                 code,
                 env,
+                tables: &env.lanes,
                 memory,
                 rows: &mut warp.rows,
                 preds: &mut warp.preds,

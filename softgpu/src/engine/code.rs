@@ -22,6 +22,40 @@ impl Row {
     pub(super) const ZERO: Row = Row([0; LANES]);
 }
 
+/// Per-lane constants. They are read through a reference that the compiler cannot see
+/// through: constants known to it make it treat some lanes apart from the others.
+pub(super) struct Lanes {
+    /// `1 << lane`
+    pub(super) bit: [u32; LANES],
+    /// The lane's number.
+    pub(super) index: [u32; LANES],
+    pub(super) index64: [u64; LANES],
+    pub(super) zero: [u32; LANES],
+    pub(super) zero64: [u64; LANES],
+}
+
+impl Lanes {
+    pub(super) fn new() -> Lanes {
+        Lanes {
+            bit: std::array::from_fn(|i| 1 << i),
+            index: std::array::from_fn(|i| i as u32),
+            index64: std::array::from_fn(|i| i as u64),
+            zero: [0; LANES],
+            zero64: [0; LANES],
+        }
+    }
+
+    /// The lanes for which `holds`, as a mask.
+    #[inline(always)]
+    pub(super) fn mask(&self, holds: impl Fn(usize) -> bool) -> u32 {
+        let mut mask = 0;
+        for i in 0..LANES {
+            mask |= if holds(i) { self.bit[i] } else { 0 };
+        }
+        mask
+    }
+}
+
 /// A row of the activation, or of the constant pool if [`Slot::CONST`] is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Slot(pub(super) u32);

@@ -1,7 +1,7 @@
 //! What a micro-operation sees: the registers and control state of the running
 //! warp, and the memory of its block.
 
-use super::code::{Code, Op, Pred, Row, Slot, FULL, LANES};
+use super::code::{Code, Lanes, Op, Pred, Row, Slot, FULL, LANES};
 use super::control::Control;
 use super::launch::Env;
 use super::local::Local;
@@ -50,6 +50,7 @@ pub(super) struct Arrival {
 pub(super) struct Cx<'a> {
     pub(super) code: &'a Code,
     pub(super) env: &'a Env<'a>,
+    pub(super) tables: &'a Lanes,
     pub(super) memory: &'a Pinned<'a>,
     pub(super) rows: &'a mut Vec<Row>,
     pub(super) preds: &'a mut Vec<u32>,

@@ -1,7 +1,7 @@
 //! Running a kernel over a grid of blocks.
 
 use super::block::{Block, Outcome};
-use super::code::{Code, LANES};
+use super::code::{Code, Lanes, LANES};
 use super::pool::Pool;
 use super::{DeviceHeap, Fault, FaultKind, Kernel};
 use crate::memory::Memory;
@@ -81,6 +81,7 @@ pub(super) struct Env<'a> {
     pub(super) grid_id: u64,
     pub(super) workers: u32,
     pub(super) start: Instant,
+    pub(super) lanes: Lanes,
 }
 
 impl Env<'_> {
@@ -141,6 +142,7 @@ impl Engine {
             grid_id: self.launches.fetch_add(1, Relaxed),
             workers: self.threads() as u32,
             start: Instant::now(),
+            lanes: std::hint::black_box(Lanes::new()),
         };
         let run = Run {
             code: &code,

@@ -1,6 +1,6 @@
 //! Comparisons, predicates and selection.
 
-use super::super::code::{Op, Pred, LANES};
+use super::super::code::{Lanes, Op, Pred, LANES};
 use super::super::cx::{Cx, Flow};
 use super::super::isa::Handler;
 use super::super::math::flush;
@@ -93,23 +93,17 @@ impl<R: Relation, T: Int> Handler for SetpInt<R, T> {
     #[inline(always)]
     fn run(cx: &mut Cx<'_>, op: &Op) -> Flow {
         let (a, b) = (T::read(cx, op.a), T::read(cx, op.b));
-        let mut lanes = 0;
-        for i in 0..LANES {
-            lanes |= u32::from(R::holds(a[i], b[i])) << i;
-        }
+        let lanes = cx.tables.mask(|i| R::holds(a[i], b[i]));
         finish(cx, op, lanes)
     }
 }
 
 /// Lanes whose order is among those of the immediate's relation.
 #[inline(always)]
-fn ordered<T: PartialOrd + Copy>(imm: u64, a: [T; LANES], b: [T; LANES]) -> u32 {
-    let (mut less, mut equal, mut greater) = (0u32, 0u32, 0u32);
-    for i in 0..LANES {
-        less |= u32::from(a[i] < b[i]) << i;
-        equal |= u32::from(a[i] == b[i]) << i;
-        greater |= u32::from(a[i] > b[i]) << i;
-    }
+fn ordered<T: PartialOrd + Copy>(tables: &Lanes, imm: u64, a: [T; LANES], b: [T; LANES]) -> u32 {
+    let less = tables.mask(|i| a[i] < b[i]);
+    let equal = tables.mask(|i| a[i] == b[i]);
+    let greater = tables.mask(|i| a[i] > b[i]);
     let unordered = !(less | equal | greater);
     let wanted = |bit: u32, lanes: u32| if imm >> bit & 1 != 0 { lanes } else { 0 };
     wanted(0, less) | wanted(1, equal) | wanted(2, greater) | wanted(3, unordered)
@@ -125,7 +119,7 @@ impl Handler for SetpF32 {
             a = map(a, flush);
             b = map(b, flush);
         }
-        let lanes = ordered(op.imm, a, b);
+        let lanes = ordered(cx.tables, op.imm, a, b);
         finish(cx, op, lanes)
     }
 }
@@ -135,7 +129,7 @@ pub(in crate::engine) struct SetpF64;
 impl Handler for SetpF64 {
     #[inline(always)]
     fn run(cx: &mut Cx<'_>, op: &Op) -> Flow {
-        let lanes = ordered(op.imm, f64::read(cx, op.a), f64::read(cx, op.b));
+        let lanes = ordered(cx.tables, op.imm, f64::read(cx, op.a), f64::read(cx, op.b));
         finish(cx, op, lanes)
     }
 }
@@ -151,7 +145,7 @@ impl<H: HalfFormat, const SHIFT: u32> Handler for SetpHalf<H, SHIFT> {
             H::FORMAT.widen(if op.imm & 16 != 0 && subnormal { bits & 0x8000 } else { bits })
         };
         let (a, b) = (map(cx.read32(op.a), widen), map(cx.read32(op.b), widen));
-        let lanes = ordered(op.imm, a, b);
+        let lanes = ordered(cx.tables, op.imm, a, b);
         finish(cx, op, lanes)
     }
 }
@@ -220,18 +214,14 @@ macro_rules! testp {
             #[inline(always)]
             fn run(cx: &mut Cx<'_>, op: &Op) -> Flow {
                 let a = <$ty>::read(cx, op.a);
-                let mut lanes = 0;
-                for i in 0..LANES {
-                    let holds = match op.imm {
-                        0 => a[i].is_finite(),
-                        1 => a[i].is_infinite(),
-                        2 => !a[i].is_nan(),
-                        3 => a[i].is_nan(),
-                        4 => a[i].is_normal(),
-                        _ => a[i].is_subnormal(),
-                    };
-                    lanes |= u32::from(holds) << i;
-                }
+                let lanes = cx.tables.mask(|i| match op.imm {
+                    0 => a[i].is_finite(),
+                    1 => a[i].is_infinite(),
+                    2 => !a[i].is_nan(),
+                    3 => a[i].is_nan(),
+                    4 => a[i].is_normal(),
+                    _ => a[i].is_subnormal(),
+                });
                 cx.write_pred(op.dst, lanes);
                 Flow::Next
             }

@@ -1,6 +1,6 @@
 //! Loads and stores.
 
-use super::super::code::{Op, Slot, FULL, LANES};
+use super::super::code::{Lanes, Op, Slot, FULL, LANES};
 use super::super::cx::{Cx, Flow};
 use super::super::isa::Handler;
 use super::super::space::{is_global, Space};
@@ -94,35 +94,38 @@ enum Pattern {
 /// The patterns of both runs of a warp, in elements of `T`.
 #[inline(always)]
 fn patterns<T>(cx: &Cx<'_>, op: &Op, flags: AccessFlags) -> [Pattern; 2] {
+    let tables = cx.tables;
     if flags.has(AccessFlags::WIDE_BASE) {
         let base = cx.row64(op.a);
-        [pattern64::<T>(base, 0, op.imm), pattern64::<T>(base, RUN, op.imm)]
+        [pattern64::<T>(tables, base, 0, op.imm), pattern64::<T>(tables, base, RUN, op.imm)]
     } else {
         let base = cx.row(op.a);
-        [pattern32::<T>(base, 0, op.imm), pattern32::<T>(base, RUN, op.imm)]
+        [pattern32::<T>(tables, base, 0, op.imm), pattern32::<T>(tables, base, RUN, op.imm)]
     }
 }
 
 #[inline(always)]
-fn pattern64<T>(base: &[u64; LANES], first: usize, offset: u64) -> Pattern {
-    let (mut consecutive, mut same) = (true, true);
+fn pattern64<T>(tables: &Lanes, base: &[u64; LANES], first: usize, offset: u64) -> Pattern {
+    let start = base[first];
+    let (mut off_row, mut off_start) = (0, 0);
     for i in 0..RUN {
-        let distance = base[first + i].wrapping_sub(base[first]);
-        consecutive &= distance == (i * size_of::<T>()) as u64;
-        same &= distance == 0;
+        let in_row = start.wrapping_add(tables.index64[i] << size_of::<T>().trailing_zeros());
+        off_row |= base[first + i] ^ in_row;
+        off_start |= base[first + i] ^ start.wrapping_add(tables.zero64[i]);
     }
-    pattern(consecutive, same, base[first].wrapping_add(offset))
+    pattern(off_row == 0, off_start == 0, start.wrapping_add(offset))
 }
 
 #[inline(always)]
-fn pattern32<T>(base: &[u32; LANES], first: usize, offset: u64) -> Pattern {
-    let (mut consecutive, mut same) = (true, true);
+fn pattern32<T>(tables: &Lanes, base: &[u32; LANES], first: usize, offset: u64) -> Pattern {
+    let start = base[first];
+    let (mut off_row, mut off_start) = (0, 0);
     for i in 0..RUN {
-        let distance = base[first + i].wrapping_sub(base[first]);
-        consecutive &= distance == (i * size_of::<T>()) as u32;
-        same &= distance == 0;
+        let in_row = start.wrapping_add(tables.index[i] << size_of::<T>().trailing_zeros());
+        off_row |= base[first + i] ^ in_row;
+        off_start |= base[first + i] ^ start.wrapping_add(tables.zero[i]);
     }
-    pattern(consecutive, same, u64::from(base[first]).wrapping_add(offset))
+    pattern(off_row == 0, off_start == 0, u64::from(start).wrapping_add(offset))
 }
 
 #[inline(always)]
@@ -535,11 +538,8 @@ impl Handler for IsSpace {
     #[inline(always)]
     fn run(cx: &mut Cx<'_>, op: &Op) -> Flow {
         let a = cx.read64(op.a);
-        let mut lanes = 0;
-        for i in 0..LANES {
-            let inside = if op.imm == 0 { is_global(a[i]) } else { a[i].wrapping_sub(op.imm) >> 32 == 0 };
-            lanes |= u32::from(inside) << i;
-        }
+        let inside = |a: u64| if op.imm == 0 { is_global(a) } else { a.wrapping_sub(op.imm) >> 32 == 0 };
+        let lanes = cx.tables.mask(|i| inside(a[i]));
         cx.write_pred(op.dst, lanes);
         Flow::Next
     }

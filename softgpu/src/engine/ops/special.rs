@@ -34,7 +34,11 @@ pub(in crate::engine) fn thread_index(block: [u32; 3], warp: u32, lane: u32) -> 
 }
 
 fn per_lane(f: impl Fn(u32) -> u32) -> [u64; LANES] {
-    std::array::from_fn(|lane| u64::from(f(lane as u32)))
+    let mut values = [0; LANES];
+    for (value, lane) in values.iter_mut().zip(0..) {
+        *value = u64::from(f(lane));
+    }
+    values
 }
 
 fn value(cx: &Cx<'_>, register: SpecialReg) -> [u64; LANES] {

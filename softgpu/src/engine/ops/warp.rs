@@ -21,10 +21,7 @@ fn meet(cx: &mut Cx<'_>, mask: u32) -> Option<[u32; LANES]> {
     }
     let named = cx.read32(Slot(mask));
     let here = cx.exec | cx.control.exited;
-    let mut missing = 0;
-    for i in 0..LANES {
-        missing |= u32::from(named[i] & !here != 0) << i;
-    }
+    let missing = cx.tables.mask(|i| named[i] & !here != 0);
     if missing & cx.exec != 0 {
         wait_for_others(cx, missing & cx.exec);
         if cx.exec == 0 {
@@ -148,17 +145,15 @@ impl Handler for Vote {
             cx.write32(op.dst, map(peers, |p| p & holds));
             return Flow::Next;
         }
-        let mut lanes = 0;
-        for i in 0..LANES {
+        let lanes = cx.tables.mask(|i| {
             let all = peers[i] & !holds == 0;
             let any = peers[i] & holds != 0;
-            let vote = match op.imm {
+            match op.imm {
                 0 => all,
                 1 => any,
                 _ => all || !any,
-            };
-            lanes |= u32::from(vote) << i;
-        }
+            }
+        });
         cx.write_pred(op.dst, lanes);
         Flow::Next
     }
@@ -173,20 +168,11 @@ impl<T: Lane + PartialEq> Handler for MatchAny<T> {
         let a = T::read(cx, op.a);
         let mut r = [0; LANES];
         for i in cx.lanes() {
-            r[i] = equal_lanes(&a, a[i]) & peers[i];
+            r[i] = cx.tables.mask(|j| a[j] == a[i]) & peers[i];
         }
         cx.write32(op.dst, r);
         Flow::Next
     }
-}
-
-#[inline(always)]
-fn equal_lanes<T: Copy + PartialEq>(values: &[T; LANES], value: T) -> u32 {
-    let mut lanes = 0;
-    for i in 0..LANES {
-        lanes |= u32::from(values[i] == value) << i;
-    }
-    lanes
 }
 
 /// `dst` = mask row `b` if all its lanes have the same `a`, else 0; predicate `c` (0 for
@@ -200,7 +186,7 @@ impl<T: Lane + PartialEq> Handler for MatchAll<T> {
         let mut r = [0; LANES];
         let mut agree = 0;
         for i in cx.lanes() {
-            if equal_lanes(&a, a[i]) & peers[i] == peers[i] {
+            if cx.tables.mask(|j| a[j] == a[i]) & peers[i] == peers[i] {
                 r[i] = peers[i];
                 agree |= 1 << i;
             }
@@ -296,10 +282,7 @@ impl Handler for WarpSync {
     fn run(cx: &mut Cx<'_>, op: &Op) -> Flow {
         let named = cx.read32(op.a);
         let here = cx.exec | cx.control.exited;
-        let mut missing = 0;
-        for i in 0..LANES {
-            missing |= u32::from(named[i] & !here != 0) << i;
-        }
+        let missing = cx.tables.mask(|i| named[i] & !here != 0);
         if missing & cx.exec == 0 {
             return Flow::Next;
         }
