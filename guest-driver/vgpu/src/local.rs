@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -58,8 +58,8 @@ impl LocalGpu {
         let prefix = format!("{FOLDER_PREFIX}{}-", std::process::id());
         let folder = tempfile::Builder::new().prefix(&prefix).tempdir().context("cannot create a temporary folder")?;
         link_libraries(folder.path())?;
-        let backend = Backend::start(options, &folder.path().join("backend.sock"))?;
-        let broker = Broker::start(&backend.socket, &folder.path().join("vgpud.sock"))?;
+        let (backend, connection) = Backend::start(options, &folder.path().join("backend.sock"))?;
+        let broker = Broker::start(connection, &folder.path().join("vgpud.sock"))?;
         Ok(Self { broker, _backend: backend, folder })
     }
 
@@ -109,11 +109,11 @@ fn link_libraries(folder: &Path) -> Result<()> {
 
 struct Backend {
     process: Child,
-    socket: PathBuf,
 }
 
 impl Backend {
-    fn start(options: &Options, socket: &Path) -> Result<Self> {
+    /// Starts the backend and connects to it.
+    fn start(options: &Options, socket: &Path) -> Result<(Self, UnixStream)> {
         let program = locate::backend()?;
         let mut command = Command::new(&program);
         command
@@ -126,23 +126,27 @@ impl Backend {
             .process_group(0);
         sys::end_with_parent(&mut command, Signal::KILL);
         let process = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        let mut backend = Self { process, socket: socket.to_path_buf() };
-        backend.wait_for_socket()?;
-        Ok(backend)
+        let mut backend = Self { process };
+        let connection = backend.connect(socket)?;
+        Ok((backend, connection))
     }
 
-    fn wait_for_socket(&mut self) -> Result<()> {
+    /// Connects as soon as the backend listens.
+    fn connect(&mut self, socket: &Path) -> Result<UnixStream> {
         let start = Instant::now();
-        while !self.socket.exists() {
+        loop {
+            let error = match UnixStream::connect(socket) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => error,
+            };
             if let Some(status) = self.process.try_wait()? {
                 bail!("the backend ended at once ({status}); its messages are above");
             }
             if start.elapsed() > START_LIMIT {
-                bail!("the backend did not open its socket within {} s", START_LIMIT.as_secs());
+                bail!("the backend does not serve its socket within {} s: {error}", START_LIMIT.as_secs());
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        Ok(())
     }
 }
 
@@ -169,8 +173,8 @@ struct Broker {
 }
 
 impl Broker {
-    fn start(backend: &Path, path: &Path) -> Result<Self> {
-        let transport = Loopback::connect(backend)?;
+    fn start(backend: UnixStream, path: &Path) -> Result<Self> {
+        let transport = Loopback::start(backend)?;
         let listener = socket::listen(path, 0o600, None).with_context(|| path.display().to_string())?;
         let mut server = Server::new(listener, Box::new(transport))?;
         let (stop, stopped) = UnixStream::pair()?;

@@ -46,12 +46,17 @@ pub struct Loopback {
 }
 
 impl Loopback {
-    /// Connects to the backend and starts its control queue.
+    /// Connects to the backend's socket and starts its control queue.
     pub fn connect(socket: &Path) -> Result<Self, TransportError> {
         let stream = UnixStream::connect(socket).map_err(TransportError::set_up(format_args!(
             "cannot connect to the backend's socket {}: is vhost-user-vgpu running there",
             socket.display()
         )))?;
+        Self::start(stream)
+    }
+
+    /// Starts the control queue of the backend that `stream` is connected to.
+    pub fn start(stream: UnixStream) -> Result<Self, TransportError> {
         // A backend that hangs must not hang the broker.
         stream.set_read_timeout(Some(REPLY_TIMEOUT)).map_err(TransportError::set_up("socket timeout"))?;
         let socket = stream.try_clone().map_err(TransportError::set_up("socket"))?;
