@@ -108,8 +108,7 @@ impl Arena {
 
     /// Takes out a chunk larger than `keep` in which nothing is allocated: start and size.
     pub fn remove_idle_chunk(&mut self, keep: u64) -> Option<(u64, u64)> {
-        let (&va, &size) =
-            self.chunks.iter().find(|(va, size)| **size > keep && self.free.get(va) == Some(size))?;
+        let (&va, &size) = self.chunks.iter().find(|(va, size)| **size > keep && self.free.get(va) == Some(size))?;
         self.chunks.remove(&va);
         self.free.remove(&va);
         Some((va, size))

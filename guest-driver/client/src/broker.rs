@@ -86,7 +86,8 @@ impl Broker {
     pub fn connect_to(path: &Path) -> Result<Self, OpenError> {
         let fail = |error| OpenError::Unreachable { path: path.to_path_buf(), error };
         let address = SocketAddrUnix::new(path).map_err(fail)?;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(fail)?;
+        let socket =
+            socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(fail)?;
         set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_TIME)).map_err(fail)?;
         set_socket_timeout(&socket, Timeout::Send, Some(ANSWER_TIME)).map_err(fail)?;
         connect(&socket, &address).map_err(fail)?;
@@ -193,9 +194,7 @@ mod tests {
 
     #[test]
     fn test_answers_are_length_checked() {
-        let answer = |error, bytes, body: &[u8]| {
-            [BrokerReply { error, bytes }.as_bytes(), body].concat()
-        };
+        let answer = |error, bytes, body: &[u8]| [BrokerReply { error, bytes }.as_bytes(), body].concat();
         assert!(matches!(parse_answer(&[]), Err(OpenError::Ended)));
         assert!(matches!(parse_answer(&[0; 7]), Err(OpenError::Malformed(_))));
         assert!(matches!(parse_answer(&answer(0, 9, b"12345678")), Err(OpenError::Malformed(_))));

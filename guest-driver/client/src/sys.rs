@@ -26,7 +26,11 @@ impl AddressSpace {
         let at = unsafe { mm::mmap_anonymous(base as *mut c_void, length, ProtFlags::empty(), flags)? } as u64;
         let space = Arc::new(AddressSpace { base: at, length });
         // Kernels before 4.17 take the address for a hint.
-        if at == base { Ok(space) } else { Err(Errno::EXIST) }
+        if at == base {
+            Ok(space)
+        } else {
+            Err(Errno::EXIST)
+        }
     }
 
     /// Its first address.
@@ -37,7 +41,11 @@ impl AddressSpace {
     fn check(&self, address: u64, length: usize) -> Result<()> {
         let offset = address.wrapping_sub(self.base);
         let fits = offset <= self.length as u64 && length as u64 <= self.length as u64 - offset;
-        if fits { Ok(()) } else { Err(Errno::INVAL) }
+        if fits {
+            Ok(())
+        } else {
+            Err(Errno::INVAL)
+        }
     }
 
     /// Maps `length` bytes of `memory` at `address`, shared, in place of what is there.

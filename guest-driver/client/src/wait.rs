@@ -136,7 +136,11 @@ impl Waiter {
 /// The worker's reason, if it is an error code at all.
 fn reported_error(code: u32) -> CUresult {
     let error = CUresult(code);
-    if error.describe().is_some() { error } else { CUresult::UNKNOWN }
+    if error.describe().is_some() {
+        error
+    } else {
+        CUresult::UNKNOWN
+    }
 }
 
 fn is_closed(socket: BorrowedFd<'_>) -> bool {
@@ -176,7 +180,11 @@ impl Pulse {
             return Look::Beating;
         }
         self.still += 1;
-        if self.still >= STILL_LOOKS { Look::Stopped } else { Look::Still }
+        if self.still >= STILL_LOOKS {
+            Look::Stopped
+        } else {
+            Look::Still
+        }
     }
 }
 

@@ -320,5 +320,9 @@ pub fn pop() -> Option<&'static Context> {
 
 /// The context that a null handle stands for, or the handle's own.
 pub fn resolve(raw: CUcontext) -> Result<&'static Context, CUresult> {
-    if raw.is_null() { required() } else { driver()?.contexts.find(raw) }
+    if raw.is_null() {
+        required()
+    } else {
+        driver()?.contexts.find(raw)
+    }
 }

@@ -33,9 +33,18 @@ pub struct Function {
 
 impl Function {
     /// Takes over what the worker says; an error if that contradicts itself.
-    pub fn new(handle: Handle, owner: Handle, name: CString, info: &FunctionAttributes, params: &[u8]) -> Result<Self, CUresult> {
-        let params: Vec<ParamInfo> =
-            params.chunks_exact(size_of::<ParamInfo>()).take(info.param_count as usize).filter_map(|p| ParamInfo::read_from_bytes(p).ok()).collect();
+    pub fn new(
+        handle: Handle,
+        owner: Handle,
+        name: CString,
+        info: &FunctionAttributes,
+        params: &[u8],
+    ) -> Result<Self, CUresult> {
+        let params: Vec<ParamInfo> = params
+            .chunks_exact(size_of::<ParamInfo>())
+            .take(info.param_count as usize)
+            .filter_map(|p| ParamInfo::read_from_bytes(p).ok())
+            .collect();
         let inside = |p: &ParamInfo| p.offset.checked_add(p.size).is_some_and(|end| end <= info.param_bytes);
         if params.len() != info.param_count as usize || !params.iter().all(inside) {
             return Err(CUresult::INVALID_IMAGE);

@@ -58,7 +58,11 @@ unsafe fn unwrap(image: *const c_void) -> Result<*const c_void, CUresult> {
     // SAFETY: the magic number says that this is a wrapper.
     let wrapper = unsafe { image.cast::<Wrapper>().read_unaligned() };
     debug_assert_eq!(wrapper.magic, WRAPPER_MAGIC);
-    if wrapper.version == 0 || wrapper.data.is_null() { Err(CUresult::INVALID_IMAGE) } else { Ok(wrapper.data) }
+    if wrapper.version == 0 || wrapper.data.is_null() {
+        Err(CUresult::INVALID_IMAGE)
+    } else {
+        Ok(wrapper.data)
+    }
 }
 
 /// # Safety
@@ -86,7 +90,10 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<u64, CUresult> {
 
 fn sum(parts: &[u64]) -> Result<usize, CUresult> {
     let total = parts.iter().try_fold(0u64, |total, part| total.checked_add(*part));
-    total.and_then(|total| usize::try_from(total).ok()).filter(|total| *total <= isize::MAX as usize).ok_or(CUresult::INVALID_IMAGE)
+    total
+        .and_then(|total| usize::try_from(total).ok())
+        .filter(|total| *total <= isize::MAX as usize)
+        .ok_or(CUresult::INVALID_IMAGE)
 }
 
 /// Header {magic u32, version u16, header size u16, size u64} and the entries behind it.

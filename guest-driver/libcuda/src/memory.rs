@@ -62,7 +62,11 @@ impl Memory {
     pub fn remove(&self, start: u64, fits: impl Fn(Kind) -> bool) -> Option<Range> {
         let mut ranges = self.ranges.write().unwrap_or_else(PoisonError::into_inner);
         let kind = ranges.get(&start)?.kind;
-        if fits(kind) { ranges.remove(&start) } else { None }
+        if fits(kind) {
+            ranges.remove(&start)
+        } else {
+            None
+        }
     }
 
     /// Drops the device memory of a context that was reset.

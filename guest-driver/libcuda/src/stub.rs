@@ -102,17 +102,29 @@ pub fn handle(kind: HandleKind, value: u64) -> Result<Handle, CUresult> {
 
 /// Stream 0 of a per-thread twin.
 pub fn per_thread(stream: CUstream) -> CUstream {
-    if stream.is_null() { CU_STREAM_PER_THREAD as CUstream } else { stream }
+    if stream.is_null() {
+        CU_STREAM_PER_THREAD as CUstream
+    } else {
+        stream
+    }
 }
 
 /// An output pointer that must not be null.
 pub fn check_out<T>(pointer: *mut T) -> Result<(), CUresult> {
-    if pointer.is_null() { Err(CUresult::INVALID_VALUE) } else { Ok(()) }
+    if pointer.is_null() {
+        Err(CUresult::INVALID_VALUE)
+    } else {
+        Ok(())
+    }
 }
 
 /// A buffer that may only be null if it is empty.
 pub fn check_buffer(pointer: *const c_void, length: usize) -> Result<(), CUresult> {
-    if pointer.is_null() && length > 0 { Err(CUresult::INVALID_VALUE) } else { Ok(()) }
+    if pointer.is_null() && length > 0 {
+        Err(CUresult::INVALID_VALUE)
+    } else {
+        Ok(())
+    }
 }
 
 /// Fills an output, if the caller wants it.

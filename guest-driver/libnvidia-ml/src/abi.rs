@@ -28,7 +28,11 @@ fn refuse() -> u32 {
 
 fn check(device: nvmlDevice_t) -> Result<(), Error> {
     gpu::initialised()?;
-    if device as usize == DEVICE { Ok(()) } else { Err(Error::InvalidArgument) }
+    if device as usize == DEVICE {
+        Ok(())
+    } else {
+        Err(Error::InvalidArgument)
+    }
 }
 
 /// The GPU behind a handle.

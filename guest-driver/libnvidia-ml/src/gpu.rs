@@ -48,7 +48,11 @@ pub fn shut_down() -> Result<(), Error> {
 
 /// An error unless `nvmlInit` has succeeded.
 pub fn initialised() -> Result<(), Error> {
-    if INITIALISED.load(Ordering::Acquire) > 0 { Ok(()) } else { Err(Error::Uninitialized) }
+    if INITIALISED.load(Ordering::Acquire) > 0 {
+        Ok(())
+    } else {
+        Err(Error::Uninitialized)
+    }
 }
 
 fn ask() -> Result<Gpu, OpenError> {

@@ -124,7 +124,8 @@ fn serve(client: OwnedFd, ready: Sender<OwnedFd>) {
     let mut bytes = [0; 256];
     loop {
         let mut parts = [IoSliceMut::new(&mut bytes)];
-        let length = recvmsg(&client, &mut parts, &mut RecvAncillaryBuffer::default(), RecvFlags::empty()).unwrap().bytes;
+        let length =
+            recvmsg(&client, &mut parts, &mut RecvAncillaryBuffer::default(), RecvFlags::empty()).unwrap().bytes;
         if length == 0 {
             return;
         }
@@ -154,5 +155,6 @@ fn reply(client: &OwnedFd, body: &[u8], descriptors: &[&OwnedFd]) {
     if !borrowed.is_empty() {
         assert!(ancillary.push(SendAncillaryMessage::ScmRights(&borrowed)));
     }
-    sendmsg(client, &[IoSlice::new(header.as_bytes()), IoSlice::new(body)], &mut ancillary, SendFlags::empty()).unwrap();
+    sendmsg(client, &[IoSlice::new(header.as_bytes()), IoSlice::new(body)], &mut ancillary, SendFlags::empty())
+        .unwrap();
 }

@@ -125,7 +125,11 @@ fn misbehave(kind: u32, device: &mut Device, batch: &Batch) {
     let sequence = batch.header.sequence;
     let good = ReplyHeader { status: REPLY_DONE, sequence, ..Default::default() };
     match kind {
-        0 => device.write_reply(batch.slot, ReplyHeader { bytes: REPLY_SIZE as u32, sequence: sequence + 1, ..good }, &[]),
+        0 => device.write_reply(
+            batch.slot,
+            ReplyHeader { bytes: REPLY_SIZE as u32, sequence: sequence + 1, ..good },
+            &[],
+        ),
         1 => device.answer(batch, good, &[1, 2, 3]),
         _ => {
             device.use_head(3);

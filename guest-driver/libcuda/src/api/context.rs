@@ -175,7 +175,11 @@ pub unsafe fn cuCtxGetCacheConfig(config: *mut i32) -> Result {
 
 pub unsafe fn cuCtxSetCacheConfig(config: i32) -> Result {
     context::required()?;
-    if (0..=3).contains(&config) { Ok(()) } else { Err(CUresult::INVALID_VALUE) }
+    if (0..=3).contains(&config) {
+        Ok(())
+    } else {
+        Err(CUresult::INVALID_VALUE)
+    }
 }
 
 pub unsafe fn cuCtxGetSharedMemConfig(config: *mut i32) -> Result {
@@ -186,5 +190,9 @@ pub unsafe fn cuCtxGetSharedMemConfig(config: *mut i32) -> Result {
 
 pub unsafe fn cuCtxSetSharedMemConfig(config: i32) -> Result {
     context::required()?;
-    if (0..=2).contains(&config) { Ok(()) } else { Err(CUresult::INVALID_VALUE) }
+    if (0..=2).contains(&config) {
+        Ok(())
+    } else {
+        Err(CUresult::INVALID_VALUE)
+    }
 }

@@ -8,11 +8,10 @@ use std::ffi::c_void;
 
 use vgpu_client::{Pending, Piece, Session, PIECE_SIZE};
 use vgpu_protocol::cmd::{
-    CuMemcpyDtoDAsyncV2, CuStreamSynchronize, VgpuCopyDtoH, VgpuCopyDtoHWait, VgpuCopyHtoD, VgpuCopyHtoDInline, VgpuPointerInfo,
+    CuMemcpyDtoDAsyncV2, CuStreamSynchronize, VgpuCopyDtoH, VgpuCopyDtoHWait, VgpuCopyHtoD, VgpuCopyHtoDInline,
+    VgpuPointerInfo,
 };
-use vgpu_protocol::cuda::{
-    CUresult, CUstream, CUDA_MEMCPY2D, MEMORYTYPE_DEVICE, MEMORYTYPE_HOST, MEMORYTYPE_UNIFIED,
-};
+use vgpu_protocol::cuda::{CUresult, CUstream, CUDA_MEMCPY2D, MEMORYTYPE_DEVICE, MEMORYTYPE_HOST, MEMORYTYPE_UNIFIED};
 use vgpu_protocol::{Handle, HandleKind};
 
 use super::Result;
@@ -50,7 +49,9 @@ impl Order {
     /// An address that is known to be the device's must have room for the copy.
     fn check_device(self, address: u64, size: usize) -> Result {
         match self.driver.memory.find(address) {
-            Some(range) if range.start.saturating_add(range.size) - address < size as u64 => Err(CUresult::INVALID_VALUE),
+            Some(range) if range.start.saturating_add(range.size) - address < size as u64 => {
+                Err(CUresult::INVALID_VALUE)
+            }
             _ if address == 0 => Err(CUresult::INVALID_VALUE),
             _ => Ok(()),
         }
@@ -153,7 +154,8 @@ impl Order {
         }
         self.check_device(dst, size)?;
         self.check_device(src, size)?;
-        stub::post(&CuMemcpyDtoDAsyncV2 { dstDevice: dst, srcDevice: src, ByteCount: size, hStream: self.stream }).map(drop)
+        stub::post(&CuMemcpyDtoDAsyncV2 { dstDevice: dst, srcDevice: src, ByteCount: size, hStream: self.stream })
+            .map(drop)
     }
 
     /// # Safety
@@ -276,7 +278,15 @@ struct Plane {
 }
 
 impl Plane {
-    fn new(order: Order, kind: u32, host: u64, device: u64, pitch: usize, x: usize, y: usize) -> std::result::Result<Self, CUresult> {
+    fn new(
+        order: Order,
+        kind: u32,
+        host: u64,
+        device: u64,
+        pitch: usize,
+        x: usize,
+        y: usize,
+    ) -> std::result::Result<Self, CUresult> {
         let start = match kind {
             MEMORYTYPE_HOST => End::Host(host),
             MEMORYTYPE_DEVICE => End::Device(device),
@@ -310,7 +320,13 @@ unsafe fn copy_2d(order: Order, copy: *const CUDA_MEMCPY2D) -> Result {
     }
     for row in 0..height {
         // SAFETY: as the caller says.
-        unsafe { order.copy(dst.first.offset(row.wrapping_mul(dst.pitch)), src.first.offset(row.wrapping_mul(src.pitch)), width)? };
+        unsafe {
+            order.copy(
+                dst.first.offset(row.wrapping_mul(dst.pitch)),
+                src.first.offset(row.wrapping_mul(src.pitch)),
+                width,
+            )?
+        };
     }
     Ok(())
 }

@@ -147,7 +147,12 @@ unsafe extern "C" fn tools_value(out: *mut usize, _: u32) -> CUresult {
     CUresult::SUCCESS
 }
 
-unsafe extern "C" fn storage_put(ctx: CUcontext, key: *mut c_void, value: *mut c_void, destructor: Destructor) -> CUresult {
+unsafe extern "C" fn storage_put(
+    ctx: CUcontext,
+    key: *mut c_void,
+    value: *mut c_void,
+    destructor: Destructor,
+) -> CUresult {
     enter("private: context storage put", || {
         driver()?;
         context::resolve(ctx)?.store(key as usize, value as usize, destructor);

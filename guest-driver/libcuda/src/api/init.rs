@@ -22,7 +22,11 @@ pub unsafe fn cuDriverGetVersion(version: *mut i32) -> Result {
 
 /// # Safety
 /// `text` is null or valid for a write.
-unsafe fn describe(error: CUresult, text: *mut *const c_char, pick: fn((&'static CStr, &'static CStr)) -> &'static CStr) -> Result {
+unsafe fn describe(
+    error: CUresult,
+    text: *mut *const c_char,
+    pick: fn((&'static CStr, &'static CStr)) -> &'static CStr,
+) -> Result {
     let described = error.describe();
     // SAFETY: the caller vouches for the pointer.
     unsafe { give(text, described.map_or(std::ptr::null(), |texts| pick(texts).as_ptr()))? };

@@ -99,7 +99,11 @@ fn check_shared(function: &Function, attribute: i32, value: i32, dev: i32) -> Re
     }
     let limit = driver()?.attribute(dev, MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
     let used = function.attribute(crate::function::SHARED_SIZE_BYTES).unwrap_or(0);
-    if value <= limit.saturating_sub(used) { Ok(()) } else { Err(CUresult::INVALID_VALUE) }
+    if value <= limit.saturating_sub(used) {
+        Ok(())
+    } else {
+        Err(CUresult::INVALID_VALUE)
+    }
 }
 
 pub unsafe fn cuFuncSetAttribute(function: CUfunction, attribute: i32, value: i32) -> Result {
@@ -126,12 +130,20 @@ pub unsafe fn cuKernelSetAttribute(attribute: i32, value: i32, kernel: CUkernel,
 /// Preferences without effect, as [`super::cuCtxSetCacheConfig`].
 pub unsafe fn cuFuncSetCacheConfig(function: CUfunction, config: i32) -> Result {
     find(function as u64)?;
-    if (0..=3).contains(&config) { Ok(()) } else { Err(CUresult::INVALID_VALUE) }
+    if (0..=3).contains(&config) {
+        Ok(())
+    } else {
+        Err(CUresult::INVALID_VALUE)
+    }
 }
 
 pub unsafe fn cuFuncSetSharedMemConfig(function: CUfunction, config: i32) -> Result {
     find(function as u64)?;
-    if (0..=2).contains(&config) { Ok(()) } else { Err(CUresult::INVALID_VALUE) }
+    if (0..=2).contains(&config) {
+        Ok(())
+    } else {
+        Err(CUresult::INVALID_VALUE)
+    }
 }
 
 pub unsafe fn cuKernelSetCacheConfig(kernel: CUkernel, config: i32, dev: i32) -> Result {

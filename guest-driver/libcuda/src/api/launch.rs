@@ -4,7 +4,8 @@ use std::ffi::c_void;
 
 use vgpu_protocol::cmd::VgpuLaunch;
 use vgpu_protocol::cuda::{
-    attribute as attr, CUfunction, CUhostFn, CUlaunchAttribute, CUlaunchConfig, CUresult, CUstream, LAUNCH_ATTRIBUTE_COOPERATIVE,
+    attribute as attr, CUfunction, CUhostFn, CUlaunchAttribute, CUlaunchConfig, CUresult, CUstream,
+    LAUNCH_ATTRIBUTE_COOPERATIVE,
 };
 use vgpu_protocol::HandleKind;
 
@@ -63,7 +64,11 @@ fn check_shared(function: &Function, dynamic: u64, normal: u64) -> Result {
     let used = function.attribute(SHARED_SIZE_BYTES).unwrap_or(0).max(0) as u64;
     let allowed = function.attribute(MAX_DYNAMIC_SHARED_SIZE_BYTES).unwrap_or(0).max(0) as u64;
     let fits = dynamic == 0 || dynamic <= allowed || dynamic.saturating_add(used) <= normal;
-    if fits { Ok(()) } else { Err(CUresult::INVALID_VALUE) }
+    if fits {
+        Ok(())
+    } else {
+        Err(CUresult::INVALID_VALUE)
+    }
 }
 
 /// Copies the parameters behind `kernelParams` into the block.
@@ -121,7 +126,13 @@ unsafe fn packed<'a>(extra: *mut *mut c_void) -> std::result::Result<Option<&'a 
 
 /// # Safety
 /// `params` and `extra` are as the driver API defines them.
-unsafe fn launch(f: CUfunction, shape: &Shape, stream: CUstream, params: *mut *mut c_void, extra: *mut *mut c_void) -> Result {
+unsafe fn launch(
+    f: CUfunction,
+    shape: &Shape,
+    stream: CUstream,
+    params: *mut *mut c_void,
+    extra: *mut *mut c_void,
+) -> Result {
     let driver = driver()?;
     let context = context::required()?;
     let function = driver.functions.find(f as u64)?;

@@ -90,7 +90,12 @@ pub unsafe fn cuLibraryGetGlobal(dptr: *mut u64, bytes: *mut usize, library: CUl
     unsafe { note_global(dptr, bytes, |address, size| raw::cuLibraryGetGlobal(address, size, library, name)) }
 }
 
-pub unsafe fn cuLibraryGetManaged(dptr: *mut u64, bytes: *mut usize, library: CUlibrary, name: *const c_char) -> Result {
+pub unsafe fn cuLibraryGetManaged(
+    dptr: *mut u64,
+    bytes: *mut usize,
+    library: CUlibrary,
+    name: *const c_char,
+) -> Result {
     // SAFETY: the caller vouches for the pointers; the inner ones are ours.
     unsafe { note_global(dptr, bytes, |address, size| raw::cuLibraryGetManaged(address, size, library, name)) }
 }

@@ -42,7 +42,13 @@ pub unsafe fn cuMemAlloc_v2(dptr: *mut u64, size: usize) -> Result {
     }
 }
 
-pub unsafe fn cuMemAllocPitch_v2(dptr: *mut u64, pitch: *mut usize, width: usize, height: usize, element: u32) -> Result {
+pub unsafe fn cuMemAllocPitch_v2(
+    dptr: *mut u64,
+    pitch: *mut usize,
+    width: usize,
+    height: usize,
+    element: u32,
+) -> Result {
     stub::ready()?;
     context::required()?;
     check_out(dptr)?;
@@ -190,10 +196,20 @@ pub unsafe fn cuMemHostUnregister(_p: *mut c_void) -> Result {
 }
 
 /// Managed memory does not move, so there is nothing to prefetch.
-pub unsafe fn cuMemPrefetchAsync_v2(ptr: u64, size: usize, _location: CUmemLocation, flags: u32, stream: CUstream) -> Result {
+pub unsafe fn cuMemPrefetchAsync_v2(
+    ptr: u64,
+    size: usize,
+    _location: CUmemLocation,
+    flags: u32,
+    stream: CUstream,
+) -> Result {
     let driver = driver()?;
     crate::stream::find(stream as u64)?;
     let range = driver.memory.find(ptr).filter(|range| range.kind == Kind::Managed).ok_or(CUresult::INVALID_VALUE)?;
     let fits = range.size - (ptr - range.start) >= size as u64;
-    if fits && flags == 0 { Ok(()) } else { Err(CUresult::INVALID_VALUE) }
+    if fits && flags == 0 {
+        Ok(())
+    } else {
+        Err(CUresult::INVALID_VALUE)
+    }
 }

@@ -18,7 +18,11 @@ use crate::stub::{self, check_out, give, string};
 use crate::{image, trace};
 
 /// Puts an image into shared memory while `load` runs, with its address there.
-pub fn with_image<T>(driver: &Driver, image: &[u8], load: impl FnOnce(u64) -> std::result::Result<T, CUresult>) -> std::result::Result<T, CUresult> {
+pub fn with_image<T>(
+    driver: &Driver,
+    image: &[u8],
+    load: impl FnOnce(u64) -> std::result::Result<T, CUresult>,
+) -> std::result::Result<T, CUresult> {
     let session = driver.session;
     if image.len() <= PIECE_SIZE {
         let piece = session.take_piece()?;
@@ -156,7 +160,11 @@ pub unsafe fn cuModuleGetFunction(out: *mut CUfunction, module: CUmodule, name: 
 ///
 /// # Safety
 /// The pointers are null or valid for writes.
-pub unsafe fn note_global(dptr: *mut u64, bytes: *mut usize, get: impl FnOnce(*mut u64, *mut usize) -> Result) -> Result {
+pub unsafe fn note_global(
+    dptr: *mut u64,
+    bytes: *mut usize,
+    get: impl FnOnce(*mut u64, *mut usize) -> Result,
+) -> Result {
     let (mut address, mut size) = (0, 0);
     get(&mut address, &mut size)?;
     let driver = driver()?;

@@ -38,7 +38,8 @@ pub unsafe fn cuStreamCreateWithPriority(out: *mut CUstream, flags: u32, priorit
         return Err(CUresult::INVALID_VALUE);
     }
     let info = driver()?.device(context::required()?.device)?;
-    let (low, high) = (info.greatest_priority.min(info.least_priority), info.least_priority.max(info.greatest_priority));
+    let (low, high) =
+        (info.greatest_priority.min(info.least_priority), info.least_priority.max(info.greatest_priority));
     let priority = priority.clamp(low, high);
     // SAFETY: the caller vouches for the pointer, which `raw` has checked before it is read.
     unsafe {
@@ -94,7 +95,12 @@ pub unsafe fn cuStreamIsCapturing(stream: CUstream, status: *mut i32) -> Result 
     unsafe { give(status, 0) }
 }
 
-pub unsafe fn cuStreamAddCallback(stream: CUstream, callback: CUstreamCallback, user_data: *mut c_void, flags: u32) -> Result {
+pub unsafe fn cuStreamAddCallback(
+    stream: CUstream,
+    callback: CUstreamCallback,
+    user_data: *mut c_void,
+    flags: u32,
+) -> Result {
     let driver = driver()?;
     if callback.is_none() || flags != 0 {
         return Err(CUresult::INVALID_VALUE);

@@ -1,9 +1,11 @@
 //! A CUDA process's session: its queue, its shared memory and its handles.
 
+mod flush;
+mod memory;
+
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use vgpu_protocol::broker::BrokerError;
 use vgpu_protocol::cmd::VgpuReadOutput;
@@ -15,20 +17,16 @@ use crate::arena::Arena;
 use crate::broker::{Broker, OpenError, Opened};
 use crate::handles::Handles;
 use crate::reply::{Outcome, MAX_BODY};
-use crate::staging::{Piece, Staging, PIECE_SIZE};
+use crate::staging::Staging;
 use crate::stream::{News, Refusal, Stream, Ticket};
 use crate::sys::{AddressSpace, ForkPage, Shared};
 use crate::wait::Waiter;
-use crate::{fork, lane, location, reply, sys};
+use crate::{fork, lane, location, reply};
 
-/// Smallest chunk that is asked for, so that many small allocations need few.
-const CHUNK_STEP: u64 = 32 << 20;
 /// Free slots below which commands are gathered instead of submitted one by one.
 const BUSY_SLOTS: usize = SLOTS / 2;
 /// Slots that calls which wait leave free, so that what they wait for can still be said.
 const SPARE_SLOTS: usize = 2;
-/// Pause of the flusher while the queue is full.
-const FLUSH_PAUSE: Duration = Duration::from_micros(50);
 /// Text fetched at a time, and most fetches before a call returns.
 const OUTPUT_SIZE: u32 = 4096;
 const OUTPUT_FETCHES: usize = 4096;
@@ -269,47 +267,6 @@ impl Session {
         broken
     }
 
-    /// The flusher submits what was gathered even if the application never calls again.
-    fn wake_flusher(&'static self) {
-        *lock(&self.gathered) = true;
-        self.flush.notify_one();
-        if !self.flusher.swap(true, Ordering::AcqRel) {
-            let thread = std::thread::Builder::new().name("vgpu-flush".into());
-            if thread.spawn(|| self.flush_loop()).is_err() {
-                self.flusher.store(false, Ordering::Release);
-                self.flush_now();
-            }
-        }
-    }
-
-    fn flush_loop(&self) {
-        sys::block_signals();
-        loop {
-            let mut gathered = lock(&self.gathered);
-            while !*gathered {
-                gathered = self.flush.wait(gathered).unwrap_or_else(PoisonError::into_inner);
-            }
-            *gathered = false;
-            drop(gathered);
-            self.flush_now();
-        }
-    }
-
-    fn flush_now(&self) {
-        while self.waiter.alive().is_ok() {
-            let mut stream = lock(&self.stream);
-            if self.reap(&mut stream).is_err() || !stream.has_open() {
-                return;
-            }
-            if let Ok((_, kick)) = stream.submit(&self.home, false) {
-                drop(stream);
-                return self.kick(kick);
-            }
-            drop(stream);
-            std::thread::sleep(FLUSH_PAUSE);
-        }
-    }
-
     fn print_output(&'static self) -> Result<(), CUresult> {
         let printer = lock(&self.printer);
         for _ in 0..OUTPUT_FETCHES {
@@ -320,117 +277,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-
-    /// A piece of the staging area, if one is free now.
-    pub fn try_piece(&self) -> Result<Option<Piece>, CUresult> {
-        let mut stream = lock(&self.stream);
-        self.reap(&mut stream)?;
-        Ok(self.staging.take(|sequence| stream.is_done(sequence)))
-    }
-
-    /// A piece of the staging area, waiting until one is free.
-    pub fn take_piece(&self) -> Result<Piece, CUresult> {
-        let mut piece = None;
-        let mut broken = Ok(());
-        self.waiter.wait(&self.home, || {
-            let mut stream = lock(&self.stream);
-            broken = self.reap(&mut stream);
-            piece = self.staging.take(|sequence| stream.is_done(sequence));
-            if piece.is_none() && stream.has_open() {
-                if let Ok((_, kick)) = stream.submit(&self.home, false) {
-                    self.kick(kick);
-                }
-            }
-            broken.is_err() || piece.is_some()
-        })?;
-        broken?;
-        piece.ok_or(CUresult::UNKNOWN)
-    }
-
-    /// Gives a piece back; it is free again when the batch `until` is done.
-    pub fn give_back(&self, piece: Piece, until: Option<u64>) {
-        self.staging.give_back(piece, until);
-    }
-
-    /// Where a piece lies for the worker.
-    pub fn piece_address(&self, piece: &Piece) -> u64 {
-        self.base + piece.offset() as u64
-    }
-
-    /// Copies at most [`PIECE_SIZE`] bytes into a piece.
-    pub fn fill_piece(&self, piece: &Piece, from: &[u8]) {
-        assert!(from.len() <= PIECE_SIZE);
-        self.home.write(piece.offset(), from);
-    }
-
-    /// Copies at most [`PIECE_SIZE`] bytes out of a piece.
-    pub fn read_piece(&self, piece: &Piece, to: &mut [u8]) {
-        assert!(to.len() <= PIECE_SIZE);
-        self.home.read(piece.offset(), to);
-    }
-
-    /// Allocates shared memory: its address here, in the worker and on the GPU.
-    pub fn allocate(&self, length: u64) -> Result<u64, CUresult> {
-        if length > ARENA_SIZE {
-            return Err(CUresult::OUT_OF_MEMORY);
-        }
-        // The lock is held throughout, so that two threads do not both ask for a chunk.
-        let broker = lock(&self.broker);
-        if let Some(address) = lock(&self.arena).allocate(length) {
-            return Ok(address);
-        }
-        self.waiter.alive()?;
-        if self.add_chunk(&broker, length.max(CHUNK_STEP)).is_err() {
-            self.add_chunk(&broker, length).map_err(|_| CUresult::OUT_OF_MEMORY)?;
-        }
-        lock(&self.arena).allocate(length).ok_or(CUresult::OUT_OF_MEMORY)
-    }
-
-    fn add_chunk(&self, broker: &Broker, length: u64) -> Result<(), OpenError> {
-        let (va, size) = lock(&self.arena).plan_chunk(length).ok_or(OpenError::NoAddressSpace)?;
-        let mapped = broker.map_chunk(va, size).and_then(|memory| {
-            let mapped = self.space.map(memory.as_fd(), 0, va, size as usize);
-            mapped.map_err(|error| OpenError::System("cannot map shared memory", error))
-        });
-        match mapped {
-            Ok(()) => lock(&self.arena).add_chunk(va, size),
-            Err(_) => lock(&self.arena).abandon_chunk(va, size),
-        }
-        mapped
-    }
-
-    /// Frees shared memory, which the device must not use any more.
-    pub fn free(&self, address: u64) -> Result<(), CUresult> {
-        let broker = lock(&self.broker);
-        let mut arena = lock(&self.arena);
-        if !arena.free(address) {
-            return Err(CUresult::INVALID_VALUE);
-        }
-        while let Some((va, size)) = arena.remove_idle_chunk(CHUNK_STEP) {
-            let unmapped = self.space.unmap(va, size as usize);
-            if unmapped.is_ok() && broker.unmap_chunk(va, size).is_ok() {
-                arena.abandon_chunk(va, size);
-            }
-        }
-        Ok(())
-    }
-
-    /// The allocation of shared memory that `address` lies in: start and size.
-    pub fn find(&self, address: u64) -> Option<(u64, u64)> {
-        if address.wrapping_sub(self.base) >= ARENA_SIZE {
-            return None;
-        }
-        lock(&self.arena).find(address)
-    }
-
-    /// Copies bytes into an allocation of shared memory.
-    pub fn write(&self, address: u64, from: &[u8]) -> Result<(), CUresult> {
-        let (start, size) = self.find(address).ok_or(CUresult::INVALID_VALUE)?;
-        if from.len() as u64 > size - (address - start) {
-            return Err(CUresult::INVALID_VALUE);
-        }
-        self.space.write(address, from).map_err(|_| CUresult::INVALID_VALUE)
     }
 }
 
