@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void};
 
 use vgpu_protocol::cuda::{CUresult, CUstream, CU_STREAM_PER_THREAD};
-use vgpu_protocol::{Command, Handle, HandleKind};
+use vgpu_protocol::{opcode_name, Command, Handle, HandleKind};
 
 use crate::driver::driver;
 use crate::{context, sys, trace};
@@ -38,7 +38,9 @@ pub fn call<'a, C: Command<'a>>(command: &C) -> Result<C::Reply, CUresult> {
 
 /// Errors of earlier commands that nobody waited for.
 pub fn latched() -> Result<(), CUresult> {
-    driver()?.session.take_latched().map_err(note)
+    let Some((error, opcode)) = driver()?.session.take_latched() else { return Ok(()) };
+    trace::explain(|| format!("{} failed earlier: {error}", opcode_name(opcode)));
+    Err(note(error))
 }
 
 /// Remembers an error that ends the current context's use.

@@ -4,7 +4,7 @@ mod flush;
 mod memory;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use vgpu_protocol::broker::BrokerError;
@@ -48,7 +48,8 @@ pub struct Session {
     staging: Staging,
     arena: Mutex<Arena>,
     handles: Handles,
-    latched: AtomicU32,
+    /// Error code in the low half, opcode in the high one.
+    latched: AtomicU64,
     output: AtomicBool,
     printer: Mutex<fn(&[u8])>,
     gathered: Mutex<bool>,
@@ -87,7 +88,7 @@ impl Session {
             staging: Staging::new(),
             arena: Mutex::new(Arena::new(base + HOME_SIZE as u64, base + ARENA_SIZE)),
             handles: Handles::default(),
-            latched: AtomicU32::new(0),
+            latched: AtomicU64::new(0),
             output: AtomicBool::new(false),
             printer: Mutex::new(printer),
             gathered: Mutex::new(false),
@@ -196,11 +197,11 @@ impl Session {
         self.finish::<C>(pending)
     }
 
-    /// Takes the first error of the commands that nobody waited for.
-    pub fn take_latched(&self) -> Result<(), CUresult> {
+    /// Takes the first error of the commands that nobody waited for, and the opcode that caused it.
+    pub fn take_latched(&self) -> Option<(CUresult, u16)> {
         match self.latched.swap(0, Ordering::AcqRel) {
-            0 => Ok(()),
-            code => Err(CUresult(code)),
+            0 => None,
+            latched => Some((CUresult(latched as u32), (latched >> 32) as u16)),
         }
     }
 
@@ -225,8 +226,9 @@ impl Session {
     }
 
     fn note(&self, news: News) {
-        if let Some((error, _)) = news.latched {
-            let _ = self.latched.compare_exchange(0, error.0, Ordering::AcqRel, Ordering::Acquire);
+        if let Some((error, opcode)) = news.latched {
+            let latched = u64::from(opcode) << 32 | u64::from(error.0);
+            let _ = self.latched.compare_exchange(0, latched, Ordering::AcqRel, Ordering::Acquire);
         }
         if news.output {
             self.output.store(true, Ordering::Release);

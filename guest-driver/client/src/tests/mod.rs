@@ -43,6 +43,7 @@ fn executor(mut device: Device) {
         }
         if batch.commands.last().is_some_and(|(opcode, _)| *opcode == CuMemAllocV2::OPCODE) {
             reply.latched = std::mem::take(&mut latched);
+            reply.latched_opcode = u32::from(CuMemFreeV2::OPCODE);
         }
         device.answer(&batch, reply, &body);
     }
@@ -98,8 +99,8 @@ fn check_order(session: &'static Session) {
 fn check_latched_errors(session: &'static Session) {
     session.post(0, &CuMemFreeV2 { dptr: 13 }).unwrap();
     assert!(alloc(session, 1).is_ok());
-    assert_eq!(session.take_latched(), Err(CUresult::INVALID_VALUE));
-    assert_eq!(session.take_latched(), Ok(()));
+    assert_eq!(session.take_latched(), Some((CUresult::INVALID_VALUE, CuMemFreeV2::OPCODE)));
+    assert_eq!(session.take_latched(), None);
 }
 
 fn check_memory(session: &'static Session) {

@@ -8,7 +8,7 @@ use vgpu_protocol::cuda::{CUcontext, CUresult};
 use super::Result;
 use crate::context::{self, resolve};
 use crate::driver::{driver, CUDA_VERSION};
-use crate::stub::{check_out, give, put_optional};
+use crate::stub::{check_out, give, latched, put_optional};
 
 pub unsafe fn cuDevicePrimaryCtxRetain(pctx: *mut CUcontext, dev: i32) -> Result {
     let driver = driver()?;
@@ -152,8 +152,8 @@ pub unsafe fn cuCtxGetApiVersion(ctx: CUcontext, version: *mut u32) -> Result {
 pub unsafe fn cuCtxSynchronize_v2(ctx: CUcontext) -> Result {
     let driver = driver()?;
     let context = resolve(ctx)?;
-    let done = driver.session.call(context.handle.0, &CuCtxSynchronize {}).map(drop);
-    done.and_then(|()| driver.session.take_latched()).inspect_err(|error| context.note(*error))
+    driver.session.call(context.handle.0, &CuCtxSynchronize {}).inspect_err(|error| context.note(*error))?;
+    latched()
 }
 
 pub unsafe fn cuCtxGetStreamPriorityRange(least: *mut i32, greatest: *mut i32) -> Result {
