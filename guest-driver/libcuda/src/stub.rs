@@ -2,6 +2,7 @@
 
 use std::ffi::{c_char, c_void};
 
+use vgpu_protocol::cmd::VgpuPointerInfo;
 use vgpu_protocol::cuda::{CUresult, CUstream, CU_STREAM_PER_THREAD};
 use vgpu_protocol::{opcode_name, Command, Handle, HandleKind};
 
@@ -118,6 +119,16 @@ pub fn check_out<T>(pointer: *mut T) -> Result<(), CUresult> {
     } else {
         Ok(())
     }
+}
+
+/// An address that must be the device's. Only one that was not allocated through this library costs
+/// a question.
+pub fn check_device(address: u64) -> Result<(), CUresult> {
+    if driver()?.memory.find(address).is_some() {
+        return Ok(());
+    }
+    let known = address != 0 && create(&VgpuPointerInfo { ptr: address })?.info.known != 0;
+    if known { Ok(()) } else { Err(CUresult::INVALID_VALUE) }
 }
 
 /// A buffer that may only be null if it is empty.

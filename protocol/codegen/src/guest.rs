@@ -3,12 +3,16 @@
 //! The generated code expects these in the including crate:
 //! - `crate::api::NAME(args…) -> Result<(), CUresult>` for every `local` and `custom` function;
 //! - `crate::stub::{enter, refuse, ready, call, create, post, post_anywhere, mint, forget, handle, per_thread}` and
-//!   `{check_out, check_buffer, input, string, buffer, put, put_optional, fill}`.
+//!   `{check_out, check_buffer, check_device, input, string, buffer, put, put_optional, fill}`.
 
 use std::fmt::Write;
 
 use crate::protocol::{c_type, kind_name};
 use crate::{Arg, Class, Function, Kind, Table};
+
+/// Arguments that are addresses of device memory: a wrong one is an error of the call itself, even
+/// where the command is sent without waiting.
+const DEVICE_POINTERS: [&str; 2] = ["dstDevice", "srcDevice"];
 
 /// Writes the module that `vgpu-libcuda` includes.
 pub fn write(table: &Table) -> String {
@@ -73,6 +77,9 @@ fn write_body(out: &mut String, f: &Function) {
             }
             Kind::OutBytes(len) => {
                 let _ = writeln!(out, "        crate::stub::check_buffer({name}, {len} as usize)?;");
+            }
+            Kind::Scalar(_) if DEVICE_POINTERS.contains(&name.as_str()) => {
+                let _ = writeln!(out, "        crate::stub::check_device({name})?;");
             }
             _ => {}
         }
