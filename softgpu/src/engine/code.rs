@@ -30,8 +30,6 @@ pub(super) struct Lanes {
     /// The lane's number.
     pub(super) index: [u32; LANES],
     pub(super) index64: [u64; LANES],
-    pub(super) zero: [u32; LANES],
-    pub(super) zero64: [u64; LANES],
 }
 
 impl Lanes {
@@ -40,8 +38,6 @@ impl Lanes {
             bit: std::array::from_fn(|i| 1 << i),
             index: std::array::from_fn(|i| i as u32),
             index64: std::array::from_fn(|i| i as u64),
-            zero: [0; LANES],
-            zero64: [0; LANES],
         }
     }
 

@@ -2,48 +2,13 @@
 
 use super::super::code::{FunctionCode, Op, Pred, Slot};
 use super::super::isa::{plain, select, Entry};
-use super::super::ops::call::Place;
 use super::super::ops::control::{Branch, BranchIf, BranchIndexed, Exit, Trap};
 use super::super::ops::moves::{Low32, Widen, WidenSigned};
 use super::super::ops::special::{FrameAddress, Special32, Special64};
 use super::super::ops::{call::Return, Map1};
+use super::layout::Layout;
 use super::{Builder, NotExecutable, Result};
 use crate::ir::{Block, BlockId, Function, FunctionId, Operand, PredOperand, Reg, RegClass, SpecialReg, Terminator};
-
-/// Where the registers of a function are.
-pub(super) struct Layout {
-    /// Row or predicate of each register.
-    index: Vec<u32>,
-    rows: u32,
-    preds: u32,
-}
-
-impl Layout {
-    pub(super) fn new(function: &Function) -> Layout {
-        // Predicate 0 is constant.
-        let mut layout = Layout { index: Vec::with_capacity(function.regs.len()), rows: 0, preds: 1 };
-        for class in &function.regs {
-            let (counter, size) = match class {
-                RegClass::Pred => (&mut layout.preds, 1),
-                RegClass::B8 | RegClass::B16 | RegClass::B32 => (&mut layout.rows, 1),
-                RegClass::B64 => (&mut layout.rows, 2),
-                RegClass::B128 => (&mut layout.rows, 4),
-            };
-            layout.index.push(*counter);
-            *counter += size;
-        }
-        layout
-    }
-
-    /// Where a value passed in a register arrives.
-    pub(super) fn place(&self, function: &Function, reg: Reg) -> Place {
-        let slot = Slot(self.index[reg.0 as usize]);
-        match function.regs[reg.0 as usize] {
-            RegClass::B64 => Place::Long(slot),
-            _ => Place::Word(slot),
-        }
-    }
-}
 
 /// Decodes a function; its operations are appended to the builder's code.
 pub(super) fn lower(builder: &mut Builder<'_>, id: FunctionId) -> Result<FunctionCode> {

@@ -5,6 +5,8 @@ mod arith;
 mod calls;
 mod convert;
 mod function;
+mod layout;
+mod liveness;
 mod memory;
 mod misc;
 mod select;
@@ -12,7 +14,7 @@ mod select;
 use super::code::{Code, DeviceFunction, Row, Slot, LANES};
 use super::program::Placed;
 use crate::ir::{Function, FunctionId, ParamStorage};
-use function::Layout;
+use layout::Layout;
 use std::collections::HashMap;
 
 /// Something that a kernel can reach and this engine cannot execute.

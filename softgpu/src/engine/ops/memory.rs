@@ -104,29 +104,28 @@ fn patterns<T>(cx: &Cx<'_>, op: &Op, flags: AccessFlags) -> [Pattern; 2] {
     }
 }
 
-#[inline(always)]
-fn pattern64<T>(tables: &Lanes, base: &[u64; LANES], first: usize, offset: u64) -> Pattern {
-    let start = base[first];
-    let (mut off_row, mut off_start) = (0, 0);
-    for i in 0..RUN {
-        let in_row = start.wrapping_add(tables.index64[i] << size_of::<T>().trailing_zeros());
-        off_row |= base[first + i] ^ in_row;
-        off_start |= base[first + i] ^ start.wrapping_add(tables.zero64[i]);
-    }
-    pattern(off_row == 0, off_start == 0, start.wrapping_add(offset))
-}
+/// Keeps a run within one cache line.
+#[repr(align(64))]
+struct Aligned<T>([T; RUN]);
 
-#[inline(always)]
-fn pattern32<T>(tables: &Lanes, base: &[u32; LANES], first: usize, offset: u64) -> Pattern {
-    let start = base[first];
-    let (mut off_row, mut off_start) = (0, 0);
-    for i in 0..RUN {
-        let in_row = start.wrapping_add(tables.index[i] << size_of::<T>().trailing_zeros());
-        off_row |= base[first + i] ^ in_row;
-        off_start |= base[first + i] ^ start.wrapping_add(tables.zero[i]);
-    }
-    pattern(off_row == 0, off_start == 0, u64::from(start).wrapping_add(offset))
+/// Defines the pattern of a run of addresses of one width.
+macro_rules! run_pattern {
+    ($name:ident, $ty:ty, $index:ident) => {
+        #[inline(always)]
+        fn $name<T>(tables: &Lanes, base: &[$ty; LANES], first: usize, offset: u64) -> Pattern {
+            let Some(run) = base[first..].first_chunk::<RUN>() else { return Pattern::Scattered };
+            let start = run[0];
+            let mut row = Aligned([0; RUN]);
+            for i in 0..RUN {
+                row.0[i] = start.wrapping_add(tables.$index[i] << size_of::<T>().trailing_zeros());
+            }
+            let same = Aligned([start; RUN]);
+            pattern(row.0 == *run, same.0 == *run, u64::from(start).wrapping_add(offset))
+        }
+    };
 }
+run_pattern!(pattern32, u32, index);
+run_pattern!(pattern64, u64, index64);
 
 #[inline(always)]
 fn pattern(consecutive: bool, same: bool, first: u64) -> Pattern {
@@ -299,10 +298,20 @@ pub(in crate::engine) trait Element: Plain + Default {
     fn extend32(self) -> u32;
     fn extend64(self) -> u64;
     fn truncate(bits: u64) -> Self;
+    /// Extends a run; values of the register's width are not looked at.
+    #[inline(always)]
+    fn extend_run32(values: [Self; RUN]) -> [u32; RUN] {
+        map(values, Self::extend32)
+    }
+    /// See [`Element::extend_run32`].
+    #[inline(always)]
+    fn extend_run64(values: [Self; RUN]) -> [u64; RUN] {
+        map(values, Self::extend64)
+    }
 }
 
 macro_rules! element {
-    ($($ty:ty)*) => {$(
+    ($($ty:ty { $($whole:item)? })*) => {$(
         impl Element for $ty {
             #[inline(always)]
             fn extend32(self) -> u32 { self as u32 }
@@ -310,10 +319,16 @@ macro_rules! element {
             fn extend64(self) -> u64 { self as u64 }
             #[inline(always)]
             fn truncate(bits: u64) -> $ty { bits as $ty }
+            $(#[inline(always)] $whole)?
         }
     )*};
 }
-element!(u8 i8 u16 i16 u32 i32 u64);
+element! {
+    u8 {} i8 {} u16 {} i16 {}
+    u32 { fn extend_run32(values: [u32; RUN]) -> [u32; RUN] { values } }
+    i32 { fn extend_run32(values: [i32; RUN]) -> [u32; RUN] { zerocopy::transmute!(values) } }
+    u64 { fn extend_run64(values: [u64; RUN]) -> [u64; RUN] { values } }
+}
 
 #[inline(always)]
 fn write_back<T: Element>(cx: &mut Cx<'_>, dst: u32, wide: bool, values: [T; LANES]) {
@@ -338,10 +353,10 @@ fn read_value<T: Element>(cx: &Cx<'_>, slot: Slot, wide: bool) -> [T; LANES] {
 fn write_run<T: Element>(cx: &mut Cx<'_>, dst: u32, wide: bool, first: usize, values: [T; RUN]) {
     if wide {
         if let Some(out) = cx.row64_mut(dst)[first..].first_chunk_mut() {
-            *out = map(values, T::extend64);
+            *out = T::extend_run64(values);
         }
     } else if let Some(out) = cx.row_mut(dst)[first..].first_chunk_mut() {
-        *out = map(values, T::extend32);
+        *out = T::extend_run32(values);
     }
 }
 

@@ -33,6 +33,22 @@ pub(in crate::engine) fn thread_index(block: [u32; 3], warp: u32, lane: u32) -> 
     [linear % x, linear / x % y, linear / x / y]
 }
 
+/// `threadIdx` of all lanes of a warp.
+fn thread_indices(block: [u32; 3], warp: u32) -> [[u32; 3]; LANES] {
+    let mut next = thread_index(block, warp, 0);
+    [(); LANES].map(|()| {
+        let index = next;
+        next[0] += 1;
+        if next[0] == block[0] {
+            next = [0, next[1] + 1, next[2]];
+        }
+        if next[1] == block[1] {
+            next = [next[0], 0, next[2] + 1];
+        }
+        index
+    })
+}
+
 fn per_lane(f: impl Fn(u32) -> u32) -> [u64; LANES] {
     let mut values = [0; LANES];
     for (value, lane) in values.iter_mut().zip(0..) {
@@ -44,7 +60,7 @@ fn per_lane(f: impl Fn(u32) -> u32) -> [u64; LANES] {
 fn value(cx: &Cx<'_>, register: SpecialReg) -> [u64; LANES] {
     let env = cx.env;
     let same = |v: u32| [u64::from(v); LANES];
-    let tid = |axis: usize| per_lane(|lane| thread_index(env.block, cx.warp, lane)[axis]);
+    let tid = |axis: usize| thread_indices(env.block, cx.warp).map(|index| u64::from(index[axis]));
     match register {
         SpecialReg::TidX => tid(0),
         SpecialReg::TidY => tid(1),
