@@ -4,13 +4,27 @@ use std::fmt::Write;
 
 use crate::{Class, Table};
 
+/// Writes one line per section of the table, for the README.
+pub fn summary(table: &Table) -> String {
+    let mut out = String::from("| area | entry points | served | on the software GPU |\n|---|---|---|---|\n");
+    let mut sections: Vec<&str> = table.driver_functions().map(|f| f.section.as_str()).collect();
+    sections.dedup();
+    for section in sections {
+        let rows: Vec<_> = table.driver_functions().filter(|f| f.section == section).collect();
+        let served = rows.iter().filter(|f| f.class != Class::Refused).count();
+        let soft = rows.iter().filter(|f| f.soft).count();
+        let _ = writeln!(out, "| {section} | {} | {served} | {soft} |", rows.len());
+    }
+    out
+}
+
 /// Writes the matrix as Markdown.
 pub fn write(table: &Table) -> String {
     let total = table.driver_functions().count();
     let wired = table.driver_functions().filter(|f| f.class != Class::Refused).count();
     let soft = table.driver_functions().filter(|f| f.soft).count();
     let mut out = format!(
-        "# CUDA driver API support\n\nGenerated from `protocol/api/cuda.api` by `cargo run -p vgpu-codegen`; do not edit.\n\n\
+        "# CUDA driver API support\n\nGenerated from `protocol/api/cuda.api` by `scripts/docs`; do not edit.\n\n\
          {total} entry points are exported (per-thread twins not counted): {wired} are served, {soft} of them by the software GPU;\n\
          the others return `CUDA_ERROR_NOT_SUPPORTED` and say their name once.\n\n\
          Classes: *local* is answered in the guest; *async* is sent without waiting; *sync* waits for its reply; *blocking* waits\n\
@@ -25,4 +39,24 @@ pub fn write(table: &Table) -> String {
         let _ = writeln!(out, "| `{}` | {}.{} | {} | {} |", f.name, f.since / 1000, f.since % 1000 / 10, f.class.word(), if f.soft { "yes" } else { "" });
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(name: &str) -> String {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    }
+
+    #[test]
+    fn test_support_matrix_is_up_to_date() {
+        assert!(document("docs/driver-api.md") == write(&Table::load()), "run scripts/docs");
+    }
+
+    #[test]
+    fn test_readme_has_the_summary_of_the_table() {
+        assert!(document("README.md").contains(&summary(&Table::load())), "run scripts/docs");
+    }
 }
