@@ -78,7 +78,7 @@ impl Block {
             let mut progress = false;
             for _ in 0..self.warps.len() {
                 let w = self.turn;
-                self.turn = (w + 1) % self.warps.len();
+                self.turn = if w + 1 == self.warps.len() { 0 } else { w + 1 };
                 if !self.warps[w].control.is_ready() {
                     continue;
                 }

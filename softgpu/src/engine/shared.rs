@@ -3,7 +3,7 @@
 use super::code::Row;
 use super::space::Space;
 use crate::memory::{AccessError, Plain};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 /// Shared memory; only one thread of the host runs a block at a time.
 #[derive(Default)]
@@ -38,21 +38,28 @@ impl Shared {
         value.write_to(bytes).map_err(|_| illegal(address))
     }
 
-    /// `N` consecutive values, the first naturally aligned.
+    /// Loads `N` consecutive values, the first naturally aligned; false if they are not all there.
     #[inline(always)]
-    pub(super) fn load_row<T: Plain, const N: usize>(&mut self, address: u64) -> Result<[T; N], AccessError> {
-        let bytes = self.aligned::<T, N>(address)?;
-        <[T; N]>::read_from_bytes(bytes).map_err(|_| illegal(address))
+    pub(super) fn load_row<T: Plain, const N: usize>(&mut self, address: u64, values: &mut [T; N]) -> bool {
+        match self.aligned::<T, N>(address) {
+            Ok(bytes) => {
+                values.as_mut_bytes().copy_from_slice(bytes);
+                true
+            }
+            Err(_) => false,
+        }
     }
 
+    /// Stores `N` consecutive values, the first naturally aligned; false if there is no room.
     #[inline(always)]
-    pub(super) fn store_row<T: Plain, const N: usize>(
-        &mut self,
-        address: u64,
-        values: &[T; N],
-    ) -> Result<(), AccessError> {
-        let bytes = self.aligned::<T, N>(address)?;
-        values.write_to(bytes).map_err(|_| illegal(address))
+    pub(super) fn store_row<T: Plain, const N: usize>(&mut self, address: u64, values: &[T; N]) -> bool {
+        match self.aligned::<T, N>(address) {
+            Ok(bytes) => {
+                bytes.copy_from_slice(values.as_bytes());
+                true
+            }
+            Err(_) => false,
+        }
     }
 
     #[inline(always)]

@@ -181,10 +181,11 @@ impl Pinned<'_> {
 
     /// Loads consecutive values, at most [`GRANULE`] bytes; the first is naturally aligned.
     #[inline(always)]
-    pub fn load_row<T: Plain, const N: usize>(&self, address: u64) -> Result<[T; N], AccessError> {
+    pub fn load_row<T: Plain, const N: usize>(&self, address: u64, values: &mut [T; N]) -> Result<(), AccessError> {
         self.check_row::<T, N>(address)?;
         // SAFETY: checked, and the range is live while `self` exists.
-        Ok(unsafe { pointer(address).cast::<[T; N]>().read_unaligned() })
+        *values = unsafe { pointer(address).cast::<[T; N]>().read_unaligned() };
+        Ok(())
     }
 
     /// Stores consecutive values, at most [`GRANULE`] bytes; the first is naturally aligned.

@@ -63,7 +63,7 @@ fn accesses_off_the_end_name_the_first_bad_byte() {
     let mut bytes = vec![0; 2 * GRANULE as usize];
     assert_eq!(m.read(a, &mut bytes), Err(AccessError::Illegal(a + GRANULE)));
     assert_eq!(m.check(u64::MAX, 2), Err(AccessError::Illegal(u64::MAX)));
-    assert_eq!(m.pin().load_row::<u64, 32>(a + GRANULE - 8), Err(AccessError::Illegal(a + GRANULE + 240)));
+    assert_eq!(m.pin().load_row(a + GRANULE - 8, &mut [0u64; 32]), Err(AccessError::Illegal(a + GRANULE + 240)));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn hostile_addresses_are_refused_by_every_access() {
         let pinned = m.pin();
         assert!(pinned.load::<u64>(address).is_err());
         assert!(pinned.store(address, 1u8).is_err());
-        assert!(pinned.load_row::<u32, 32>(address).is_err());
+        assert!(pinned.load_row(address, &mut [0u32; 32]).is_err());
         assert!(pinned.store_row(address, &[1u8; 32]).is_err());
         assert!(pinned.atomic_u32(address).is_err());
         assert!(pinned.write(address, &[1; 9]).is_err());

@@ -57,8 +57,9 @@ pub(in crate::engine) trait Bank {
         Self::load(cx, 0, address).ok()
     }
 
-    /// Loads consecutive values, or fails without a reason.
-    fn load_run<T: Plain>(cx: &mut Cx<'_>, address: u64) -> Option<[T; RUN]>;
+    /// Loads consecutive values; false if that is not possible. (An `Option` of an array
+    /// would be copied in odd pieces, which the next operation would have to wait for.)
+    fn load_run<T: Plain>(cx: &mut Cx<'_>, address: u64, values: &mut [T; RUN]) -> bool;
     /// Stores consecutive values, or does nothing.
     fn store_run<T: Plain>(cx: &mut Cx<'_>, address: u64, values: &[T; RUN]) -> bool;
 
@@ -95,6 +96,10 @@ enum Pattern {
 #[inline(always)]
 fn patterns<T>(cx: &Cx<'_>, op: &Op, flags: AccessFlags) -> [Pattern; 2] {
     let tables = cx.tables;
+    if op.a.0 & Slot::CONST != 0 {
+        let base = if flags.has(AccessFlags::WIDE_BASE) { cx.row64(op.a)[0] } else { u64::from(cx.row(op.a)[0]) };
+        return [Pattern::Same(base.wrapping_add(op.imm)); 2];
+    }
     if flags.has(AccessFlags::WIDE_BASE) {
         let base = cx.row64(op.a);
         [pattern64::<T>(tables, base, 0, op.imm), pattern64::<T>(tables, base, RUN, op.imm)]
@@ -136,13 +141,17 @@ fn pattern(consecutive: bool, same: bool, first: u64) -> Pattern {
     }
 }
 
-/// Loads a run that lies in a row; `None` if it does not, or cannot be loaded.
+/// Loads a run that lies in a row; false if it does not, or cannot be loaded.
 #[inline(always)]
-fn load_pattern<B: Bank, T: Plain>(cx: &mut Cx<'_>, pattern: Pattern) -> Option<[T; RUN]> {
+fn load_pattern<B: Bank, T: Plain>(cx: &mut Cx<'_>, pattern: Pattern, values: &mut [T; RUN]) -> bool {
     match pattern {
-        Pattern::Consecutive(address) => B::load_run(cx, address),
-        Pattern::Same(address) => B::load_same(cx, address).map(|value| [value; RUN]),
-        Pattern::Scattered => None,
+        Pattern::Consecutive(address) => B::load_run(cx, address, values),
+        Pattern::Same(address) => {
+            let Some(value) = B::load_same(cx, address) else { return false };
+            *values = [value; RUN];
+            true
+        }
+        Pattern::Scattered => false,
     }
 }
 
@@ -158,8 +167,8 @@ impl Bank for Global {
         cx.memory.store(address, value)
     }
     #[inline(always)]
-    fn load_run<T: Plain>(cx: &mut Cx<'_>, address: u64) -> Option<[T; RUN]> {
-        cx.memory.load_row(address).ok()
+    fn load_run<T: Plain>(cx: &mut Cx<'_>, address: u64, values: &mut [T; RUN]) -> bool {
+        cx.memory.load_row(address, values).is_ok()
     }
     #[inline(always)]
     fn store_run<T: Plain>(cx: &mut Cx<'_>, address: u64, values: &[T; RUN]) -> bool {
@@ -179,12 +188,12 @@ impl Bank for SharedBank {
         cx.shared.store(address, value)
     }
     #[inline(always)]
-    fn load_run<T: Plain>(cx: &mut Cx<'_>, address: u64) -> Option<[T; RUN]> {
-        cx.shared.load_row(address).ok()
+    fn load_run<T: Plain>(cx: &mut Cx<'_>, address: u64, values: &mut [T; RUN]) -> bool {
+        cx.shared.load_row(address, values)
     }
     #[inline(always)]
     fn store_run<T: Plain>(cx: &mut Cx<'_>, address: u64, values: &[T; RUN]) -> bool {
-        cx.shared.store_row(address, values).is_ok()
+        cx.shared.store_row(address, values)
     }
 }
 
@@ -200,8 +209,8 @@ impl Bank for LocalBank {
         cx.local.lane(lane).store(address, value)
     }
     #[inline(always)]
-    fn load_run<T: Plain>(_: &mut Cx<'_>, _: u64) -> Option<[T; RUN]> {
-        None
+    fn load_run<T: Plain>(_: &mut Cx<'_>, _: u64, _: &mut [T; RUN]) -> bool {
+        false
     }
     #[inline(always)]
     fn store_run<T: Plain>(_: &mut Cx<'_>, _: u64, _: &[T; RUN]) -> bool {
@@ -226,8 +235,8 @@ impl Bank for Params {
         Err(AccessError::Illegal(Space::Param.generic(address)))
     }
     #[inline(always)]
-    fn load_run<T: Plain>(_: &mut Cx<'_>, _: u64) -> Option<[T; RUN]> {
-        None
+    fn load_run<T: Plain>(_: &mut Cx<'_>, _: u64, _: &mut [T; RUN]) -> bool {
+        false
     }
     #[inline(always)]
     fn store_run<T: Plain>(_: &mut Cx<'_>, _: u64, _: &[T; RUN]) -> bool {
@@ -272,13 +281,13 @@ impl Bank for Generic {
         Self::load(cx, 0, address).ok()
     }
     #[inline(always)]
-    fn load_run<T: Plain>(cx: &mut Cx<'_>, address: u64) -> Option<[T; RUN]> {
+    fn load_run<T: Plain>(cx: &mut Cx<'_>, address: u64, values: &mut [T; RUN]) -> bool {
         if is_global(address) {
-            Global::load_run(cx, address)
+            Global::load_run(cx, address, values)
         } else if Space::Shared.contains(address) {
-            SharedBank::load_run(cx, Space::Shared.specific(address))
+            SharedBank::load_run(cx, Space::Shared.specific(address), values)
         } else {
-            None
+            false
         }
     }
     #[inline(always)]
@@ -350,13 +359,13 @@ fn read_value<T: Element>(cx: &Cx<'_>, slot: Slot, wide: bool) -> [T; LANES] {
 
 /// Half of a row of results.
 #[inline(always)]
-fn write_run<T: Element>(cx: &mut Cx<'_>, dst: u32, wide: bool, first: usize, values: [T; RUN]) {
+fn write_run<T: Element>(cx: &mut Cx<'_>, dst: u32, wide: bool, first: usize, values: &[T; RUN]) {
     if wide {
         if let Some(out) = cx.row64_mut(dst)[first..].first_chunk_mut() {
-            *out = T::extend_run64(values);
+            *out = T::extend_run64(*values);
         }
     } else if let Some(out) = cx.row_mut(dst)[first..].first_chunk_mut() {
-        *out = T::extend_run32(values);
+        *out = T::extend_run32(*values);
     }
 }
 
@@ -368,10 +377,12 @@ fn load_rows<B: Bank, T: Element>(cx: &mut Cx<'_>, op: &Op, flags: AccessFlags) 
     }
     let [low, high] = patterns::<T>(cx, op, flags);
     let wide = flags.has(AccessFlags::WIDE_VALUE);
-    let Some(low) = load_pattern::<B, T>(cx, low) else { return false };
-    let Some(high) = load_pattern::<B, T>(cx, high) else { return false };
-    write_run(cx, op.dst, wide, 0, low);
-    write_run(cx, op.dst, wide, RUN, high);
+    let (mut first, mut second) = (Aligned([T::default(); RUN]), Aligned([T::default(); RUN]));
+    if !load_pattern::<B, T>(cx, low, &mut first.0) || !load_pattern::<B, T>(cx, high, &mut second.0) {
+        return false;
+    }
+    write_run(cx, op.dst, wide, 0, &first.0);
+    write_run(cx, op.dst, wide, RUN, &second.0);
     true
 }
 

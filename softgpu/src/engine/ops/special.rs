@@ -33,11 +33,12 @@ pub(in crate::engine) fn thread_index(block: [u32; 3], warp: u32, lane: u32) -> 
     [linear % x, linear / x % y, linear / x / y]
 }
 
-/// `threadIdx` of all lanes of a warp.
-fn thread_indices(block: [u32; 3], warp: u32) -> [[u32; 3]; LANES] {
+/// One coordinate of `threadIdx` of all lanes of a warp.
+fn thread_indices(block: [u32; 3], warp: u32, axis: usize) -> [u64; LANES] {
     let mut next = thread_index(block, warp, 0);
-    [(); LANES].map(|()| {
-        let index = next;
+    let mut indices = [0; LANES];
+    for index in &mut indices {
+        *index = u64::from(next[axis]);
         next[0] += 1;
         if next[0] == block[0] {
             next = [0, next[1] + 1, next[2]];
@@ -45,8 +46,8 @@ fn thread_indices(block: [u32; 3], warp: u32) -> [[u32; 3]; LANES] {
         if next[1] == block[1] {
             next = [next[0], 0, next[2] + 1];
         }
-        index
-    })
+    }
+    indices
 }
 
 fn per_lane(f: impl Fn(u32) -> u32) -> [u64; LANES] {
@@ -60,7 +61,7 @@ fn per_lane(f: impl Fn(u32) -> u32) -> [u64; LANES] {
 fn value(cx: &Cx<'_>, register: SpecialReg) -> [u64; LANES] {
     let env = cx.env;
     let same = |v: u32| [u64::from(v); LANES];
-    let tid = |axis: usize| thread_indices(env.block, cx.warp).map(|index| u64::from(index[axis]));
+    let tid = |axis| thread_indices(env.block, cx.warp, axis);
     match register {
         SpecialReg::TidX => tid(0),
         SpecialReg::TidY => tid(1),
