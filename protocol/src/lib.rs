@@ -18,6 +18,10 @@ pub use info::{
 };
 pub use wire::{padded, Command, Handle, Reader, Reply, WireError, Writer};
 
+/// Release of NVIDIA's driver whose interfaces the guest's libraries follow (the first with CUDA
+/// 13.0). Programs compare it with the oldest release they accept.
+pub const DRIVER_RELEASE: &str = "580.65.06";
+
 /// How a function is served; see `api/cuda.api`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]

@@ -141,7 +141,7 @@ mod exported {
 
         [nvmlSystemGetDriverVersion] (out: *mut c_char, length: u32) {
             gpu::initialised()?;
-            give_text(out, length, gpu::DRIVER_VERSION.as_bytes())
+            give_text(out, length, vgpu_protocol::DRIVER_RELEASE.as_bytes())
         }
         [nvmlSystemGetNVMLVersion] (out: *mut c_char, length: u32) {
             give_text(out, length, gpu::NVML_VERSION.as_bytes())

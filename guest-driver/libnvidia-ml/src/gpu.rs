@@ -8,9 +8,7 @@ use vgpu_protocol::broker::{BrokerError, BrokerStatus, SessionStatus};
 use crate::error::Error;
 use crate::types::{Memory, MemoryV2, PciInfoV2, PciInfoV3, ProcessV1, ProcessV2, Utilization};
 
-/// Version of the driver that this library claims to belong to: the first release with CUDA 13.0.
-pub const DRIVER_VERSION: &str = "580.65.06";
-/// Version of NVML in it.
+/// Version of NVML that belongs to [`vgpu_protocol::DRIVER_RELEASE`].
 pub const NVML_VERSION: &str = "13.580.65.06";
 /// CUDA version of the guest's libcuda.
 pub const CUDA_VERSION: i32 = 13000;

@@ -43,6 +43,8 @@ pub struct Report {
     /// CUDA version of the driver, as in "13.0".
     pub cuda_version: String,
     /// Version of this software.
+    pub version: String,
+    /// Release of the NVIDIA driver whose interfaces the libraries follow, as NVML tells it.
     pub driver_version: String,
     /// As in "8.0".
     pub compute_capability: String,
@@ -119,7 +121,8 @@ impl Report {
             uuid: uuid(&backend.uuid),
             location: text(&status.location),
             cuda_version: format!("{}.{}", backend.driver_version / 1000, backend.driver_version % 1000 / 10),
-            driver_version: env!("CARGO_PKG_VERSION").into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            driver_version: vgpu_protocol::DRIVER_RELEASE.into(),
             compute_capability: format!("{}.{}", backend.capability / 10, backend.capability % 10),
             memory_total: backend.memory_total,
             memory_used: backend.memory_used,

@@ -53,7 +53,7 @@ static FIELDS: &[Field] = &[
     field("name", "", "name of the GPU", |r| r.name.clone()),
     field("uuid", "", "identity of the GPU", |r| r.uuid.clone()),
     field("pci.bus_id", "", "PCI address", |r| r.location.clone()),
-    field("driver_version", "", "version of vhost-user-vgpu", |r| r.driver_version.clone()),
+    field("driver_version", "", "release of the NVIDIA driver that the libraries follow", |r| r.driver_version.clone()),
     field("cuda_version", "", "CUDA version of the driver", |r| r.cuda_version.clone()),
     field("compute_cap", "", "compute capability", |r| r.compute_capability.clone()),
     field("memory.total", "MiB", "GPU memory", |r| (r.memory_total / MIB).to_string()),

@@ -11,7 +11,10 @@ pub fn render(report: &Report) -> String {
     let memory = format!("{}MiB / {}MiB", report.memory_used / MIB, report.memory_total / MIB);
     let mut lines = vec![
         rule(),
-        line(&columns(&format!("VGPU {}", report.driver_version), &format!("CUDA Version: {}", report.cuda_version))),
+        line(&columns(
+            &format!("VGPU {}", report.version),
+            &format!("Driver Version: {}   CUDA Version: {}", report.driver_version, report.cuda_version),
+        )),
         rule(),
         line(&columns(&format!("GPU 0  {}", report.name), &report.location)),
         line(&columns(&format!("       {}", report.uuid), &format!("compute {}", report.compute_capability))),
