@@ -58,7 +58,9 @@ impl Bench<'_> {
 
     fn report(&self, bench: &str, unit: &str, value: f64) {
         let threads = self.engine.threads();
-        println!(r#"{{"bench":"{bench}","target":"softgpu tier 0, {threads} threads","unit":"{unit}","value":{value:.3}}}"#);
+        println!(
+            r#"{{"bench":"{bench}","target":"softgpu tier 0, {threads} threads","unit":"{unit}","value":{value:.3}}}"#
+        );
     }
 
     fn matmul(&self, n: u32) {

@@ -207,7 +207,8 @@ impl Block {
             thread: thread_index(env.block, waiting as u32, lane),
             line: 0,
             address: 0,
-            detail: "all threads of the block wait at barriers or warp operations for threads that will not come".into(),
+            detail: "all threads of the block wait at barriers or warp operations for threads that will not come"
+                .into(),
         })
     }
 }

@@ -18,7 +18,10 @@ pub(super) enum Wait {
     /// At a `bar.warp.sync` with this mask.
     WarpSync(u32),
     /// At a barrier of the block.
-    Barrier { id: u8, result: Option<BarrierResult> },
+    Barrier {
+        id: u8,
+        result: Option<BarrierResult>,
+    },
 }
 
 /// Where a `barrier.red` puts its result.
@@ -191,9 +194,7 @@ impl Control {
     pub(super) fn pick(&mut self) -> bool {
         self.ahead = false;
         let ready = self.others.iter().enumerate().filter(|(_, f)| f.wait == Wait::Ready);
-        let best = ready.max_by_key(|(_, f)| {
-            (self.frames[f.frame as usize].depth, std::cmp::Reverse(f.pc))
-        });
+        let best = ready.max_by_key(|(_, f)| (self.frames[f.frame as usize].depth, std::cmp::Reverse(f.pc)));
         let Some((index, _)) = best else { return false };
         self.resume(index);
         true
@@ -279,9 +280,8 @@ impl Control {
 
     /// The live activation that this call made before for other lanes.
     pub(super) fn find_frame(&self, return_pc: u32, function: u32) -> Option<u32> {
-        let same = |f: &Frame| {
-            f.live != 0 && f.parent == self.frame && f.return_pc == return_pc && f.function == function
-        };
+        let same =
+            |f: &Frame| f.live != 0 && f.parent == self.frame && f.return_pc == return_pc && f.function == function;
         self.frames.iter().skip(1).position(same).map(|i| i as u32 + 1)
     }
 

@@ -83,11 +83,7 @@ impl fmt::Display for Fault {
         if self.line != 0 {
             write!(f, " at PTX line {}", self.line)?;
         }
-        write!(
-            f,
-            ", block ({},{},{}), thread ({},{},{})",
-            b[0], b[1], b[2], t[0], t[1], t[2]
-        )?;
+        write!(f, ", block ({},{},{}), thread ({},{},{})", b[0], b[1], b[2], t[0], t[1], t[2])?;
         if self.address != 0 {
             write!(f, ", address {:#x}", self.address)?;
         }

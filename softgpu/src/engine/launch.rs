@@ -123,10 +123,10 @@ impl Engine {
     pub fn launch(&self, launch: &Launch<'_>) -> Result<(), Fault> {
         let fault = |kind, detail: String| Fault::of_launch(kind, launch.kernel.name(), detail);
         check(launch).map_err(|detail| fault(FaultKind::InvalidLaunch, detail))?;
-        let code = launch.kernel.code().map_err(|e| Fault {
-            line: e.line,
-            ..fault(FaultKind::Unsupported, e.what.clone())
-        })?;
+        let code = launch
+            .kernel
+            .code()
+            .map_err(|e| Fault { line: e.line, ..fault(FaultKind::Unsupported, e.what.clone()) })?;
         let stack = if code.has_calls { launch.stack_limit.max(1024) } else { 0 };
         let env = Env {
             kernel: launch.kernel.name(),

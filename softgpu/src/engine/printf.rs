@@ -94,9 +94,7 @@ fn number<A: Arguments>(rest: &mut &[u8], args: &mut A) -> Result<Option<i32>, A
         return Ok(Some(args.word()? as i32));
     }
     let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
-    let value = rest[..digits].iter().fold(0i32, |n, d| {
-        n.saturating_mul(10).saturating_add(i32::from(d - b'0'))
-    });
+    let value = rest[..digits].iter().fold(0i32, |n, d| n.saturating_mul(10).saturating_add(i32::from(d - b'0')));
     *rest = &rest[digits..];
     Ok((digits > 0).then_some(value))
 }
@@ -130,9 +128,7 @@ fn convert<A: Arguments>(spec: &Spec, args: &mut A) -> Result<Option<Vec<u8>>, A
             text.truncate(spec.precision.map_or(usize::MAX, |p| p as usize));
             pad(spec, text)
         }
-        b'e' | b'E' | b'f' | b'F' | b'g' | b'G' | b'a' | b'A' => {
-            format_float(spec, f64::from_bits(args.long()?))
-        }
+        b'e' | b'E' | b'f' | b'F' | b'g' | b'G' | b'a' | b'A' => format_float(spec, f64::from_bits(args.long()?)),
         _ => return Ok(None),
     }))
 }
@@ -158,7 +154,11 @@ mod tests {
             self.long().map(|v| v as u32)
         }
         fn long(&mut self) -> Result<u64, ()> {
-            if self.0.is_empty() { Err(()) } else { Ok(self.0.remove(0)) }
+            if self.0.is_empty() {
+                Err(())
+            } else {
+                Ok(self.0.remove(0))
+            }
         }
         fn string(&mut self, address: u64) -> Result<Vec<u8>, ()> {
             Ok(format!("str{address}").into_bytes())
@@ -181,13 +181,19 @@ mod tests {
     #[test]
     fn floats() {
         let f = |x: f64| x.to_bits();
-        assert_eq!(print("%f %.2f %8.3f %e %g", &[f(1.5), f(2.0 / 3.0), f(-1.0), f(12345.678), f(1e-10)]), "1.500000 0.67   -1.000 1.234568e+04 1e-10");
+        assert_eq!(
+            print("%f %.2f %8.3f %e %g", &[f(1.5), f(2.0 / 3.0), f(-1.0), f(12345.678), f(1e-10)]),
+            "1.500000 0.67   -1.000 1.234568e+04 1e-10"
+        );
         assert_eq!(print("%f %F %a", &[f(f64::INFINITY), f(f64::NAN), f(1.0)]), "inf NAN 0x1p+0");
     }
 
     #[test]
     fn strings_characters_and_pointers() {
-        assert_eq!(print("[%s] [%6s] [%-6s] [%.2s] %c %p", &[1, 2, 3, 4, 65, 0x1234]), "[str1] [  str2] [str3  ] [st] A 0x1234");
+        assert_eq!(
+            print("[%s] [%6s] [%-6s] [%.2s] %c %p", &[1, 2, 3, 4, 65, 0x1234]),
+            "[str1] [  str2] [str3  ] [st] A 0x1234"
+        );
         assert_eq!(print("%s", &[0]), "(null)");
     }
 

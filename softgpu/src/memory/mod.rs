@@ -12,8 +12,8 @@ use space::Space;
 use std::ops::Range as Span;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use sys::Reservation;
 pub use sys::Plain;
+use sys::Reservation;
 
 /// Alignment and accounting unit of device allocations, in bytes.
 pub const GRANULE: u64 = 512;

@@ -41,8 +41,7 @@ impl Space {
         if len > self.quota - self.used {
             return Err(MemoryError::OutOfMemory);
         }
-        let &(hole_len, offset) =
-            self.by_len.range((len, 0)..).next().ok_or(MemoryError::OutOfMemory)?;
+        let &(hole_len, offset) = self.by_len.range((len, 0)..).next().ok_or(MemoryError::OutOfMemory)?;
         self.remove_hole(offset, hole_len);
         if hole_len > len {
             self.insert_hole(offset + len, hole_len - len);

@@ -12,7 +12,10 @@ fn bits(x: f32) -> u64 {
 fn arithmetic_to_nearest() {
     check_f32("add.f32 %d, %a, %b;", &[(&[1.5, 2.25], 3.75), (&[1e38, 3e38], f32::INFINITY)]);
     check_f32("mul.f32 %d, %a, %b;", &[(&[3.0, -2.0], -6.0)]);
-    check_f32("fma.rn.f32 %d, %a, %b, %c;", &[(&[1.0 + f32::EPSILON, 1.0 - f32::EPSILON, -1.0], -(f32::EPSILON * f32::EPSILON))]);
+    check_f32(
+        "fma.rn.f32 %d, %a, %b, %c;",
+        &[(&[1.0 + f32::EPSILON, 1.0 - f32::EPSILON, -1.0], -(f32::EPSILON * f32::EPSILON))],
+    );
     check_f32("div.rn.f32 %d, %a, %b;", &[(&[1.0, 3.0], 1.0 / 3.0), (&[1.0, 0.0], f32::INFINITY)]);
     check_f32("sqrt.rn.f32 %d, %a;", &[(&[2.0], 2f32.sqrt())]);
     check_f32("rcp.rn.f32 %d, %a;", &[(&[3.0], 1.0 / 3.0)]);
@@ -23,7 +26,12 @@ fn arithmetic_to_nearest() {
 
 #[test]
 fn results_that_are_not_numbers_are_canonical() {
-    check(32, &[32, 32], "add.f32 %d, %a, %b;", &[(&[0x7fc0_1234, bits(1.0)], NAN), (&[bits(f32::INFINITY), bits(f32::NEG_INFINITY)], NAN)]);
+    check(
+        32,
+        &[32, 32],
+        "add.f32 %d, %a, %b;",
+        &[(&[0x7fc0_1234, bits(1.0)], NAN), (&[bits(f32::INFINITY), bits(f32::NEG_INFINITY)], NAN)],
+    );
     check(32, &[32], "sqrt.rn.f32 %d, %a;", &[(&[bits(-1.0)], NAN)]);
 }
 
@@ -32,14 +40,20 @@ fn directed_rounding() {
     let third = 1.0f32 / 3.0;
     check_f32("div.rz.f32 %d, %a, %b;", &[(&[1.0, 3.0], third.next_down()), (&[-1.0, 3.0], -third.next_down())]);
     check_f32("div.rp.f32 %d, %a, %b;", &[(&[1.0, 3.0], third), (&[-1.0, 3.0], -third.next_down())]);
-    check_f32("add.rm.f32 %d, %a, %b;", &[(&[1.0, 1e-20], 1.0), (&[1.0, -1e-20], 1f32.next_down()), (&[1.0, -1.0], -0.0)]);
+    check_f32(
+        "add.rm.f32 %d, %a, %b;",
+        &[(&[1.0, 1e-20], 1.0), (&[1.0, -1e-20], 1f32.next_down()), (&[1.0, -1.0], -0.0)],
+    );
     check_f32("add.rp.f32 %d, %a, %b;", &[(&[1.0, 1e-20], 1f32.next_up()), (&[1.0, -1.0], 0.0)]);
     check_f32("mul.rz.f32 %d, %a, %b;", &[(&[f32::MAX, 2.0], f32::MAX)]);
     check_f32("fma.rp.f32 %d, %a, %b, %c;", &[(&[1.0, 1.0, 1e-30], 1f32.next_up())]);
     check_f32("sqrt.rm.f32 %d, %a;", &[(&[2.0], 2f32.sqrt()), (&[5.0], 5f32.sqrt().next_down()), (&[4.0], 2.0)]);
     check_f32("sqrt.rp.f32 %d, %a;", &[(&[2.0], 2f32.sqrt().next_up()), (&[5.0], 5f32.sqrt()), (&[4.0], 2.0)]);
     check_f64("add.rz.f64 %d, %a, %b;", &[(&[1.0, -1e-30], 1f64.next_down())]);
-    check_f64("mul.rp.f64 %d, %a, %b;", &[(&[1.0 + f64::EPSILON, 1.0 + f64::EPSILON], (1.0 + 2.0 * f64::EPSILON).next_up())]);
+    check_f64(
+        "mul.rp.f64 %d, %a, %b;",
+        &[(&[1.0 + f64::EPSILON, 1.0 + f64::EPSILON], (1.0 + 2.0 * f64::EPSILON).next_up())],
+    );
     check_f64("fma.rm.f64 %d, %a, %b, %c;", &[(&[1.0, 1.0, -1e-40], 1f64.next_down())]);
     check_f64("sqrt.rp.f64 %d, %a;", &[(&[2.0], 2f64.sqrt()), (&[3.0], 3f64.sqrt().next_up())]);
 }
@@ -108,8 +122,18 @@ fn approximations_are_within_bounds() {
 #[test]
 fn half_precision() {
     const ONE: u64 = 0x3c00;
-    check(16, &[16, 16], "add.f16 %d, %a, %b;", &[(&[ONE, ONE], 0x4000), (&[0x7bff, 0x7bff], 0x7c00), (&[ONE, 0x1000], ONE)]);
-    check(16, &[16, 16, 16], "fma.rn.f16 %d, %a, %b, %c;", &[(&[0x3c01, 0x3c01, 0x0001], 0x3c02), (&[ONE, ONE, 0xbc00], 0)]);
+    check(
+        16,
+        &[16, 16],
+        "add.f16 %d, %a, %b;",
+        &[(&[ONE, ONE], 0x4000), (&[0x7bff, 0x7bff], 0x7c00), (&[ONE, 0x1000], ONE)],
+    );
+    check(
+        16,
+        &[16, 16, 16],
+        "fma.rn.f16 %d, %a, %b, %c;",
+        &[(&[0x3c01, 0x3c01, 0x0001], 0x3c02), (&[ONE, ONE, 0xbc00], 0)],
+    );
     check(32, &[32, 32], "mul.f16x2 %d, %a, %b;", &[(&[0x4000_3c00, 0x4200_4000], 0x4600_4000)]);
     check(32, &[32, 32], "add.f16x2 %d, %a, %b;", &[(&[0x3c00_3c00, 0x3c00_4000], 0x4000_4200)]);
     check(16, &[16, 16, 16], "fma.rn.bf16 %d, %a, %b, %c;", &[(&[0x3f80, 0x4000, 0x3f80], 0x4040)]);
@@ -117,7 +141,17 @@ fn half_precision() {
     check(1, &[16, 16], "setp.lt.f16 %p, %a, %b;", &[(&[ONE, 0x4000], 1), (&[0x7e00, ONE], 0)]);
     check(16, &[16, 16], "max.f16 %d, %a, %b;", &[(&[0x7e00, ONE], ONE)]);
     check(32, &[16], "cvt.f32.f16 %d, %a;", &[(&[0x3555], 0x3eaa_a000), (&[1], 0x3380_0000), (&[0xfc00], 0xff80_0000)]);
-    check(16, &[32], "cvt.rn.f16.f32 %d, %a;", &[(&[bits(1.0 / 3.0)], 0x3555), (&[bits(65520.0)], 0x7c00), (&[bits(5.9604645e-8)], 1), (&[bits(2.9802322e-8)], 0)]);
+    check(
+        16,
+        &[32],
+        "cvt.rn.f16.f32 %d, %a;",
+        &[
+            (&[bits(1.0 / 3.0)], 0x3555),
+            (&[bits(65520.0)], 0x7c00),
+            (&[bits(5.9604645e-8)], 1),
+            (&[bits(2.9802322e-8)], 0),
+        ],
+    );
     check(16, &[32], "cvt.rz.f16.f32 %d, %a;", &[(&[bits(65535.0)], 0x7bff)]);
     check(16, &[32], "cvt.rn.bf16.f32 %d, %a;", &[(&[0x3f80_8000], 0x3f80), (&[0x3f81_8000], 0x3f82)]);
     check(32, &[32, 32], "cvt.rn.f16x2.f32 %d, %a, %b;", &[(&[bits(2.0), bits(1.0)], 0x4000_3c00)]);
@@ -128,7 +162,12 @@ fn half_precision() {
 
 #[test]
 fn conversions_between_floats_and_integers() {
-    check(32, &[32], "cvt.rzi.s32.f32 %d, %a;", &[(&[bits(-1.9)], 0xffff_ffff), (&[bits(3e9)], 0x7fff_ffff), (&[NAN], 0)]);
+    check(
+        32,
+        &[32],
+        "cvt.rzi.s32.f32 %d, %a;",
+        &[(&[bits(-1.9)], 0xffff_ffff), (&[bits(3e9)], 0x7fff_ffff), (&[NAN], 0)],
+    );
     check(32, &[32], "cvt.rni.s32.f32 %d, %a;", &[(&[bits(2.5)], 2), (&[bits(3.5)], 4)]);
     check(32, &[32], "cvt.rmi.u32.f32 %d, %a;", &[(&[bits(2.9)], 2), (&[bits(-5.0)], 0)]);
     check(32, &[32], "cvt.rpi.s32.f32 %d, %a;", &[(&[bits(2.1)], 3)]);

@@ -49,10 +49,8 @@ pub fn check(result: u32, inputs: &[u32], text: &str, cases: &[Case<'_>]) {
 
 /// As [`check`], for `f32` inputs and result.
 pub fn check_f32(text: &str, cases: &[(&[f32], f32)]) {
-    let bits: Vec<(Vec<u64>, u64)> = cases
-        .iter()
-        .map(|(i, r)| (i.iter().map(|x| x.to_bits().into()).collect(), r.to_bits().into()))
-        .collect();
+    let bits: Vec<(Vec<u64>, u64)> =
+        cases.iter().map(|(i, r)| (i.iter().map(|x| x.to_bits().into()).collect(), r.to_bits().into())).collect();
     let cases: Vec<Case<'_>> = bits.iter().map(|(i, r)| (i.as_slice(), *r)).collect();
     check(32, &vec![32; cases[0].0.len()], text, &cases);
 }

@@ -22,10 +22,32 @@ fn hostile(d: &Device, host: u64) -> Vec<u64> {
     let gone = d.memory.allocate(512).unwrap();
     d.memory.free(gone).unwrap();
     let edges = [
-        0, 1, 4, 0xfff, 0x1000, host, host & !0xfff, buffer + 512, gone,
-        0x0000_7fff_ffff_fffc, 0x0000_8000_0000_0000, 1 << 48, (1 << 48) + 0xffff_fffc, (1 << 48) + (1 << 32),
-        (1 << 48) + (2 << 32), (1 << 48) + (3 << 32), (1 << 48) + (4 << 32), 0xffff_8000_0000_0000, u64::MAX,
-        u64::MAX - 3, u64::MAX - 15, 1 << 63, buffer | 1, buffer | 2, 0x2000_0000_0000, 0x2100_0000_0000,
+        0,
+        1,
+        4,
+        0xfff,
+        0x1000,
+        host,
+        host & !0xfff,
+        buffer + 512,
+        gone,
+        0x0000_7fff_ffff_fffc,
+        0x0000_8000_0000_0000,
+        1 << 48,
+        (1 << 48) + 0xffff_fffc,
+        (1 << 48) + (1 << 32),
+        (1 << 48) + (2 << 32),
+        (1 << 48) + (3 << 32),
+        (1 << 48) + (4 << 32),
+        0xffff_8000_0000_0000,
+        u64::MAX,
+        u64::MAX - 3,
+        u64::MAX - 15,
+        1 << 63,
+        buffer | 1,
+        buffer | 2,
+        0x2000_0000_0000,
+        0x2100_0000_0000,
     ];
     edges.into_iter().chain(random(1000)).collect()
 }
@@ -75,7 +97,13 @@ fn launches_that_do_not_fit_are_refused() {
     let d = Device::with_threads(1);
     let program = d.load(ENGINE);
     let out = d.words(&[0; 4]);
-    for shape in [([0, 1, 1], [1; 3]), ([1; 3], [1025, 1, 1]), ([1; 3], [32, 32, 2]), ([1; 3], [1, 0, 1]), ([u32::MAX; 3], [1; 3])] {
+    for shape in [
+        ([0, 1, 1], [1; 3]),
+        ([1; 3], [1025, 1, 1]),
+        ([1; 3], [32, 32, 2]),
+        ([1; 3], [1, 0, 1]),
+        ([u32::MAX; 3], [1; 3]),
+    ] {
         let fault = d.launch(&program, "nested_loops", shape, &[Arg::U64(out)]).unwrap_err();
         assert_eq!(fault.kind, FaultKind::InvalidLaunch);
     }

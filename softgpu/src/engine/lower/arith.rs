@@ -34,10 +34,7 @@ impl Lowering<'_, '_> {
             IntUnaryOp::BfindShift => by_int!(ty, Map1, BfindShift),
         };
         let entry = known(entry, (op, ty))?;
-        let counts = matches!(
-            op,
-            IntUnaryOp::Popc | IntUnaryOp::Clz | IntUnaryOp::Bfind | IntUnaryOp::BfindShift
-        );
+        let counts = matches!(op, IntUnaryOp::Popc | IntUnaryOp::Clz | IntUnaryOp::Bfind | IntUnaryOp::BfindShift);
         let a = self.src(a, ty.bits())?;
         let bits = if counts { 32 } else { ty.bits() };
         self.result(dst, (bits, ty.is_signed() && !counts), |l, d| {

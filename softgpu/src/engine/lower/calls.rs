@@ -22,9 +22,7 @@ impl Lowering<'_, '_> {
             CallTarget::Intrinsic(function) => {
                 (Callee::Function(u32::MAX), plain::<CallRuntime>(), runtime::number(function))
             }
-            CallTarget::Indirect { address, .. } => {
-                (Callee::Address(self.src64(address)?), plain::<Call>(), 0)
-            }
+            CallTarget::Indirect { address, .. } => (Callee::Address(self.src64(address)?), plain::<Call>(), 0),
         };
         let site = self.builder.code.calls.len() as u64;
         self.builder.code.calls.push(CallSpec { callee, args, results });

@@ -15,20 +15,19 @@ use crate::ir::{CvtMode, CvtType, FloatMode, FloatType, IntType, Operand, Reg, R
 
 /// A conversion's mode as an immediate.
 fn imm(mode: CvtMode) -> u64 {
-    let common = FloatMode {
-        rounding: mode.rounding,
-        ftz: mode.ftz,
-        sat: mode.sat,
-        relu: mode.relu,
-        ..FloatMode::default()
-    };
+    let common =
+        FloatMode { rounding: mode.rounding, ftz: mode.ftz, sat: mode.sat, relu: mode.relu, ..FloatMode::default() };
     Mode::pack(common) | if mode.satfinite { SAT_FINITE } else { 0 }
 }
 
 fn int_to_int(from: IntType, to: IntType, sat: bool) -> Option<Entry> {
     macro_rules! to {
         ($from:ty) => {
-            if sat { by_any_int!(to, plain, IntToIntSat, $from) } else { by_any_int!(to, select, IntToInt, $from) }
+            if sat {
+                by_any_int!(to, plain, IntToIntSat, $from)
+            } else {
+                by_any_int!(to, select, IntToInt, $from)
+            }
         };
     }
     match from {
@@ -95,7 +94,7 @@ impl Lowering<'_, '_> {
     }
 
     /// Rounds an `f64` to the result of a conversion.
-    fn from_double(&mut self, to: FloatType, mode: CvtMode, dst: Reg, a: Slot) -> Result<()> {
+    fn round_double(&mut self, to: FloatType, mode: CvtMode, dst: Reg, a: Slot) -> Result<()> {
         let entry = match to {
             FloatType::F64 => plain::<SameFloat<f64>>(),
             FloatType::F32 => plain::<NarrowDouble<F32>>(),
@@ -121,7 +120,7 @@ impl Lowering<'_, '_> {
         }
         let temp = self.temp64();
         self.emit(entry, temp.0, [a, Slot(0), Slot(0)], 0);
-        self.from_double(to, mode, dst, temp)
+        self.round_double(to, mode, dst, temp)
     }
 
     fn float_to_float(&mut self, from: FloatType, to: FloatType, mode: CvtMode, dst: Reg, a: Operand) -> Result<()> {
@@ -157,7 +156,7 @@ impl Lowering<'_, '_> {
                 let wide = if mode.integral { self.integral(wide, mode) } else { wide };
                 // Only `f32` results are flushed.
                 let mode = CvtMode { ftz: mode.ftz && to == FloatType::F32, ..mode };
-                self.from_double(to, mode, dst, wide)
+                self.round_double(to, mode, dst, wide)
             }
         }
     }

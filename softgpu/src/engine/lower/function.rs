@@ -63,12 +63,7 @@ impl<'p> Lowering<'_, 'p> {
         let tables: Vec<Vec<u32>> = function.branch_tables.iter().map(table).collect();
         debug_assert_eq!(first_table, self.builder.code.branch_tables.len());
         self.builder.code.branch_tables.extend(tables);
-        Ok(FunctionCode {
-            entry: 0,
-            rows: self.most_rows,
-            preds: self.layout.preds,
-            frame: function.frame_size,
-        })
+        Ok(FunctionCode { entry: 0, rows: self.most_rows, preds: self.layout.preds, frame: function.frame_size })
     }
 
     fn block(&mut self, block: &Block, next: BlockId) -> Result<()> {
@@ -237,7 +232,11 @@ impl<'p> Lowering<'_, 'p> {
 
     /// A source of the given number of bits, at most 64.
     pub(super) fn src(&mut self, operand: Operand, bits: u32) -> Result<Slot> {
-        if bits == 64 { self.src64(operand) } else { self.src32(operand) }
+        if bits == 64 {
+            self.src64(operand)
+        } else {
+            self.src32(operand)
+        }
     }
 
     fn low(&mut self, wide: Slot) -> Slot {

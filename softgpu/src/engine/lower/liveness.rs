@@ -1,8 +1,6 @@
 //! From where to where each register of a function is alive, in layout order.
 
-use crate::ir::{
-    ArgList, CallArg, Function, Operand, OperandList, ParamStorage, Reg, RegList, Terminator, Visitor,
-};
+use crate::ir::{ArgList, CallArg, Function, Operand, OperandList, ParamStorage, Reg, RegList, Terminator, Visitor};
 
 /// First and last position at which a register holds a value that matters. A
 /// position is an instruction's index plus the number of blocks before it, so

@@ -8,9 +8,7 @@ use super::super::space::Space as Window;
 use super::arith::{known, unknown};
 use super::function::Lowering;
 use super::Result;
-use crate::ir::{
-    Address, AtomOp, AtomType, MemType, Operand, Ordering, Reg, RegClass, Space, Width,
-};
+use crate::ir::{Address, AtomOp, AtomType, MemType, Operand, Ordering, Reg, RegClass, Space, Width};
 
 fn load_entry(space: Space, ty: MemType) -> Option<Entry> {
     macro_rules! by_type {
@@ -125,7 +123,14 @@ impl Lowering<'_, '_> {
         Ok((base, addr.offset as u64, flags))
     }
 
-    pub(super) fn load(&mut self, ty: MemType, space: Space, ordering: Ordering, dst: Reg, addr: Address) -> Result<()> {
+    pub(super) fn load(
+        &mut self,
+        ty: MemType,
+        space: Space,
+        ordering: Ordering,
+        dst: Reg,
+        addr: Address,
+    ) -> Result<()> {
         if width(ty) == Width::W128 {
             let (low, high) = (self.row(dst), self.row(dst) + 2);
             return self.load_rows((Width::W64, space, ordering), &[low, high], RegClass::B64, addr);

@@ -16,8 +16,8 @@ use super::function::Lowering;
 use super::select::by_any_int;
 use super::Result;
 use crate::ir::{
-    BarrierRedOp, BoolOp, Cmp, CmpType, FloatType, IntType, Lop3Pred, Op, Operand, PredOperand, Reg, SetType,
-    VoteMode, Width,
+    BarrierRedOp, BoolOp, Cmp, CmpType, FloatType, IntType, Lop3Pred, Op, Operand, PredOperand, Reg, SetType, VoteMode,
+    Width,
 };
 
 impl Lowering<'_, '_> {

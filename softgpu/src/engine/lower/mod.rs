@@ -53,8 +53,7 @@ pub(super) fn kernel(placed: &Placed, kernel: FunctionId) -> Result<Code> {
             builder.function(id)?;
         }
     }
-    builder.code.kernel =
-        builder.code.functions[kernel.0 as usize].as_ref().map(|f| f.code).unwrap_or_default();
+    builder.code.kernel = builder.code.functions[kernel.0 as usize].as_ref().map(|f| f.code).unwrap_or_default();
     Ok(builder.code)
 }
 

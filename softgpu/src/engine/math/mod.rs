@@ -70,7 +70,11 @@ impl Mode {
     /// An input as the operation sees it.
     #[inline(always)]
     pub(super) fn input(self, x: f32) -> f32 {
-        if self.ftz() { flush(x) } else { x }
+        if self.ftz() {
+            flush(x)
+        } else {
+            x
+        }
     }
 
     /// A result after flushing, clamping and canonicalisation.
@@ -79,7 +83,11 @@ impl Mode {
         let x = if self.ftz() { flush(x) } else { x };
         let x = if self.relu() && x < 0.0 { 0.0 } else { x };
         let x = if x.is_nan() { NAN_F32 } else { x };
-        if self.sat() { saturate(x) } else { x }
+        if self.sat() {
+            saturate(x)
+        } else {
+            x
+        }
     }
 }
 
@@ -93,13 +101,29 @@ pub(super) fn flush(x: f32) -> f32 {
 /// Clamps to [0, 1]; NaN becomes +0.
 #[inline(always)]
 pub(super) fn saturate(x: f32) -> f32 {
-    if x > 0.0 { if x < 1.0 { x } else { 1.0 } } else { 0.0 }
+    if x > 0.0 {
+        if x < 1.0 {
+            x
+        } else {
+            1.0
+        }
+    } else {
+        0.0
+    }
 }
 
 /// Clamps to [0, 1]; NaN becomes +0.
 #[inline(always)]
 pub(super) fn saturate64(x: f64) -> f64 {
-    if x > 0.0 { if x < 1.0 { x } else { 1.0 } } else { 0.0 }
+    if x > 0.0 {
+        if x < 1.0 {
+            x
+        } else {
+            1.0
+        }
+    } else {
+        0.0
+    }
 }
 
 /// `min` or `max` of PTX: -0 is below +0; one NaN is ignored unless `nan`.
@@ -109,7 +133,11 @@ pub(super) fn min_max(a: f64, b: f64, max: bool, nan: bool) -> f64 {
     let number = if max { high } else { low };
     let either = if a.is_nan() { b } else { a };
     if a.is_nan() || b.is_nan() {
-        if nan { f64::NAN } else { either }
+        if nan {
+            f64::NAN
+        } else {
+            either
+        }
     } else {
         number
     }
@@ -122,7 +150,11 @@ pub(super) fn min_max32(a: f32, b: f32, max: bool, nan: bool) -> f32 {
     let number = if max { high } else { low };
     let either = if a.is_nan() { b } else { a };
     if a.is_nan() || b.is_nan() {
-        if nan { f32::NAN } else { either }
+        if nan {
+            f32::NAN
+        } else {
+            either
+        }
     } else {
         number
     }

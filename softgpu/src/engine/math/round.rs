@@ -111,7 +111,11 @@ impl Format {
                 f64::from_bits(exponent << 52 | fraction << (52 - self.mantissa))
             }
         };
-        if bits & self.sign() != 0 { -value } else { value }
+        if bits & self.sign() != 0 {
+            -value
+        } else {
+            value
+        }
     }
 }
 

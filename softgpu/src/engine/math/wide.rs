@@ -49,11 +49,7 @@ pub(in crate::engine) fn sqrt(a: f64, rounding: Rounding) -> f64 {
         return root;
     }
     // Scaled by a power of four so that the residual does not underflow.
-    let (scaled, scaled_root) = if a < 1e-200 {
-        (a * 2f64.powi(600), root * 2f64.powi(300))
-    } else {
-        (a, root)
-    };
+    let (scaled, scaled_root) = if a < 1e-200 { (a * 2f64.powi(600), root * 2f64.powi(300)) } else { (a, root) };
     let rest = (-scaled_root).mul_add(scaled_root, scaled);
     match rounding {
         Rounding::Rp if rest > 0.0 => root.next_up(),

@@ -96,7 +96,14 @@ fn pair(format: Format, old: u64, b: u64, f: fn(f64, f64) -> f64) -> u64 {
 /// Memory with atomic operations.
 pub(in crate::engine) trait AtomicBank {
     /// Applies an operation and gives the old value.
-    fn update(cx: &mut Cx<'_>, lane: usize, address: u64, spec: &AtomicSpec, b: u64, c: u64) -> Result<u64, AccessError>;
+    fn update(
+        cx: &mut Cx<'_>,
+        lane: usize,
+        address: u64,
+        spec: &AtomicSpec,
+        b: u64,
+        c: u64,
+    ) -> Result<u64, AccessError>;
 }
 
 /// Global memory.
@@ -157,7 +164,14 @@ impl AtomicBank for SharedAtomics {
 
 impl AtomicBank for GenericAtomics {
     #[inline(always)]
-    fn update(cx: &mut Cx<'_>, lane: usize, address: u64, spec: &AtomicSpec, b: u64, c: u64) -> Result<u64, AccessError> {
+    fn update(
+        cx: &mut Cx<'_>,
+        lane: usize,
+        address: u64,
+        spec: &AtomicSpec,
+        b: u64,
+        c: u64,
+    ) -> Result<u64, AccessError> {
         if Space::Shared.contains(address) {
             SharedAtomics::update(cx, lane, Space::Shared.specific(address), spec, b, c)
         } else if Space::Local.contains(address) {

@@ -110,7 +110,12 @@ fn call(cx: &mut Cx<'_>, spec: &CallSpec, id: u32, lanes: u32) -> Flow {
     control.arrive(callee.code.entry)
 }
 
-fn push_frame(cx: &mut Cx<'_>, (function, callee): (u32, FunctionCode), return_pc: u32, lanes: u32) -> Result<u32, String> {
+fn push_frame(
+    cx: &mut Cx<'_>,
+    (function, callee): (u32, FunctionCode),
+    return_pc: u32,
+    lanes: u32,
+) -> Result<u32, String> {
     let control = &mut *cx.control;
     let caller = control.frames[control.frame as usize];
     let top = control.frames.iter().map(|f| f.base + f.code.rows as usize).max().unwrap_or(0);

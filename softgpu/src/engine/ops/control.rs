@@ -67,7 +67,11 @@ impl Handler for BranchIndexed {
         cx.control.charge_call();
         cx.control.mask = 0;
         cx.control.pick();
-        if cx.control.fuel < 0 { Flow::Yield } else { Flow::Next }
+        if cx.control.fuel < 0 {
+            Flow::Yield
+        } else {
+            Flow::Next
+        }
     }
 }
 

@@ -68,7 +68,11 @@ impl Float for f32 {
     }
     #[inline(always)]
     fn canonical(self) -> f32 {
-        if self.is_nan() { super::super::math::NAN_F32 } else { self }
+        if self.is_nan() {
+            super::super::math::NAN_F32
+        } else {
+            self
+        }
     }
 }
 
@@ -297,8 +301,7 @@ impl<const BITS: u32, const SIGNED: bool> Handler for PackInts<BITS, SIGNED> {
     #[inline(always)]
     fn run(cx: &mut Cx<'_>, op: &Op) -> Flow {
         let (a, b, c) = (i32::read(cx, op.a), i32::read(cx, op.b), cx.read32(op.c));
-        let (low, high) =
-            if SIGNED { (-(1 << (BITS - 1)), (1 << (BITS - 1)) - 1) } else { (0, (1 << BITS) - 1) };
+        let (low, high) = if SIGNED { (-(1 << (BITS - 1)), (1 << (BITS - 1)) - 1) } else { (0, (1 << BITS) - 1) };
         let mask = (1u32 << BITS) - 1;
         let mut r = [0; LANES];
         for i in 0..LANES {

@@ -35,7 +35,11 @@ impl Flush for Ftz {
 
 #[inline(always)]
 fn finish<M: Flush>(x: f32) -> f32 {
-    if x.is_nan() { NAN_F32 } else { M::flush(x) }
+    if x.is_nan() {
+        NAN_F32
+    } else {
+        M::flush(x)
+    }
 }
 
 lane_fn!(AddF32<M: Flush>(a: f32, b: f32) -> f32 { finish::<M>(M::flush(a) + M::flush(b)) });
@@ -139,7 +143,11 @@ impl HalfFormat for BF16 {
 
 /// Flushes a subnormal of a half-width format.
 fn flush_half(format: Format, bits: u32) -> u32 {
-    if bits & (format.sign() - 1) < format.least_normal() { bits & format.sign() } else { bits }
+    if bits & (format.sign() - 1) < format.least_normal() {
+        bits & format.sign()
+    } else {
+        bits
+    }
 }
 
 /// Rounds a half-width result and applies the mode's clamps.
@@ -147,7 +155,11 @@ pub(in crate::engine) fn finish_half(format: Format, value: f64, mode: Mode) -> 
     let value = if mode.relu() && value < 0.0 { 0.0 } else { value };
     let value = if mode.sat() { saturate64(value) } else { value };
     let bits = format.round(value, mode.rounding());
-    if mode.ftz() { flush_half(format, bits) } else { bits }
+    if mode.ftz() {
+        flush_half(format, bits)
+    } else {
+        bits
+    }
 }
 
 fn half<F: FloatFn>(format: Format, a: u32, b: u32, c: u32, mode: Mode) -> u32 {
@@ -296,7 +308,11 @@ impl FloatFn for RsqrtCoarse {
 fn coarse(x: f64) -> f64 {
     let bits = x.to_bits();
     let bits = if x.is_subnormal() { bits & 1 << 63 } else { bits };
-    if x.is_nan() { f64::from_bits(0x7fff_ffff_0000_0000) } else { f64::from_bits(bits & !0xffff_ffff) }
+    if x.is_nan() {
+        f64::from_bits(0x7fff_ffff_0000_0000)
+    } else {
+        f64::from_bits(bits & !0xffff_ffff)
+    }
 }
 
 fn directed_sum(a: f32, b: f32, mode: Mode) -> f32 {
@@ -323,7 +339,11 @@ fn with_sign_of_product(a: f32, b: f32, magnitude: f32) -> f32 {
 }
 
 fn half_with_sign(a: f64, b: f64, magnitude: f64) -> f64 {
-    if a.is_sign_negative() != b.is_sign_negative() { -magnitude } else { magnitude }
+    if a.is_sign_negative() != b.is_sign_negative() {
+        -magnitude
+    } else {
+        magnitude
+    }
 }
 
 /// A change of the sign bits: `(a & and) ^ xor`, per word; `imm` holds both masks.

@@ -1,10 +1,10 @@
 //! Integer arithmetic and bit manipulation.
 
-use super::lane::Int;
-use super::lane_fn;
 use super::super::code::{Op, Pred, LANES};
 use super::super::cx::{Cx, Flow};
 use super::super::isa::Handler;
+use super::lane::Int;
+use super::lane_fn;
 use std::marker::PhantomData;
 
 lane_fn!(Neg<T: Int>(a: T) -> T { T::from_bits(0).sub(a) });

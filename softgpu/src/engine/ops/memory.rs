@@ -467,6 +467,7 @@ where
             Ok(vectors) => vectors,
             Err((lane, error)) => return cx.fail_access(lane, error, "load"),
         };
+        #[allow(clippy::needless_range_loop, reason = "`n` is the inner index")]
         for n in 0..N {
             let mut values = [T::default(); LANES];
             for i in 0..LANES {
@@ -490,6 +491,7 @@ where
         let flags = AccessFlags(op.b.0);
         let addresses = addresses(cx, op.a, flags.has(AccessFlags::WIDE_BASE), op.imm);
         let mut vectors = [<[T; N]>::default(); LANES];
+        #[allow(clippy::needless_range_loop, reason = "`n` is the inner index")]
         for n in 0..N {
             let src = cx.code.slots[op.dst as usize + n];
             let values = read_value::<T>(cx, src, flags.has(AccessFlags::WIDE_VALUE));
@@ -529,7 +531,11 @@ impl Handler for CopyAsync {
 }
 
 fn check_alignment(address: u64, size: usize) -> Result<(), AccessError> {
-    if address % size.max(1) as u64 == 0 { Ok(()) } else { Err(AccessError::Misaligned(address)) }
+    if address % size.max(1) as u64 == 0 {
+        Ok(())
+    } else {
+        Err(AccessError::Misaligned(address))
+    }
 }
 
 fn store_bytes(cx: &mut Cx<'_>, address: u64, bytes: &[u8]) -> Result<(), AccessError> {

@@ -287,10 +287,8 @@ impl Handler for WarpSync {
             return Flow::Next;
         }
         let control = &mut *cx.control;
-        for lane in 0..LANES {
-            if cx.exec >> lane & 1 != 0 {
-                control.park(control.pc, 1 << lane, Wait::WarpSync(named[lane]));
-            }
+        for (lane, named) in named.into_iter().enumerate().filter(|(lane, _)| cx.exec >> lane & 1 != 0) {
+            control.park(control.pc, 1 << lane, Wait::WarpSync(named));
         }
         control.mask &= !cx.exec;
         control.release_warp_syncs();
