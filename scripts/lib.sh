@@ -72,3 +72,6 @@ install_packages() {
 
 # build_release: all binaries of the workspace, in the release profile.
 build_release() { (cd "$repo" && cargo build --release --workspace); }
+
+# build_debug: the same in the profile of the tests, some of which run them.
+build_debug() { (cd "$repo" && cargo build --workspace); }

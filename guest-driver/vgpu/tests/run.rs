@@ -1,5 +1,5 @@
-//! `vgpu run` as its users see it. The tests that need a GPU pass without doing anything where
-//! backend and library are not built beside the tool.
+//! `vgpu run` as its users see it. Backend and library must be built beside the tool:
+//! `cargo build --workspace` before these tests.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -8,17 +8,12 @@ use std::process::{Command, Output, Stdio};
 
 const VGPU: &str = env!("CARGO_BIN_EXE_vgpu");
 
-fn built() -> bool {
-    let folder = Path::new(VGPU).parent().unwrap();
-    let built = folder.join("vhost-user-vgpu").exists() && folder.join("libcuda.so").exists();
-    if !built {
-        eprintln!("skipped: no backend and no libcuda.so in {}", folder.display());
-    }
-    built
-}
-
 /// A command whose temporary files go to a folder of the test's.
 fn vgpu(temporary: &Path) -> Command {
+    let folder = Path::new(VGPU).parent().unwrap();
+    for part in ["vhost-user-vgpu", "libcuda.so"] {
+        assert!(folder.join(part).exists(), "{part} is not in {}: run cargo build --workspace", folder.display());
+    }
     let mut command = Command::new(VGPU);
     command.env("TMPDIR", temporary);
     command
@@ -34,9 +29,6 @@ fn is_empty(folder: &Path) -> bool {
 
 #[test]
 fn the_exit_code_is_the_programs() {
-    if !built() {
-        return;
-    }
     let temporary = tempfile::tempdir().unwrap();
     for (script, code) in [("true", 0), ("exit 7", 7), ("exit 255", 255), ("kill -9 $$", 137)] {
         let output = run(temporary.path(), script);
@@ -47,9 +39,6 @@ fn the_exit_code_is_the_programs() {
 
 #[test]
 fn a_program_that_does_not_exist_is_told_as_in_shells() {
-    if !built() {
-        return;
-    }
     let temporary = tempfile::tempdir().unwrap();
     let output = vgpu(temporary.path()).args(["run", "--", "/no/such/program"]).output().unwrap();
     assert_eq!(output.status.code(), Some(127));
@@ -59,9 +48,6 @@ fn a_program_that_does_not_exist_is_told_as_in_shells() {
 
 #[test]
 fn the_program_finds_broker_and_library_and_nothing_is_preloaded() {
-    if !built() {
-        return;
-    }
     let temporary = tempfile::tempdir().unwrap();
     let script = r#"test -S "$VGPU_SOCKET" && test -e "${LD_LIBRARY_PATH%%:*}/libcuda.so.1" && test -z "$LD_PRELOAD""#;
     assert!(run(temporary.path(), script).status.success());
@@ -69,9 +55,6 @@ fn the_program_finds_broker_and_library_and_nothing_is_preloaded() {
 
 #[test]
 fn signals_are_passed_on() {
-    if !built() {
-        return;
-    }
     let temporary = tempfile::tempdir().unwrap();
     let script = "trap 'exit 42' TERM; echo ready; while :; do sleep 0.05; done";
     let mut command = vgpu(temporary.path());
