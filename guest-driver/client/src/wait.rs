@@ -63,7 +63,8 @@ impl Waiter {
         CUresult(self.error.load(Ordering::Acquire))
     }
 
-    /// Returns when `done` says so, or with the error that ended the session.
+    /// Returns when `done` says so, or with the error that ended the session. `done` may take what it
+    /// waits for: it is not asked again once it has said yes.
     pub fn wait(&self, home: &Shared, mut done: impl FnMut() -> bool) -> Result<(), CUresult> {
         if self.spin(&mut done) {
             return Ok(());
@@ -77,7 +78,9 @@ impl Waiter {
             self.alive()?;
             self.check(home, &mut pulse)?;
             if self.interrupts {
-                self.park(home, &mut done);
+                if self.park(home, &mut done) {
+                    return Ok(());
+                }
             } else {
                 std::thread::sleep(nap);
                 nap = (nap * 2).min(NAP.1);
@@ -102,15 +105,16 @@ impl Waiter {
     }
 
     /// Sleeps until a completion, at most one heartbeat. One thread reads the eventfd and wakes the others.
-    fn park(&self, home: &Shared, done: &mut impl FnMut() -> bool) {
+    /// Whether `done` said yes before.
+    fn park(&self, home: &Shared, done: &mut impl FnMut() -> bool) -> bool {
         let Ok(_poller) = self.poller.try_lock() else {
             let epoch = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
             drop(self.woken.wait_timeout(epoch, NAP.1 * 2));
-            return;
+            return false;
         };
         ring::arm(home);
         if done() {
-            return;
+            return true;
         }
         let mut fds = [PollFd::new(&self.completion, PollFlags::IN), PollFd::new(&self.broker, PollFlags::empty())];
         let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: HEARTBEAT_MS as i64 * 1_000_000 }));
@@ -118,6 +122,7 @@ impl Waiter {
             let _ = rustix::io::read(&self.completion, &mut [0u8; 8]);
         }
         self.woken.notify_all();
+        false
     }
 
     fn check(&self, home: &Shared, pulse: &mut Pulse) -> Result<(), CUresult> {
@@ -195,7 +200,7 @@ pub(crate) mod tests {
     use rustix::event::{eventfd, EventfdFlags};
     use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
     use std::sync::atomic::AtomicU64;
-    use vgpu_protocol::session::HOME_SIZE;
+    use vgpu_protocol::session::{AVAIL_OFFSET, HOME_SIZE, QUEUE_SIZE, USED_OFFSET};
 
     /// Memory of that many bytes, as a broker hands it out.
     pub fn test_memory(length: usize) -> OwnedFd {
@@ -262,6 +267,22 @@ pub(crate) mod tests {
         let (waiter, broker) = waiter(true);
         drop(broker);
         assert_eq!(waiter.wait(&home, || false), Err(CUresult::UNKNOWN));
+    }
+
+    #[test]
+    fn test_what_was_taken_while_parking_is_not_taken_twice() {
+        let home = test_home();
+        let (waiter, _broker) = waiter(true);
+        home.store_u16(USED_OFFSET + 2, 7);
+        let event = AVAIL_OFFSET + 4 + 2 * usize::from(QUEUE_SIZE);
+        let mut taken = 0;
+        let armed = || {
+            let armed = home.load_u16(event) == 7;
+            taken += u32::from(armed);
+            armed
+        };
+        waiter.wait(&home, armed).unwrap();
+        assert_eq!(taken, 1);
     }
 
     #[test]
