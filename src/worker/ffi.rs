@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use vgpu_protocol::cuda::CUstream;
+use vgpu_protocol::cuda::{CUlinkState, CUstream};
 use vgpu_protocol::DriverApi;
 
 use super::context::Failure;
@@ -19,6 +19,20 @@ macro_rules! driver {
     }};
 }
 pub(crate) use driver;
+
+/// Completes a link and copies its image.
+pub fn link_complete(api: &DriverApi, state: CUlinkState) -> Result<Vec<u8>, Failure> {
+    let complete = api.cuLinkComplete.ok_or(Failure::NOT_SUPPORTED)?;
+    let (mut image, mut size) = (std::ptr::null_mut(), 0);
+    // SAFETY: the state comes from the ledger; the outputs are locals.
+    Failure::check(unsafe { complete(state, &mut image, &mut size) })?;
+    if image.is_null() {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the driver's image is that long and stays until the link is destroyed, which the caller
+    // rules out by holding the link's lock.
+    Ok(unsafe { std::slice::from_raw_parts(image.cast::<u8>(), size) }.to_vec())
+}
 
 /// What the driver hands back to the trampoline.
 type Call = (Arc<HostFunctions>, u64);

@@ -8,6 +8,7 @@ use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::{DriverApi, Handle};
 
 use super::arena::Arena;
+use super::commands::Link;
 use super::hostfunc::HostFunctions;
 use super::ledger::{Ledger, Pointer};
 use super::output::Output;
@@ -29,6 +30,8 @@ pub struct Session {
     pub host_functions: Arc<HostFunctions>,
     /// Handles of retained primary contexts by device.
     pub primaries: Mutex<HashMap<i32, Vec<Handle>>>,
+    /// What links in progress need besides the driver's object.
+    pub links: Mutex<HashMap<Handle, Arc<Mutex<Link>>>>,
     lane_streams: Mutex<HashMap<(u32, Pointer), Pointer>>,
     latched: AtomicU64,
     epoch: AtomicU32,
@@ -50,6 +53,7 @@ impl Session {
             output,
             host_functions: Arc::default(),
             primaries: Mutex::default(),
+            links: Mutex::default(),
             lane_streams: Mutex::default(),
             latched: AtomicU64::new(0),
             epoch: AtomicU32::new(0),

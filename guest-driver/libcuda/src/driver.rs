@@ -12,6 +12,7 @@ use vgpu_protocol::{DeviceInfo, ATTRIBUTE_UNKNOWN};
 use crate::context::Contexts;
 use crate::function::Functions;
 use crate::hostfunc::HostFunctions;
+use crate::link::Links;
 use crate::memory::Memory;
 use crate::stream::Streams;
 use crate::{sys, trace};
@@ -35,6 +36,8 @@ pub struct Driver {
     pub contexts: Contexts,
     /// Kernels.
     pub functions: Functions,
+    /// Links in progress.
+    pub links: Links,
     /// Memory that the application allocated.
     pub memory: Memory,
     /// Streams.
@@ -72,6 +75,7 @@ pub fn initialise() -> Result<(), CUresult> {
         contexts: Contexts::new(devices.len()),
         devices,
         functions: Functions::default(),
+        links: Links::default(),
         memory: Memory::default(),
         streams: Streams::default(),
         host_functions: HostFunctions::default(),

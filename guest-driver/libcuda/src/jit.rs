@@ -3,10 +3,11 @@
 
 use std::ffi::c_void;
 
-use vgpu_protocol::cuda::CUresult;
+use vgpu_protocol::cuda::{jit_option_is_number, CUresult};
 
 use crate::stub;
 
+const WALL_TIME: i32 = 2;
 const INFO_LOG_BUFFER: i32 = 3;
 const INFO_LOG_BUFFER_SIZE_BYTES: i32 = 4;
 const ERROR_LOG_BUFFER: i32 = 5;
@@ -19,23 +20,25 @@ const MAX_LOG: usize = 4096;
 struct LogBuffer {
     at: Option<*mut c_void>,
     size: Option<*mut *mut c_void>,
+    /// The buffer's size, bytes: the value is overwritten with what was used.
+    capacity: usize,
 }
 
 impl LogBuffer {
     /// # Safety
-    /// The pointers are those of a call in progress.
-    unsafe fn capacity(&self) -> usize {
-        // SAFETY: `size` points into the caller's array of option values.
-        self.size.map_or(0, |size| unsafe { *size } as usize as u32 as usize)
+    /// `size` is valid for reads.
+    unsafe fn set_size(&mut self, size: *mut *mut c_void) {
+        self.size = Some(size);
+        // SAFETY: as the caller says.
+        self.capacity = unsafe { *size } as usize as u32 as usize;
     }
 
     /// Fills the buffer with as much of `log` as fits, ends it with NUL, and says how much it was.
     ///
     /// # Safety
-    /// As for [`LogBuffer::capacity`]; the buffer is as large as the application says.
+    /// The pointers are still valid; the buffer is as large as the application says.
     unsafe fn fill(&self, log: &[u8]) -> Result<(), CUresult> {
-        // SAFETY: as the caller says.
-        let capacity = unsafe { self.capacity() };
+        let capacity = self.capacity;
         let Some(at) = self.at.filter(|at| !at.is_null() && capacity > 0) else { return Ok(()) };
         // SAFETY: the application vouches for the size it passed.
         let buffer = unsafe { stub::bytes_mut(at, capacity)? };
@@ -53,11 +56,20 @@ impl LogBuffer {
     }
 }
 
-/// The log buffers among a call's options.
+/// A call's options.
+#[derive(Default)]
 pub struct Options {
     info: LogBuffer,
     error: LogBuffer,
+    /// Options that are numbers.
+    pub numbers: Vec<(i32, u32)>,
+    /// Whether there are options of which nothing is known here.
+    pub others: bool,
 }
+
+// SAFETY: the application lets the driver use the buffers until the call, or the link, has ended, on
+// whatever thread.
+unsafe impl Send for Options {}
 
 impl Options {
     /// Reads the options. A null array of values stands for no values at all.
@@ -65,7 +77,7 @@ impl Options {
     /// # Safety
     /// The arrays are null or have `count` elements that live as long as the call.
     pub unsafe fn read(count: u32, names: *const i32, values: *mut *mut c_void) -> Result<Self, CUresult> {
-        let mut options = Options { info: LogBuffer::default(), error: LogBuffer::default() };
+        let mut options = Options::default();
         if count > 0 && names.is_null() {
             return Err(CUresult::INVALID_VALUE);
         }
@@ -75,11 +87,15 @@ impl Options {
             match name {
                 // SAFETY: as above.
                 INFO_LOG_BUFFER => options.info.at = Some(unsafe { *value }),
-                INFO_LOG_BUFFER_SIZE_BYTES => options.info.size = Some(value),
+                // SAFETY: as above.
+                INFO_LOG_BUFFER_SIZE_BYTES => unsafe { options.info.set_size(value) },
                 // SAFETY: as above.
                 ERROR_LOG_BUFFER => options.error.at = Some(unsafe { *value }),
-                ERROR_LOG_BUFFER_SIZE_BYTES => options.error.size = Some(value),
-                _ => {}
+                // SAFETY: as above.
+                ERROR_LOG_BUFFER_SIZE_BYTES => unsafe { options.error.set_size(value) },
+                // SAFETY: as above.
+                _ if jit_option_is_number(name) => options.numbers.push((name, unsafe { *value } as usize as u32)),
+                _ => options.others |= name != WALL_TIME,
             }
         }
         Ok(options)

@@ -13,6 +13,7 @@ mod hostfunc;
 mod image;
 mod integrity;
 mod jit;
+mod link;
 mod memory;
 mod stream;
 mod stub;

@@ -47,8 +47,15 @@ pub const CU_STREAM_LEGACY: u64 = 1;
 /// The calling thread's default stream.
 pub const CU_STREAM_PER_THREAD: u64 = 2;
 
+/// Whether a `CUjit_option`'s value is a number that the call reads, rather than a pointer or a result.
+pub fn jit_option_is_number(option: i32) -> bool {
+    matches!(option, 0 | 1 | 7..=16 | 20..=24 | 29..=33)
+}
+
 /// Called by `cuLaunchHostFunc` in stream order.
 pub type CUhostFn = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
+/// Bytes of dynamic shared memory that a block of this many threads needs.
+pub type CUoccupancyB2DSize = Option<unsafe extern "C" fn(block_size: i32) -> usize>;
 /// Called by `cuStreamAddCallback` in stream order.
 pub type CUstreamCallback = Option<unsafe extern "C" fn(stream: CUstream, status: CUresult, user_data: *mut c_void)>;
 

@@ -21,8 +21,14 @@ const OPTIONS_MAX: u32 = 64;
 pub(super) struct JitOptions<'a> {
     options: &'a [i32],
     values: &'a mut [*mut c_void],
+    /// Sizes of the two log buffers as given, bytes. The values are overwritten with what was used.
+    rooms: [usize; 2],
     start: Instant,
 }
+
+// SAFETY: whoever made the options vouches for the arrays and buffers for all of `'a`, and nothing
+// about them belongs to a thread.
+unsafe impl Send for JitOptions<'_> {}
 
 impl<'a> JitOptions<'a> {
     /// Options without values are ignored.
@@ -33,7 +39,7 @@ impl<'a> JitOptions<'a> {
     pub(super) unsafe fn new(count: u32, options: *const i32, values_: *mut *mut c_void) -> Result<JitOptions<'a>> {
         let start = Instant::now();
         if count == 0 || values_.is_null() {
-            return Ok(JitOptions { options: &[], values: &mut [], start });
+            return Ok(JitOptions { options: &[], values: &mut [], rooms: [0; 2], start });
         }
         if count > OPTIONS_MAX {
             return Err(CUresult::INVALID_VALUE);
@@ -43,25 +49,28 @@ impl<'a> JitOptions<'a> {
         if options.iter().any(|option| *option < 0) {
             return Err(CUresult::INVALID_VALUE);
         }
-        Ok(JitOptions { options, values, start })
+        let mut this = JitOptions { options, values, rooms: [0; 2], start };
+        let room = |option| this.index(option).map_or(0, |index| this.values[index].addr());
+        this.rooms = [room(INFO_LOG_BUFFER_SIZE), room(ERROR_LOG_BUFFER_SIZE)];
+        Ok(this)
     }
 
     /// Fills the log buffers and the compile time, which is in milliseconds.
-    pub(super) fn finish(self, log: &JitLog) {
+    pub(super) fn finish(&mut self, log: &JitLog) {
         let milliseconds = self.start.elapsed().as_secs_f32() * 1e3;
         if let Some(index) = self.index(WALL_TIME) {
             self.values[index] = std::ptr::without_provenance_mut(milliseconds.to_bits() as usize);
         }
-        let mut this = self;
-        this.write(INFO_LOG_BUFFER, INFO_LOG_BUFFER_SIZE, &log.info);
-        this.write(ERROR_LOG_BUFFER, ERROR_LOG_BUFFER_SIZE, &log.error);
+        let [info, error] = self.rooms;
+        self.write(INFO_LOG_BUFFER, INFO_LOG_BUFFER_SIZE, info, &log.info);
+        self.write(ERROR_LOG_BUFFER, ERROR_LOG_BUFFER_SIZE, error, &log.error);
     }
 
     /// Writes as much of `text` as fits with a NUL, and its length in place of the buffer's size.
-    fn write(&mut self, buffer: i32, size: i32, text: &str) {
+    fn write(&mut self, buffer: i32, size: i32, room: usize, text: &str) {
         let (Some(buffer), Some(size)) = (self.index(buffer), self.index(size)) else { return };
         // SAFETY: promised at construction.
-        let room = unsafe { values_mut(self.values[buffer].cast::<u8>(), self.values[size].addr()) };
+        let room = unsafe { values_mut(self.values[buffer].cast::<u8>(), room) };
         let written = match room {
             Ok([text_room @ .., end]) => {
                 let len = text.len().min(text_room.len());

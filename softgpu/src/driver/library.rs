@@ -26,7 +26,7 @@ pub unsafe extern "C" fn cuLibraryLoadData(
         // SAFETY: null or an image that describes its own extent, by the driver API's contract.
         let image = unsafe { image(code) }?;
         // SAFETY: null or arrays of that many elements, by the driver API's contract.
-        let options = unsafe { JitOptions::new(numJitOptions, jitOptions, jitOptionsValues) }?;
+        let mut options = unsafe { JitOptions::new(numJitOptions, jitOptions, jitOptionsValues) }?;
         let driver = driver()?;
         let mut log = JitLog::default();
         let loaded = Library::load(driver, image, &mut log);

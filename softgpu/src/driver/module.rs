@@ -22,7 +22,7 @@ pub unsafe extern "C" fn cuModuleLoadDataEx(
         // SAFETY: null or an image that describes its own extent, by the driver API's contract.
         let image = unsafe { image(image_) }?;
         // SAFETY: null or arrays of that many elements, by the driver API's contract.
-        let options = unsafe { JitOptions::new(numOptions, options, optionValues) }?;
+        let mut options = unsafe { JitOptions::new(numOptions, options, optionValues) }?;
         let context = current()?;
         let mut log = JitLog::default();
         let loaded = compile(image, context.driver.capability(), &mut log)

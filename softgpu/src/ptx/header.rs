@@ -7,6 +7,12 @@ use super::modifiers::Type;
 use super::variable::{DeclType, Declarator};
 use crate::ir::{Function, ParamShape, RegClass, Signature};
 
+/// 75 for `sm_75`, 90 for `sm_90a`; 0 for what names no number.
+pub fn target_number(target: &str) -> u32 {
+    let digits: String = target.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or(0)
+}
+
 /// A parameter or result as declared.
 pub(super) struct HeaderParam<'a> {
     pub(super) name: &'a [u8],
@@ -121,4 +127,17 @@ fn dimensions(cursor: &mut Cursor) -> Result<[u32; 3]> {
         *value = cursor.integer_u32()?;
     }
     Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets() {
+        assert_eq!(
+            [target_number("sm_75"), target_number("sm_90a"), target_number("sm_120f"), target_number("")],
+            [75, 90, 120, 0]
+        );
+    }
 }

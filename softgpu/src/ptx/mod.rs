@@ -23,6 +23,7 @@ mod tables;
 mod variable;
 
 pub use error::Error;
+pub use header::target_number;
 
 use crate::ir::{Module, PtxPos};
 use error::Fail;

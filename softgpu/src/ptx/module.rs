@@ -19,7 +19,7 @@ const PARAM_BLOCK_LIMIT: u64 = 32764;
 pub(super) fn compile(source: &[u8]) -> Result<Module> {
     let mut compiler = Compiler { cursor: Cursor::new(source)?, tables: Tables::default() };
     compiler.tables.module.address_size = 64;
-    compiler.version()?;
+    compiler.first_version()?;
     while compiler.cursor.token != Token::End {
         let at = compiler.cursor.at;
         compiler.directive().map_err(|fail| place(fail, at))?;
@@ -44,16 +44,22 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn version(&mut self) -> Result<()> {
+    fn first_version(&mut self) -> Result<()> {
         if !self.cursor.accept_directive("version")? {
             return self.cursor.unexpected("`.version` at the start of the module");
         }
+        self.version()
+    }
+
+    /// Reads a version. Joined texts have several; the newest counts.
+    fn version(&mut self) -> Result<()> {
         let Token::F64(bits) = self.cursor.token else {
             return self.cursor.unexpected("a version number such as 8.0");
         };
         self.cursor.advance()?;
         let tenths = (f64::from_bits(bits) * 10.0).round() as u32;
-        self.tables.module.version = (tenths / 10, tenths % 10);
+        let version = (tenths / 10, tenths % 10);
+        self.tables.module.version = self.tables.module.version.max(version);
         Ok(())
     }
 
@@ -69,6 +75,7 @@ impl<'a> Compiler<'a> {
         self.cursor.advance()?;
         let linkage = (!is_extern).then_some(linkage);
         match name {
+            b"version" => self.version(),
             b"target" => self.target(),
             b"address_size" => self.address_size(),
             b"file" => self.file(),
@@ -104,8 +111,11 @@ impl<'a> Compiler<'a> {
     }
 
     fn target(&mut self) -> Result<()> {
-        let target = self.cursor.ident()?;
-        self.tables.module.target = full_name(target);
+        let target = full_name(self.cursor.ident()?);
+        // Joined texts have several; the highest counts.
+        if header::target_number(&self.tables.module.target) <= header::target_number(&target) {
+            self.tables.module.target = target;
+        }
         while self.cursor.accept(b',')? {
             self.cursor.ident()?;
         }

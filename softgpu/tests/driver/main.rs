@@ -10,6 +10,7 @@ mod fatbins;
 mod handles;
 mod images;
 mod launches;
+mod links;
 mod memory;
 mod output;
 mod streams;

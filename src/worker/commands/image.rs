@@ -18,35 +18,34 @@ const JIT_ERROR_LOG_BUFFER: i32 = 5;
 const JIT_ERROR_LOG_BUFFER_SIZE: i32 = 6;
 
 /// Buffers for the compiler's messages, and the options that name them to the driver.
-struct Logs {
+pub(super) struct Logs {
     info: Vec<u8>,
     error: Vec<u8>,
 }
 
 impl Logs {
-    fn new(size: usize) -> Logs {
+    pub(super) fn new(size: usize) -> Logs {
         Logs { info: vec![0; size], error: vec![0; size] }
     }
 
-    const OPTIONS: [i32; 4] =
+    pub(super) const OPTIONS: [i32; 4] =
         [JIT_INFO_LOG_BUFFER, JIT_INFO_LOG_BUFFER_SIZE, JIT_ERROR_LOG_BUFFER, JIT_ERROR_LOG_BUFFER_SIZE];
 
-    fn values(&mut self) -> [*mut c_void; 4] {
+    pub(super) fn values(&mut self) -> [*mut c_void; 4] {
         let size = self.info.len() as *mut c_void;
         [self.info.as_mut_ptr().cast(), size, self.error.as_mut_ptr().cast(), size]
     }
 
     /// The text that matters: errors if there are any.
-    fn text(self) -> Vec<u8> {
+    pub(super) fn text(&self) -> Vec<u8> {
         let failed = self.error.first().is_some_and(|b| *b != 0);
-        let mut text = if failed { self.error } else { self.info };
-        text.truncate(text.iter().position(|b| *b == 0).unwrap_or(text.len()));
-        text
+        let text = if failed { &self.error } else { &self.info };
+        text.split(|b| *b == 0).next().unwrap_or_default().to_vec()
     }
 }
 
 /// A private copy of an image, with a NUL behind it, which ends PTX text.
-fn copy_image(ctx: &Context<'_>, image: u64, size: u64) -> Result<Vec<u8>, Failure> {
+pub(super) fn copy_image(ctx: &Context<'_>, image: u64, size: u64) -> Result<Vec<u8>, Failure> {
     if size == 0 || size > MAX_IMAGE {
         return Err(Failure::INVALID_VALUE);
     }
@@ -56,7 +55,7 @@ fn copy_image(ctx: &Context<'_>, image: u64, size: u64) -> Result<Vec<u8>, Failu
 }
 
 /// A failed load is told in the reply, beside the log; other failures are the command's.
-fn told(result: Result<(), Failure>) -> Result<i32, Failure> {
+pub(super) fn told(result: Result<(), Failure>) -> Result<i32, Failure> {
     match result {
         Ok(()) => Ok(0),
         Err(Failure::Cuda(error)) if error != CUresult::NOT_SUPPORTED => Ok(error.0 as i32),

@@ -7,6 +7,7 @@ mod function;
 mod hostfunc;
 mod image;
 mod launch;
+mod link;
 mod pointer;
 
 pub use context::{context_create, context_destroy, primary_release, primary_reset, primary_retain};
@@ -16,4 +17,5 @@ pub use function::{library_get_kernel, module_get_function};
 pub use hostfunc::{host_function, host_function_done, host_function_next, read_output};
 pub use image::{library_load, module_load};
 pub use launch::launch;
+pub use link::{link_add, link_complete, link_create, link_destroy, link_read, Link};
 pub use pointer::pointer_info;

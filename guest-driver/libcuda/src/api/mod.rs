@@ -13,8 +13,10 @@ mod init;
 mod kernel;
 mod launch;
 mod library;
+mod link;
 mod memory;
 mod module;
+mod occupancy;
 mod pointer;
 mod stream;
 
@@ -27,8 +29,10 @@ pub use init::*;
 pub use kernel::*;
 pub use launch::*;
 pub use library::*;
+pub use link::*;
 pub use memory::*;
 pub use module::*;
+pub use occupancy::*;
 pub use pointer::*;
 pub use stream::*;
 

@@ -12,6 +12,10 @@ pub(in crate::driver) const MAGIC: u32 = 0xBA55_ED50;
 /// Size of a container's fixed header.
 pub(in crate::driver) const HEADER: usize = 16;
 
+/// Size of an entry's header in containers of our own, and its version.
+const ENTRY_HEADER: usize = 64;
+const ENTRY_VERSION: u16 = 0x101;
+
 const KIND_PTX: u16 = 1;
 const KIND_CUBIN: u16 = 2;
 const FLAG_LZ4: u64 = 1 << 13;
@@ -41,6 +45,26 @@ struct Entry<'a> {
 pub(in crate::driver) fn container_size(header: &[u8]) -> Option<u64> {
     let size = u64::from(u16_at(header, 6)?).checked_add(u64_at(header, 8)?)?;
     (u32_at(header, 0)? == MAGIC).then_some(size)
+}
+
+/// A container with one PTX text, for a device of this capability (times ten) or higher.
+pub(super) fn with_ptx(text: &[u8], sm: u32) -> Vec<u8> {
+    // A NUL behind the text, and padding to the format's unit.
+    let padded = (text.len() + 1).next_multiple_of(8);
+    let mut entry = [0; ENTRY_HEADER];
+    entry[0..2].copy_from_slice(&KIND_PTX.to_le_bytes());
+    entry[2..4].copy_from_slice(&ENTRY_VERSION.to_le_bytes());
+    entry[4..8].copy_from_slice(&(ENTRY_HEADER as u32).to_le_bytes());
+    entry[8..16].copy_from_slice(&(padded as u64).to_le_bytes());
+    entry[28..32].copy_from_slice(&sm.to_le_bytes());
+    let mut container = MAGIC.to_le_bytes().to_vec();
+    container.extend(1u16.to_le_bytes());
+    container.extend((HEADER as u16).to_le_bytes());
+    container.extend(((ENTRY_HEADER + padded) as u64).to_le_bytes());
+    container.extend(entry);
+    container.extend(text);
+    container.resize(HEADER + ENTRY_HEADER + padded, 0);
+    container
 }
 
 /// The PTX with the highest target that a device of this capability (times ten) can run.

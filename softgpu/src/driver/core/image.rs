@@ -10,7 +10,7 @@ use super::{Code, Result};
 use crate::ptx;
 
 const ELF: &[u8] = b"\x7fELF";
-const BUILD_HINT: &str = "The software GPU executes PTX. Build with PTX included, for example \
+pub(super) const BUILD_HINT: &str = "The software GPU executes PTX. Build with PTX included, for example \
                           `nvcc -gencode arch=compute_75,code=compute_75`.";
 
 /// More than this is not reported about kernels that cannot be launched, bytes.
@@ -24,7 +24,7 @@ pub(in crate::driver) struct JitLog {
 }
 
 impl JitLog {
-    fn fail<T>(&mut self, code: CUresult, message: impl std::fmt::Display) -> Result<T> {
+    pub(super) fn fail<T>(&mut self, code: CUresult, message: impl std::fmt::Display) -> Result<T> {
         let _ = writeln!(self.error, "{message}");
         Err(code)
     }
@@ -33,14 +33,18 @@ impl JitLog {
 /// Compiles an image for a device of this capability (times ten). `image` is what the pointer given to
 /// `cuModuleLoadData` leads to: PTX text without its NUL, a fat binary's container, or a cubin.
 pub(in crate::driver) fn compile(image: &[u8], capability: u32, log: &mut JitLog) -> Result<Code> {
-    let text = ptx_of(image, capability, log)?;
-    let module = match ptx::compile(&text) {
+    compile_text(&ptx_of(image, capability, log)?, capability, log)
+}
+
+/// As [`compile`], for PTX text.
+pub(super) fn compile_text(text: &[u8], capability: u32, log: &mut JitLog) -> Result<Code> {
+    let module = match ptx::compile(text) {
         Ok(module) => module,
         Err(error) => {
             return log.fail(CUresult::INVALID_PTX, format_args!("ptx, {error}"));
         }
     };
-    let target = target_number(&module.target);
+    let target = ptx::target_number(&module.target);
     if target > capability {
         let message = format_args!(
             "ptx: the target {} is higher than the device's, sm_{capability}. Build for `compute_{capability}` or lower.",
@@ -53,7 +57,8 @@ pub(in crate::driver) fn compile(image: &[u8], capability: u32, log: &mut JitLog
     Ok(code)
 }
 
-fn ptx_of<'a>(image: &'a [u8], capability: u32, log: &mut JitLog) -> Result<Cow<'a, [u8]>> {
+/// The PTX text in an image.
+pub(super) fn ptx_of<'a>(image: &'a [u8], capability: u32, log: &mut JitLog) -> Result<Cow<'a, [u8]>> {
     if image.starts_with(ELF) {
         return log
             .fail(CUresult::NO_BINARY_FOR_GPU, format_args!("the image is machine code (a cubin). {BUILD_HINT}"));
@@ -65,12 +70,6 @@ fn ptx_of<'a>(image: &'a [u8], capability: u32, log: &mut JitLog) -> Result<Cow<
         FatbinError::Damaged(_) => log.fail(CUresult::INVALID_IMAGE, error),
         FatbinError::NoPtx(_) => log.fail(CUresult::NO_BINARY_FOR_GPU, format_args!("{error}. {BUILD_HINT}")),
     })
-}
-
-/// 75 for `sm_75`, 90 for `sm_90a`; 0 for what names no number.
-fn target_number(target: &str) -> u32 {
-    let digits: String = target.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
-    digits.parse().unwrap_or(0)
 }
 
 fn list_refusals(code: &Code, log: &mut JitLog) {
@@ -85,14 +84,6 @@ fn list_refusals(code: &Code, log: &mut JitLog) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn targets() {
-        assert_eq!(
-            [target_number("sm_75"), target_number("sm_90a"), target_number("sm_120f"), target_number("")],
-            [75, 90, 120, 0]
-        );
-    }
 
     #[test]
     fn machine_code_is_refused_with_a_hint() {

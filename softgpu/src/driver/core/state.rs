@@ -10,7 +10,7 @@ use super::allocation::Allocations;
 use super::config::{self, Config};
 use super::registry::Registry;
 use super::staging::Staging;
-use super::{Context, Event, Function, Kernel, Library, Module, Result, Stream};
+use super::{Context, Event, Function, Kernel, Library, Link, Module, Result, Stream};
 use crate::engine::Engine;
 use crate::memory::Memory;
 
@@ -31,6 +31,7 @@ pub(in crate::driver) struct Driver {
     pub(in crate::driver) functions: Registry<Function>,
     pub(in crate::driver) libraries: Registry<Library>,
     pub(in crate::driver) kernels: Registry<Kernel>,
+    pub(in crate::driver) links: Registry<Mutex<Link>>,
     pub(super) staging: Staging,
     primary: Mutex<Primary>,
     epoch: Instant,
@@ -80,6 +81,7 @@ impl Driver {
             functions: Registry::new(HandleKind::Function),
             libraries: Registry::new(HandleKind::Library),
             kernels: Registry::new(HandleKind::Kernel),
+            links: Registry::new(HandleKind::LinkState),
             staging: Staging::default(),
             primary: Mutex::default(),
             epoch: Instant::now(),

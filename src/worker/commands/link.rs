@@ -1,0 +1,161 @@
+//! Linking. The driver writes its messages into buffers that it was given when the link began, so
+//! those live as long as the link.
+
+use std::ffi::{c_void, CString};
+use std::sync::{Arc, Mutex};
+
+use vgpu_protocol::cuda::{jit_option_is_number, CUlinkState};
+use vgpu_protocol::{cmd, Handle, HandleKind};
+
+use super::image::{copy_image, told, Logs};
+use crate::worker::context::{Context, Failure};
+use crate::worker::ffi::{self, driver};
+use crate::worker::session::lock;
+
+/// Room for the messages of one link, bytes.
+const LOG_SIZE: usize = 4096;
+/// `CU_JIT_INPUT_PTX`.
+const INPUT_PTX: i32 = 1;
+/// No driver knows more options than this.
+const OPTIONS_MAX: usize = 64;
+
+/// What a link needs besides the driver's object. Its lock is held during calls, so that the buffers
+/// outlive them.
+pub struct Link {
+    logs: Logs,
+    names: Vec<i32>,
+    /// The options' values, as wide as pointers.
+    values: Vec<usize>,
+    /// The linked image, once there is one.
+    image: Vec<u8>,
+}
+
+/// `options` holds {name: i32, value: u32} per option.
+fn parse(options: &[u8]) -> Option<Vec<(i32, u32)>> {
+    let parsed = options.chunks(8).map(|option| {
+        let (name, value) = option.split_first_chunk()?;
+        let (name, value) = (i32::from_le_bytes(*name), u32::from_le_bytes(value.try_into().ok()?));
+        jit_option_is_number(name).then_some((name, value))
+    });
+    parsed.collect::<Option<Vec<_>>>().filter(|options| options.len() <= OPTIONS_MAX)
+}
+
+impl Link {
+    fn new(options: Vec<(i32, u32)>) -> Link {
+        let mut logs = Logs::new(LOG_SIZE);
+        let (names, numbers): (Vec<i32>, Vec<u32>) = options.into_iter().unzip();
+        let names = Logs::OPTIONS.into_iter().chain(names).collect();
+        let buffers = logs.values().map(|value| value.expose_provenance());
+        let values = buffers.into_iter().chain(numbers.into_iter().map(|number| number as usize)).collect();
+        Link { logs, names, values, image: Vec::new() }
+    }
+
+    fn text(&self, log_size: u32) -> Vec<u8> {
+        let mut text = self.logs.text();
+        text.truncate(log_size as usize);
+        text
+    }
+}
+
+fn find(ctx: &Context<'_>, handle: Handle) -> Result<Arc<Mutex<Link>>, Failure> {
+    ctx.entry(HandleKind::LinkState, handle)?;
+    lock(&ctx.session.links).get(&handle).cloned().ok_or(Failure::INVALID_VALUE)
+}
+
+fn state(ctx: &Context<'_>, handle: Handle) -> Result<CUlinkState, Failure> {
+    Ok(ctx.resolve(HandleKind::LinkState, handle)?.cast())
+}
+
+/// `vgpuLinkCreate`.
+pub fn link_create(
+    ctx: &mut Context<'_>,
+    command: cmd::VgpuLinkCreate<'_>,
+) -> Result<cmd::VgpuLinkCreateReply, Failure> {
+    ctx.reserve(HandleKind::LinkState, command.link)?;
+    let mut link = Link::new(parse(command.options).ok_or(Failure::INVALID_VALUE)?);
+    let mut made: CUlinkState = std::ptr::null_mut();
+    let count = link.names.len() as u32;
+    driver!(ctx, cuLinkCreate_v2(count, link.names.as_ptr(), link.values.as_mut_ptr().cast(), &mut made))?;
+    lock(&ctx.session.links).insert(command.link, Arc::new(Mutex::new(link)));
+    ctx.insert(command.link, made.cast(), Handle::NULL);
+    Ok(cmd::VgpuLinkCreateReply {})
+}
+
+/// `vgpuLinkAdd`.
+pub fn link_add(ctx: &mut Context<'_>, command: cmd::VgpuLinkAdd<'_>) -> Result<cmd::VgpuLinkAddReply, Failure> {
+    let mut data = copy_image(ctx, command.data, command.size)?;
+    let name = CString::new(command.name).map_err(|_| Failure::INVALID_VALUE)?;
+    let size = usize::try_from(command.size).map_err(|_| Failure::INVALID_VALUE)?;
+    // Text is passed with the NUL that `copy_image` has put behind it.
+    let size = size + usize::from(command.kind == INPUT_PTX);
+    let link = find(ctx, command.link)?;
+    let link = lock(&link);
+    let state = state(ctx, command.link)?;
+    let none = std::ptr::null_mut::<*mut c_void>();
+    let at = data.as_mut_ptr().cast();
+    let added =
+        (|| driver!(ctx, cuLinkAddData_v2(state, command.kind, at, size, name.as_ptr(), 0, std::ptr::null(), none)))();
+    Ok(cmd::VgpuLinkAddReply { result: told(added)?, log: link.text(command.log_size) })
+}
+
+/// `vgpuLinkComplete`.
+pub fn link_complete(
+    ctx: &mut Context<'_>,
+    command: cmd::VgpuLinkComplete,
+) -> Result<cmd::VgpuLinkCompleteReply, Failure> {
+    let link = find(ctx, command.link)?;
+    let mut link = lock(&link);
+    let state = state(ctx, command.link)?;
+    let completed = ffi::link_complete(ctx.api, state).map(|image| link.image = image);
+    let result = told(completed)?;
+    Ok(cmd::VgpuLinkCompleteReply { result, size: link.image.len() as u64, log: link.text(command.log_size) })
+}
+
+/// `vgpuLinkRead`.
+pub fn link_read(ctx: &mut Context<'_>, command: cmd::VgpuLinkRead) -> Result<cmd::VgpuLinkReadReply, Failure> {
+    let link = find(ctx, command.link)?;
+    let link = lock(&link);
+    let start = usize::try_from(command.offset).map_err(|_| Failure::INVALID_VALUE)?;
+    let rest = link.image.get(start..).ok_or(Failure::INVALID_VALUE)?;
+    Ok(cmd::VgpuLinkReadReply { data: rest.iter().take(command.size as usize).copied().collect() })
+}
+
+/// `vgpuLinkDestroy`.
+pub fn link_destroy(
+    ctx: &mut Context<'_>,
+    command: cmd::VgpuLinkDestroy,
+) -> Result<cmd::VgpuLinkDestroyReply, Failure> {
+    let link = find(ctx, command.link)?;
+    let _in_use = lock(&link);
+    let state = ctx.take(HandleKind::LinkState, command.link)?;
+    lock(&ctx.session.links).remove(&command.link);
+    driver!(ctx, cuLinkDestroy(state.cast()))?;
+    Ok(cmd::VgpuLinkDestroyReply {})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(options: &[(i32, u32)]) -> Vec<u8> {
+        options.iter().flat_map(|(name, value)| [name.to_le_bytes(), value.to_le_bytes()]).flatten().collect()
+    }
+
+    #[test]
+    fn test_options_that_are_pointers_or_cut_off_are_refused() {
+        assert_eq!(parse(&options(&[(9, 80), (7, 3)])), Some(vec![(9, 80), (7, 3)]));
+        assert_eq!(parse(&[]), Some(vec![]));
+        for name in [-1, 2, 3, 4, 5, 6, 17, 18, 19, 25, 27, 34] {
+            assert_eq!(parse(&options(&[(9, 80), (name, 0x1000)])), None, "{name}");
+        }
+        assert_eq!(parse(&options(&[(9, 80)])[..7]), None);
+        assert_eq!(parse(&options(&[(9, 80); OPTIONS_MAX + 1])), None);
+    }
+
+    #[test]
+    fn test_log_buffers_come_first_among_the_options() {
+        let link = Link::new(vec![(9, 80)]);
+        assert_eq!(link.names, [3, 4, 5, 6, 9]);
+        assert_eq!((link.values[1], link.values[3], link.values[4]), (LOG_SIZE, LOG_SIZE, 80));
+    }
+}
