@@ -8,8 +8,11 @@ limit=300 # seconds for all of numba's tests, far above what they take
 clients=$target/clients
 requirements=$repo/tests/clients/requirements.txt
 
-# set_up_clients: a virtual environment with the pinned versions.
+# set_up_clients: a virtual environment with the pinned versions (numba-cuda
+# needs a site folder of its own, which pip's --target is not).
 set_up_clients() {
+    python3 -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
+    rm -rf "$clients"
     python3 -m venv "$clients"
     "$clients/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
     cp "$requirements" "$clients/requirements.txt"
