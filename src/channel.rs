@@ -91,12 +91,9 @@ impl Request {
             2 => Request::Map { va: a, length: b, offset: c, memory: fds.next()? },
             3 => Request::Chunk { va: a, length: b },
             4 => Request::Unmap { va: a, length: b },
-            5 => Request::Start {
-                index: u16::try_from(a).ok()?,
-                event_idx: b != 0,
-                kick: fds.next()?,
-                call: fds.next(),
-            },
+            5 => {
+                Request::Start { index: u16::try_from(a).ok()?, event_idx: b != 0, kick: fds.next()?, call: fds.next() }
+            }
             6 => Request::SetCall { call: fds.next() },
             7 => Request::Stop { drain_ms: (a != NO_DRAIN).then_some(a) },
             8 => Request::Usage,
@@ -132,7 +129,11 @@ impl Channel {
         self.send(words.as_bytes(), &fds)?;
         let mut reply = Reply::default();
         let (length, _) = self.receive(reply.as_mut_bytes())?;
-        if length == size_of::<Reply>() { Ok(reply) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        if length == size_of::<Reply>() {
+            Ok(reply)
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
     }
 
     /// Waits for the next request; `None` when the supervisor is gone.

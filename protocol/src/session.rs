@@ -36,8 +36,7 @@ pub const STAGING_SIZE: usize = HOME_SIZE - STAGING_OFFSET;
 
 /// Where a client tries to put its shared memory, in this order: the same address in its own
 /// process and in its worker. The home lies at the base, arena chunks follow.
-pub const ARENA_BASES: [u64; 4] =
-    [0x2000_0000_0000, 0x2800_0000_0000, 0x3000_0000_0000, 0x1000_0000_0000];
+pub const ARENA_BASES: [u64; 4] = [0x2000_0000_0000, 0x2800_0000_0000, 0x3000_0000_0000, 0x1000_0000_0000];
 /// Address space reserved for a session's shared memory, bytes.
 pub const ARENA_SIZE: u64 = 64 << 30;
 /// Arena chunks are multiples of this, bytes.

@@ -125,7 +125,11 @@ impl<'a> Reader<'a> {
 
     /// Ends the reading: nothing may be left.
     pub fn finish(&self) -> Result<(), WireError> {
-        if self.rest.is_empty() { Ok(()) } else { Err(WireError::Excess) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(WireError::Excess)
+        }
     }
 }
 

@@ -66,9 +66,8 @@ impl Control<'_> {
 
     fn status(&self) -> BackendStatus {
         let device = self.device;
-        let attribute = |number: i32| {
-            usize::try_from(number).ok().and_then(|n| device.attributes.get(n)).copied().unwrap_or(0)
-        };
+        let attribute =
+            |number: i32| usize::try_from(number).ok().and_then(|n| device.attributes.get(n)).copied().unwrap_or(0);
         let capability = attribute(vgpu_protocol::cuda::attribute::COMPUTE_CAPABILITY_MAJOR) * 10
             + attribute(vgpu_protocol::cuda::attribute::COMPUTE_CAPABILITY_MINOR);
         let mut gpu_name = [0; 64];
@@ -96,7 +95,11 @@ fn exactly<T: FromBytes>(bytes: &[u8]) -> Result<T, ControlStatus> {
 }
 
 fn nothing(bytes: &[u8]) -> Result<(), ControlStatus> {
-    if bytes.is_empty() { Ok(()) } else { Err(ControlStatus::Malformed) }
+    if bytes.is_empty() {
+        Ok(())
+    } else {
+        Err(ControlStatus::Malformed)
+    }
 }
 
 fn ranges_of(map: &SessionMap, bytes: &[u8]) -> Result<Vec<MapRange>, ControlStatus> {

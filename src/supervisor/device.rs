@@ -51,15 +51,7 @@ impl Device {
             features: 0,
             arena_limit: ARENA_SIZE,
         };
-        Device {
-            table,
-            memory,
-            config,
-            info,
-            vrings: OnceLock::new(),
-            busy: Mutex::new(()),
-            exit_fd: Mutex::new(None),
-        }
+        Device { table, memory, config, info, vrings: OnceLock::new(), busy: Mutex::new(()), exit_fd: Mutex::new(None) }
     }
 
     /// Names the vrings that the daemon made, in the order of queues.
@@ -115,11 +107,8 @@ impl Device {
         if read.is_none() {
             request.clear();
         }
-        let control = Control {
-            table: &self.table,
-            vrings: self.vrings.get().map_or(&[], Vec::as_slice),
-            device: &self.info,
-        };
+        let control =
+            Control { table: &self.table, vrings: self.vrings.get().map_or(&[], Vec::as_slice), device: &self.info };
         let reply = control.answer(&request);
         let written = Writer::new(&*memory, chain).ok().and_then(|mut writer| {
             let fits = writer.available_bytes().min(reply.len());

@@ -99,8 +99,7 @@ impl Session {
             .map_err(host("duplicate the VM's memory file"))?
             .ok_or(ControlStatus::BadAddress)?;
         let answer_time = ANSWER_TIME + settings.drain.unwrap_or_default();
-        let (worker, mut child) =
-            Worker::spawn(&settings.executor, answer_time).map_err(host("start a worker"))?;
+        let (worker, mut child) = Worker::spawn(&settings.executor, answer_time).map_err(host("start a worker"))?;
         let fate = Arc::new(Mutex::new(Fate {
             memory: memory.clone(),
             home: request.home,

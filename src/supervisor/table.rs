@@ -97,9 +97,11 @@ impl SessionTable {
         let total = total.ok_or(ControlStatus::Malformed)?;
         check_chunk(session.arena(), request.va, total)?;
         let mapped = self.map_ranges(session, request.va, ranges);
-        mapped.and_then(|()| session.ask(&Request::Chunk { va: request.va, length: total })).map(drop).inspect_err(|_| {
-            let _ = session.ask(&Request::Unmap { va: request.va, length: total });
-        })
+        mapped.and_then(|()| session.ask(&Request::Chunk { va: request.va, length: total })).map(drop).inspect_err(
+            |_| {
+                let _ = session.ask(&Request::Unmap { va: request.va, length: total });
+            },
+        )
     }
 
     fn map_ranges(&self, session: &Session, start: u64, ranges: &[MapRange]) -> Result<(), ControlStatus> {
@@ -229,7 +231,11 @@ fn check_arena(base: u64, size: u64) -> Result<(), ControlStatus> {
     if !aligned || !fits {
         return Err(ControlStatus::BadAddress);
     }
-    if size > ARENA_SIZE { Err(ControlStatus::Limit) } else { Ok(()) }
+    if size > ARENA_SIZE {
+        Err(ControlStatus::Limit)
+    } else {
+        Ok(())
+    }
 }
 
 /// A chunk lies behind the home, inside the arena, in whole granules.
@@ -237,7 +243,11 @@ fn check_chunk((base, size): (u64, u64), va: u64, length: u64) -> Result<(), Con
     let end = va.checked_add(length).ok_or(ControlStatus::BadAddress)?;
     let aligned = (va | length) % CHUNK_GRANULE == 0;
     let inside = va >= base + HOME_SIZE as u64 && end <= base + size;
-    if length > 0 && aligned && inside { Ok(()) } else { Err(ControlStatus::BadAddress) }
+    if length > 0 && aligned && inside {
+        Ok(())
+    } else {
+        Err(ControlStatus::BadAddress)
+    }
 }
 
 #[cfg(test)]

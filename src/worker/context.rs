@@ -26,7 +26,11 @@ impl Failure {
 
     /// Turns a driver's result into `?`.
     pub fn check(result: CUresult) -> Result<(), Failure> {
-        if result == CUresult::SUCCESS { Ok(()) } else { Err(Failure::Cuda(result)) }
+        if result == CUresult::SUCCESS {
+            Ok(())
+        } else {
+            Err(Failure::Cuda(result))
+        }
     }
 
     /// What the client is told.
@@ -94,7 +98,11 @@ impl<'a> Context<'a> {
 
     /// Refuses a handle for a new object that is in use or absurd.
     pub fn reserve(&self, kind: HandleKind, handle: Handle) -> Result<(), Failure> {
-        if self.session.ledger.is_free(kind, handle) { Ok(()) } else { Err(invalid(kind)) }
+        if self.session.ledger.is_free(kind, handle) {
+            Ok(())
+        } else {
+            Err(invalid(kind))
+        }
     }
 
     /// Adds an object that the driver has made in the current context.
@@ -130,7 +138,11 @@ impl<'a> Context<'a> {
 
     /// Refuses a command whose outputs may not fit the reply, before anything happens.
     pub fn check_room(&self, outputs: usize) -> Result<(), Failure> {
-        if outputs <= self.capacity { Ok(()) } else { Err(Failure::INVALID_VALUE) }
+        if outputs <= self.capacity {
+            Ok(())
+        } else {
+            Err(Failure::INVALID_VALUE)
+        }
     }
 }
 

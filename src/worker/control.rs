@@ -80,9 +80,7 @@ impl Control {
             Request::Create { .. } => Err(ControlStatus::BadQueue),
             Request::Map { va, length, offset, memory } => session.arena.map(va, length, memory, offset).map(|()| 0),
             Request::Chunk { va, length } => session.arena.add(va, length).map(|()| 0),
-            Request::Unmap { va, length } => {
-                session.arena.unmap(va, length, |va| unregister(session, va)).map(|()| 0)
-            }
+            Request::Unmap { va, length } => session.arena.unmap(va, length, |va| unregister(session, va)).map(|()| 0),
             Request::Start { index, event_idx, kick, call } => {
                 session.ring.start(index, event_idx, call);
                 serving.bell.set_doorbell(kick);

@@ -86,9 +86,8 @@ impl Ledger {
     /// Removes what lives in a context, and the context's own handles.
     pub fn drop_context(&self, context: Pointer) {
         let kind = HandleKind::Context as u8;
-        self.lock().retain(|handle, entry| {
-            entry.context != context && !(handle.kind() == kind && entry.pointer == context)
-        });
+        self.lock()
+            .retain(|handle, entry| entry.context != context && !(handle.kind() == kind && entry.pointer == context));
     }
 
     /// Pointers of all objects of a kind.

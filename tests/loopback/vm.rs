@@ -9,9 +9,7 @@ use rustix::fs::{fcntl_add_seals, memfd_create, MemfdFlags, SealFlags};
 use vgpu_protocol::control::{
     ControlHeader, ControlOp, ControlReply, ControlStatus, MapRange, SessionCreate, SessionMap, CONTROL_QUEUE_SIZE,
 };
-use vgpu_protocol::session::{
-    ARENA_SIZE, AVAIL_OFFSET, DESC_OFFSET, HOME_SIZE, QUEUE_SIZE, USED_OFFSET,
-};
+use vgpu_protocol::session::{ARENA_SIZE, AVAIL_OFFSET, DESC_OFFSET, HOME_SIZE, QUEUE_SIZE, USED_OFFSET};
 use vgpu_protocol::API_HASH;
 use vhost::vhost_user::message::{VhostUserHeaderFlag, VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost::vhost_user::{Frontend, VhostUserFrontend};

@@ -12,13 +12,8 @@ use std::time::{Duration, Instant};
 
 use vgpu_protocol::cuda::{CUhostFn, CUlaunchConfig, CUresult, CUuuid};
 
-const KERNELS: [(&CStr, &[(usize, usize)]); 5] = [
-    (c"add", &[(0, 8), (8, 4)]),
-    (c"sleep", &[(0, 8)]),
-    (c"print", &[]),
-    (c"crash", &[]),
-    (c"fault", &[]),
-];
+const KERNELS: [(&CStr, &[(usize, usize)]); 5] =
+    [(c"add", &[(0, 8), (8, 4)]), (c"sleep", &[(0, 8)]), (c"print", &[]), (c"crash", &[]), (c"fault", &[])];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
@@ -174,7 +169,11 @@ fn drop_object(kind: Kind, pointer: usize) -> CUresult {
 
 fn forget_range(start: usize) -> CUresult {
     let known = with(|s| s.ranges.remove(&start)).is_some();
-    if known { CUresult::SUCCESS } else { CUresult::INVALID_VALUE }
+    if known {
+        CUresult::SUCCESS
+    } else {
+        CUresult::INVALID_VALUE
+    }
 }
 
 fn load(kind: Kind, out: *mut usize, image: *const c_void, log: Option<(*mut u8, usize)>) -> CUresult {

@@ -128,7 +128,11 @@ pub fn check_device(address: u64) -> Result<(), CUresult> {
         return Ok(());
     }
     let known = address != 0 && create(&VgpuPointerInfo { ptr: address })?.info.known != 0;
-    if known { Ok(()) } else { Err(CUresult::INVALID_VALUE) }
+    if known {
+        Ok(())
+    } else {
+        Err(CUresult::INVALID_VALUE)
+    }
 }
 
 /// A buffer that may only be null if it is empty.

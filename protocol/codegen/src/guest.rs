@@ -37,7 +37,9 @@ pub fn write(table: &Table) -> String {
 
 /// The generated calls that hand-written functions of the same name wrap.
 fn write_raw(out: &mut String, table: &Table) {
-    out.push_str("/// The generated calls behind the `wrapped` functions.\n#[allow(dead_code)]\npub mod raw {\nuse super::*;\n");
+    out.push_str(
+        "/// The generated calls behind the `wrapped` functions.\n#[allow(dead_code)]\npub mod raw {\nuse super::*;\n",
+    );
     for f in table.driver_functions().filter(|f| f.wrapped) {
         let _ = writeln!(out, "/// # Safety\n/// As the driver function's.\npub unsafe fn {}({}) -> Result<(), CUresult> {{\n    // SAFETY: the caller keeps to the function's contract.\n    unsafe {{", f.name, signature(f));
         write_body(out, f);
@@ -86,7 +88,12 @@ fn write_body(out: &mut String, f: &Function) {
     }
     for arg in &f.args {
         if let Kind::New(handle) = &arg.kind {
-            let _ = writeln!(out, "        let minted_{} = crate::stub::mint(HandleKind::{})?;", arg.name, kind_name(handle));
+            let _ = writeln!(
+                out,
+                "        let minted_{} = crate::stub::mint(HandleKind::{})?;",
+                arg.name,
+                kind_name(handle)
+            );
         }
     }
     let fields: Vec<String> = f.args.iter().filter_map(input_field).collect();
@@ -148,7 +155,8 @@ fn input_field(arg: &Arg) -> Option<String> {
 
 /// The per-thread twin: the null stream means the calling thread's stream.
 fn write_per_thread(out: &mut String, f: &Function, suffix: &str) {
-    let _ = writeln!(out, "#[no_mangle]\npub unsafe extern \"C\" fn {}_{suffix}({}) -> CUresult {{", f.name, signature(f));
+    let _ =
+        writeln!(out, "#[no_mangle]\npub unsafe extern \"C\" fn {}_{suffix}({}) -> CUresult {{", f.name, signature(f));
     let passed: Vec<String> = f
         .args
         .iter()
@@ -157,7 +165,12 @@ fn write_per_thread(out: &mut String, f: &Function, suffix: &str) {
             _ => a.name.clone(),
         })
         .collect();
-    let _ = writeln!(out, "    // SAFETY: the caller's contract is that of the twin.\n    unsafe {{ {}({}) }}\n}}", f.name, passed.join(", "));
+    let _ = writeln!(
+        out,
+        "    // SAFETY: the caller's contract is that of the twin.\n    unsafe {{ {}({}) }}\n}}",
+        f.name,
+        passed.join(", ")
+    );
 }
 
 fn write_lookup(out: &mut String, table: &Table) {

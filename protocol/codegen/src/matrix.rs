@@ -34,9 +34,18 @@ pub fn write(table: &Table) -> String {
     for f in table.driver_functions() {
         if section != Some(&f.section) {
             section = Some(&f.section);
-            let _ = write!(out, "\n## {}\n\n| function | since | class | software GPU |\n|---|---|---|---|\n", f.section);
+            let _ =
+                write!(out, "\n## {}\n\n| function | since | class | software GPU |\n|---|---|---|---|\n", f.section);
         }
-        let _ = writeln!(out, "| `{}` | {}.{} | {} | {} |", f.name, f.since / 1000, f.since % 1000 / 10, f.class.word(), if f.soft { "yes" } else { "" });
+        let _ = writeln!(
+            out,
+            "| `{}` | {}.{} | {} | {} |",
+            f.name,
+            f.since / 1000,
+            f.since % 1000 / 10,
+            f.class.word(),
+            if f.soft { "yes" } else { "" }
+        );
     }
     out
 }

@@ -7,7 +7,11 @@ use crate::{Arg, Class, Function, Kind, Table};
 /// Writes the module that `vgpu-protocol` includes.
 pub fn write(table: &Table) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "/// Hash of the API table; both sides must have the same.\npub const API_HASH: u64 = {:#018x};\n", table.hash);
+    let _ = writeln!(
+        out,
+        "/// Hash of the API table; both sides must have the same.\npub const API_HASH: u64 = {:#018x};\n",
+        table.hash
+    );
     write_handles(&mut out, table);
     write_functions(&mut out, table);
     out.push_str("/// One struct per command: what crosses the queue, typed.\n#[allow(clippy::identity_op)]\npub mod cmd {\nuse super::*;\n");
@@ -66,7 +70,9 @@ fn write_command(out: &mut String, opcode: u16, f: &Function) {
     let _ = writeln!(out, "}}\n\nimpl<'a> Command<'a> for {name}{life} {{");
     let _ = writeln!(out, "    const OPCODE: u16 = {opcode};\n    const NAME: &'static str = {:?};", f.name);
     let _ = writeln!(out, "    type Reply = {name}Reply;");
-    out.push_str("    #[allow(unused_variables)]\n    fn encode(&self, w: &mut Writer<'_>) -> Result<(), WireError> {\n");
+    out.push_str(
+        "    #[allow(unused_variables)]\n    fn encode(&self, w: &mut Writer<'_>) -> Result<(), WireError> {\n",
+    );
     for arg in &inputs {
         let _ = writeln!(out, "        w.{};", encode_call(arg));
     }
@@ -104,8 +110,11 @@ fn write_command(out: &mut String, opcode: u16, f: &Function) {
 }
 
 fn write_reply(out: &mut String, f: &Function, name: &str) {
-    let outputs: Vec<&Arg> =
-        f.args.iter().filter(|a| matches!(a.kind, Kind::OutScalar { .. } | Kind::OutStruct(_) | Kind::OutBytes(_))).collect();
+    let outputs: Vec<&Arg> = f
+        .args
+        .iter()
+        .filter(|a| matches!(a.kind, Kind::OutScalar { .. } | Kind::OutStruct(_) | Kind::OutBytes(_)))
+        .collect();
     let _ = writeln!(out, "/// Reply of `{}`.\n#[derive(Clone, Debug)]\n#[allow(non_snake_case, missing_docs)]\npub struct {name}Reply {{", f.name);
     for arg in &outputs {
         let ty = match &arg.kind {
@@ -187,11 +196,17 @@ fn write_driver_api(out: &mut String, table: &Table) {
     let known = |f: &&Function| !f.command && f.class != Class::Refused;
     for f in table.functions.iter().filter(known) {
         let types: Vec<String> = f.args.iter().map(|a| c_type(&a.kind)).collect();
-        let _ = writeln!(out, "    pub {}: Option<unsafe extern \"C\" fn({}) -> cuda::CUresult>,", f.name, types.join(", "));
+        let _ = writeln!(
+            out,
+            "    pub {}: Option<unsafe extern \"C\" fn({}) -> cuda::CUresult>,",
+            f.name,
+            types.join(", ")
+        );
     }
     out.push_str("}\n\nimpl DriverApi {\n    /// Fills the table by name, as `dlsym` would.\n    ///\n    /// # Safety\n    /// `find` returns null or the address of a function that has the named driver function's C signature.\n    #[allow(clippy::missing_transmute_annotations)]\n    pub unsafe fn load(mut find: impl FnMut(&'static std::ffi::CStr) -> *const c_void) -> Self {\n        // SAFETY: the caller vouches for the signatures; a null address becomes `None`.\n        unsafe {\n            Self {\n");
     for f in table.functions.iter().filter(known) {
-        let _ = writeln!(out, "                {}: std::mem::transmute::<*const c_void, _>(find(c{:?})),", f.name, f.name);
+        let _ =
+            writeln!(out, "                {}: std::mem::transmute::<*const c_void, _>(find(c{:?})),", f.name, f.name);
     }
     out.push_str("            }\n        }\n    }\n}\n");
 }

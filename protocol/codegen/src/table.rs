@@ -159,8 +159,7 @@ impl Table {
         if std::env::var_os("OUT_DIR").is_some() {
             println!("cargo:rerun-if-changed={}", path.display());
         }
-        let text = std::fs::read_to_string(&path)
-            .unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
         Table::parse(&text).unwrap_or_else(|e| panic!("{e}"))
     }
 

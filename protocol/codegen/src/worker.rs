@@ -20,7 +20,12 @@ pub fn write(table: &Table) -> String {
         let _ = writeln!(out, "        {opcode} => {{ // {}", f.name);
         if f.command {
             let _ = writeln!(out, "            let command = cmd::{}::decode(r)?;\n            r.finish()?;\n            ctx.check_room(command.reply_capacity())?;", f.struct_name());
-            let _ = writeln!(out, "            let reply: cmd::{}Reply = commands::{}(ctx, command)?;\n            reply.encode(w)?;", f.struct_name(), snake(&f.name));
+            let _ = writeln!(
+                out,
+                "            let reply: cmd::{}Reply = commands::{}(ctx, command)?;\n            reply.encode(w)?;",
+                f.struct_name(),
+                snake(&f.name)
+            );
         } else {
             write_call(&mut out, f);
         }
@@ -58,7 +63,8 @@ fn parent(f: &Function) -> String {
 
 fn write_call(out: &mut String, f: &Function) {
     let _ = writeln!(out, "            let c = cmd::{}::decode(r)?;\n            r.finish()?;\n            ctx.check_room(c.reply_capacity())?;", f.struct_name());
-    let _ = writeln!(out, "            let function = ctx.api.{}.ok_or(Failure::Cuda(CUresult::NOT_SUPPORTED))?;", f.name);
+    let _ =
+        writeln!(out, "            let function = ctx.api.{}.ok_or(Failure::Cuda(CUresult::NOT_SUPPORTED))?;", f.name);
     let mut call = Vec::new();
     for arg in &f.args {
         let name = &arg.name;
@@ -77,7 +83,10 @@ fn write_call(out: &mut String, f: &Function) {
             }
             Kind::New(ty) => {
                 call.push(format!("&mut {name}"));
-                format!("ctx.reserve(HandleKind::{}, c.{name})?; let mut {name}: cuda::{ty} = std::ptr::null_mut();", kind_name(ty))
+                format!(
+                    "ctx.reserve(HandleKind::{}, c.{name})?; let mut {name}: cuda::{ty} = std::ptr::null_mut();",
+                    kind_name(ty)
+                )
             }
             Kind::OutScalar { ty, .. } => {
                 call.push(format!("&mut {name}"));
@@ -97,7 +106,9 @@ fn write_call(out: &mut String, f: &Function) {
             }
             Kind::Bytes(len) => {
                 call.push(format!("c.{name}.as_ptr().cast()"));
-                format!("if c.{name}.len() != c.{len} as usize {{ return Err(Failure::Cuda(CUresult::INVALID_VALUE)); }}")
+                format!(
+                    "if c.{name}.len() != c.{len} as usize {{ return Err(Failure::Cuda(CUresult::INVALID_VALUE)); }}"
+                )
             }
             Kind::OutBytes(len) => {
                 call.push(format!("{name}.as_mut_ptr().cast()"));

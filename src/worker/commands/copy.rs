@@ -24,7 +24,11 @@ fn stream(ctx: &Context<'_>, handle: Handle) -> Result<vgpu_protocol::cuda::CUst
 fn check_host(ctx: &Context<'_>, address: u64, size: u64) -> Result<(), Failure> {
     let arena = &ctx.session.arena;
     let ours = arena.in_staging(address, size) || arena.in_chunks(address, size);
-    if ours { Ok(()) } else { Err(Failure::INVALID_VALUE) }
+    if ours {
+        Ok(())
+    } else {
+        Err(Failure::INVALID_VALUE)
+    }
 }
 
 /// `vgpuCopyHtoD`. From staging, the driver has read the source when it returns.

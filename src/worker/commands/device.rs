@@ -57,5 +57,9 @@ pub fn describe(api: &DriverApi, dev: i32) -> Result<DeviceInfo, Failure> {
 fn priorities(driver: &Driver<'_>) -> (i32, i32) {
     let (mut least, mut greatest) = (0, 0);
     let asked: Result<(), Failure> = (|| driver!(driver, cuCtxGetStreamPriorityRange(&mut least, &mut greatest)))();
-    if asked.is_ok() { (least, greatest) } else { (0, 0) }
+    if asked.is_ok() {
+        (least, greatest)
+    } else {
+        (0, 0)
+    }
 }
