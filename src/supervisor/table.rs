@@ -67,7 +67,7 @@ impl SessionTable {
             return Err(ControlStatus::Version);
         }
         check_arena(request.arena_base, request.arena_size)?;
-        if request.home % PAGE != 0 {
+        if !request.home.is_multiple_of(PAGE) {
             return Err(ControlStatus::BadAddress);
         }
         let ring = vring.ok_or(ControlStatus::BadQueue)?.state().map_err(|error| {
@@ -226,7 +226,7 @@ impl Observer for SessionTable {
 /// A session's address range must be able to hold its home and lie where a process has room.
 fn check_arena(base: u64, size: u64) -> Result<(), ControlStatus> {
     let end = base.checked_add(size).ok_or(ControlStatus::BadAddress)?;
-    let aligned = (base | size) % CHUNK_GRANULE == 0;
+    let aligned = (base | size).is_multiple_of(CHUNK_GRANULE);
     let fits = base >= ARENA_FLOOR && end <= ARENA_CEILING && size >= HOME_SIZE as u64;
     if !aligned || !fits {
         return Err(ControlStatus::BadAddress);
@@ -241,7 +241,7 @@ fn check_arena(base: u64, size: u64) -> Result<(), ControlStatus> {
 /// A chunk lies behind the home, inside the arena, in whole granules.
 fn check_chunk((base, size): (u64, u64), va: u64, length: u64) -> Result<(), ControlStatus> {
     let end = va.checked_add(length).ok_or(ControlStatus::BadAddress)?;
-    let aligned = (va | length) % CHUNK_GRANULE == 0;
+    let aligned = (va | length).is_multiple_of(CHUNK_GRANULE);
     let inside = va >= base + HOME_SIZE as u64 && end <= base + size;
     if length > 0 && aligned && inside {
         Ok(())

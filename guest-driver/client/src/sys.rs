@@ -108,13 +108,13 @@ impl Shared {
     }
 
     fn atomic_u16(&self, offset: usize) -> &AtomicU16 {
-        assert!(offset % 2 == 0);
+        assert!(offset.is_multiple_of(2));
         // SAFETY: in bounds, aligned, and only ever accessed by atomics of this size or raw copies.
         unsafe { AtomicU16::from_ptr(self.at(offset, 2).cast()) }
     }
 
     fn atomic_u32(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset % 4 == 0);
+        assert!(offset.is_multiple_of(4));
         // SAFETY: as for `atomic_u16`.
         unsafe { AtomicU32::from_ptr(self.at(offset, 4).cast()) }
     }

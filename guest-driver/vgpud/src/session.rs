@@ -102,7 +102,7 @@ impl Arena {
     /// Checks the range that a client proposes.
     pub fn new(open: &OpenSession) -> Option<Self> {
         let end = open.arena_base.checked_add(open.arena_size)?;
-        let aligned = open.arena_base % CHUNK_GRANULE == 0 && open.arena_size % CHUNK_GRANULE == 0;
+        let aligned = open.arena_base.is_multiple_of(CHUNK_GRANULE) && open.arena_size.is_multiple_of(CHUNK_GRANULE);
         let sized = open.arena_size > HOME_SIZE as u64 && open.arena_size <= ARENA_SIZE;
         let addressable = open.arena_base != 0 && end <= ADDRESS_END;
         (aligned && sized && addressable).then_some(Self { base: open.arena_base, end })
@@ -111,7 +111,7 @@ impl Arena {
     /// End of a chunk that lies in the arena behind the home; `None` for any other.
     fn end_of(&self, chunk: &ChunkRequest) -> Option<u64> {
         let end = chunk.va.checked_add(chunk.length)?;
-        let aligned = chunk.va % CHUNK_GRANULE == 0 && chunk.length % CHUNK_GRANULE == 0;
+        let aligned = chunk.va.is_multiple_of(CHUNK_GRANULE) && chunk.length.is_multiple_of(CHUNK_GRANULE);
         let inside = chunk.va >= self.base + HOME_SIZE as u64 && end <= self.end;
         (chunk.length != 0 && aligned && inside).then_some(end)
     }

@@ -57,7 +57,7 @@ impl Mapping {
 
     fn at<T>(&self, offset: usize) -> *mut T {
         let size = size_of::<T>();
-        assert!(offset % size == 0 && offset <= self.length && size <= self.length - offset);
+        assert!(offset.is_multiple_of(size) && offset <= self.length && size <= self.length - offset);
         // SAFETY: the assertion keeps the element inside the mapping.
         unsafe { self.base.as_ptr().add(offset).cast() }
     }

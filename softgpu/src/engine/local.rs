@@ -61,7 +61,7 @@ impl LocalLane<'_> {
     }
 
     fn aligned<T>(&mut self, address: u64) -> Result<&mut [u8], AccessError> {
-        if address % size_of::<T>() as u64 != 0 {
+        if !address.is_multiple_of(size_of::<T>() as u64) {
             return Err(AccessError::Misaligned(Space::Local.generic(address)));
         }
         self.range(address, size_of::<T>() as u32).ok_or(illegal(address))

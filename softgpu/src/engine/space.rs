@@ -57,6 +57,6 @@ pub(super) fn function_address(id: u32) -> u64 {
 /// The function with this address.
 pub(super) fn function_at(address: u64) -> Option<u32> {
     let offset = Space::Function.specific(address);
-    let valid = Space::Function.contains(address) && offset % 16 == 0 && offset != 0;
+    let valid = Space::Function.contains(address) && offset.is_multiple_of(16) && offset != 0;
     valid.then(|| (offset / 16 - 1) as u32)
 }

@@ -269,8 +269,6 @@ pub enum SpecialReg {
     GlobalTimerHi,
     DynamicSmemSize,
     TotalSmemSize,
-    /// Bytes of shared memory reserved for system software: always 0 here.
-    ReservedSmem,
     /// Shared-space address of `extern` dynamic shared memory: the static size
     /// of the entry that is running ([`super::Function::shared_size`]).
     DynamicSmemBase,

@@ -285,7 +285,7 @@ impl Pinned<'_> {
     #[cold]
     #[inline(never)]
     fn check_window(&self, address: u64, size: u64, len: u64) -> Result<(), AccessError> {
-        if address % size != 0 {
+        if !address.is_multiple_of(size) {
             return Err(AccessError::Misaligned(address));
         }
         let inside = |w: &&Range| w.contains(address) && len <= w.size - (address - w.base);

@@ -149,7 +149,7 @@ impl Pinned<'_> {
     /// Writes `count` copies of `value` from `address` on.
     pub fn fill<T: Plain>(&self, address: u64, value: T, count: u64) -> Result<(), AccessError> {
         let size = size_of::<T>() as u64;
-        if address % size != 0 {
+        if !address.is_multiple_of(size) {
             return Err(AccessError::Misaligned(address));
         }
         let len = count.checked_mul(size).ok_or(AccessError::Illegal(address))?;

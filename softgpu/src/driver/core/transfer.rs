@@ -85,7 +85,7 @@ impl Target {
         if rows.width == 0 || rows.height == 0 {
             return Ok(());
         }
-        if rows.base % unit != 0 || (rows.height > 1 && rows.pitch % unit != 0) {
+        if !rows.base.is_multiple_of(unit) || (rows.height > 1 && !rows.pitch.is_multiple_of(unit)) {
             return Err(CUresult::INVALID_VALUE);
         }
         rows.check(self.context.driver)?;

@@ -22,7 +22,7 @@ fn named(cx: &Cx<'_>, op: &Op) -> Result<(u8, Option<u32>), (usize, String)> {
     if id as usize >= BARRIERS {
         return Err((lane, format!("barrier {id} does not exist: there are {BARRIERS}")));
     }
-    if !all && (threads == 0 || threads % 32 != 0) {
+    if !all && (threads == 0 || !threads.is_multiple_of(32)) {
         return Err((lane, format!("barrier for {threads} threads: must be a multiple of 32")));
     }
     Ok((id as u8, (!all).then_some(threads)))

@@ -224,7 +224,7 @@ impl Bank for Params {
     #[inline(always)]
     fn load<T: Plain>(cx: &mut Cx<'_>, _: usize, address: u64) -> Result<T, AccessError> {
         let illegal = AccessError::Illegal(Space::Param.generic(address));
-        if address % size_of::<T>() as u64 != 0 {
+        if !address.is_multiple_of(size_of::<T>() as u64) {
             return Err(AccessError::Misaligned(Space::Param.generic(address)));
         }
         let start = usize::try_from(address).map_err(|_| illegal)?;
@@ -531,7 +531,7 @@ impl Handler for CopyAsync {
 }
 
 fn check_alignment(address: u64, size: usize) -> Result<(), AccessError> {
-    if address % size.max(1) as u64 == 0 {
+    if address.is_multiple_of(size.max(1) as u64) {
         Ok(())
     } else {
         Err(AccessError::Misaligned(address))

@@ -98,8 +98,7 @@ fn value(cx: &Cx<'_>, register: SpecialReg) -> [u64; LANES] {
         | SpecialReg::ClusterNctaidY
         | SpecialReg::ClusterNctaidZ
         | SpecialReg::ClusterNctarank => same(1),
-        SpecialReg::ReservedSmem
-        | SpecialReg::EnvReg(_)
+        SpecialReg::EnvReg(_)
         | SpecialReg::Pm(_)
         | SpecialReg::ClusterCtaidX
         | SpecialReg::ClusterCtaidY
