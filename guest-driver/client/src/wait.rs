@@ -104,8 +104,8 @@ impl Waiter {
         }
     }
 
-    /// Sleeps until a completion, at most one heartbeat. One thread reads the eventfd and wakes the others.
-    /// Whether `done` said yes before.
+    /// Sleeps until a completion, at most one heartbeat, unless `done` says yes first: returns whether it
+    /// did. One thread reads the eventfd and wakes the others.
     fn park(&self, home: &Shared, done: &mut impl FnMut() -> bool) -> bool {
         let Ok(_poller) = self.poller.try_lock() else {
             let epoch = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);

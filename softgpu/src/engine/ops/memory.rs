@@ -59,9 +59,15 @@ pub(in crate::engine) trait Bank {
 
     /// Loads consecutive values; false if that is not possible. (An `Option` of an array
     /// would be copied in odd pieces, which the next operation would have to wait for.)
-    fn load_run<T: Plain>(cx: &mut Cx<'_>, address: u64, values: &mut [T; RUN]) -> bool;
-    /// Stores consecutive values, or does nothing.
-    fn store_run<T: Plain>(cx: &mut Cx<'_>, address: u64, values: &[T; RUN]) -> bool;
+    #[inline(always)]
+    fn load_run<T: Plain>(_cx: &mut Cx<'_>, _address: u64, _values: &mut [T; RUN]) -> bool {
+        false
+    }
+    /// Stores consecutive values, or does nothing and returns false.
+    #[inline(always)]
+    fn store_run<T: Plain>(_cx: &mut Cx<'_>, _address: u64, _values: &[T; RUN]) -> bool {
+        false
+    }
 
     /// Loads for all executing lanes.
     #[inline(always)]
@@ -208,14 +214,6 @@ impl Bank for LocalBank {
     fn store<T: Plain>(cx: &mut Cx<'_>, lane: usize, address: u64, value: T) -> Result<(), AccessError> {
         cx.local.lane(lane).store(address, value)
     }
-    #[inline(always)]
-    fn load_run<T: Plain>(_: &mut Cx<'_>, _: u64, _: &mut [T; RUN]) -> bool {
-        false
-    }
-    #[inline(always)]
-    fn store_run<T: Plain>(_: &mut Cx<'_>, _: u64, _: &[T; RUN]) -> bool {
-        false
-    }
 }
 
 /// The parameter block of the launch, which is read-only.
@@ -233,14 +231,6 @@ impl Bank for Params {
     }
     fn store<T: Plain>(_: &mut Cx<'_>, _: usize, address: u64, _: T) -> Result<(), AccessError> {
         Err(AccessError::Illegal(Space::Param.generic(address)))
-    }
-    #[inline(always)]
-    fn load_run<T: Plain>(_: &mut Cx<'_>, _: u64, _: &mut [T; RUN]) -> bool {
-        false
-    }
-    #[inline(always)]
-    fn store_run<T: Plain>(_: &mut Cx<'_>, _: u64, _: &[T; RUN]) -> bool {
-        false
     }
 }
 
