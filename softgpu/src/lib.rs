@@ -4,10 +4,6 @@
 //! sets the device up beforehand.
 
 pub mod driver;
-pub mod engine;
-pub mod ir;
-pub mod memory;
-pub mod ptx;
 
 use vgpu_protocol::DriverApi;
 

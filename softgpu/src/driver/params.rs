@@ -6,7 +6,7 @@ use vgpu_protocol::cuda::CUresult;
 
 use super::abi::{bytes, values};
 use super::core::Result;
-use crate::engine::Kernel;
+use vgpu_engine::engine::Kernel;
 
 /// `CU_LAUNCH_PARAM_*`: the keys in an `extra` array.
 const END: usize = 0;

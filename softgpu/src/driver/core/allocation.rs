@@ -9,7 +9,7 @@ use vgpu_protocol::cuda::CUresult;
 use super::queue::Point;
 use super::state::Driver;
 use super::{Context, Result, Target};
-use crate::memory::{MemoryError, GRANULE};
+use vgpu_engine::memory::{MemoryError, GRANULE};
 
 /// Rows of pitched allocations start at multiples of this, bytes.
 pub(in crate::driver) const PITCH_ALIGNMENT: u64 = 512;
@@ -146,7 +146,7 @@ impl Driver {
     /// are unregistered or the context (unless it is 0) ends.
     ///
     /// # Safety
-    /// As for [`crate::memory::Memory::add_window`], until [`Driver::unregister_host`] has returned.
+    /// As for [`vgpu_engine::memory::Memory::add_window`], until [`Driver::unregister_host`] has returned.
     pub(in crate::driver) unsafe fn register_host(&self, base: u64, size: u64, context: u64) -> Result {
         if base == 0 || size == 0 {
             return Err(CUresult::INVALID_VALUE);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ir;
+use vgpu_engine::ir;
 
 /// A compiled module image.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use vgpu_protocol::cuda::CUresult;
 use super::queue::{Point, Turn};
 use super::state::Driver;
 use super::{Result, Stream, StreamKind};
-use crate::engine::DeviceHeap;
+use vgpu_engine::engine::DeviceHeap;
 
 /// Operations up to this size run on the caller's thread where the stream is idle, because handing
 /// them over costs more.

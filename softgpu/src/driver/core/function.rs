@@ -8,7 +8,7 @@ use vgpu_protocol::cuda::CUresult;
 use super::attributes::{SHARED_PER_BLOCK, SHARED_PER_BLOCK_OPTIN};
 use super::state::{driver, Driver};
 use super::{current, Code, Result};
-use crate::engine;
+use vgpu_engine::engine;
 
 /// Attributes of a function (`CUfunction_attribute`).
 const MAX_THREADS_PER_BLOCK: i32 = 0;

@@ -7,7 +7,7 @@ use vgpu_protocol::cuda::CUresult;
 
 use super::fatbin::{self, FatbinError};
 use super::{Code, Result};
-use crate::ptx;
+use vgpu_engine::ptx;
 
 const ELF: &[u8] = b"\x7fELF";
 pub(super) const BUILD_HINT: &str = "The software GPU executes PTX. Build with PTX included, for example \

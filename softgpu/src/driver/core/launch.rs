@@ -9,7 +9,7 @@ use super::attributes::{BLOCK_MAX, GRID_MAX, THREADS_PER_BLOCK};
 use super::context::Limit;
 use super::occupancy::blocks_per_multiprocessor;
 use super::{Context, Function, Result, Target};
-use crate::engine::{Fault, Launch};
+use vgpu_engine::engine::{Fault, Launch};
 
 /// What `cuLaunchKernel` and its relatives are given.
 pub(in crate::driver) struct LaunchRequest {

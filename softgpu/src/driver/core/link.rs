@@ -7,7 +7,7 @@ use vgpu_protocol::cuda::CUresult;
 
 use super::image::{compile_text, ptx_of, JitLog, BUILD_HINT};
 use super::{fatbin, Result};
-use crate::ptx;
+use vgpu_engine::ptx;
 
 /// `CUjitInputType`: PTX text and fat binaries are what can be linked.
 const INPUT_PTX: i32 = 1;

@@ -7,7 +7,7 @@ use vgpu_protocol::cuda::CUresult;
 
 use super::image::JitLog;
 use super::{Allocation, Code, Context, Driver, Function, Result};
-use crate::engine::{Global, LoadError, Program};
+use vgpu_engine::engine::{Global, LoadError, Program};
 
 /// One module.
 pub(in crate::driver) struct Module {

@@ -4,7 +4,7 @@ use super::attributes::{
     BLOCKS_PER_MULTIPROCESSOR, REGISTERS_PER_MULTIPROCESSOR, SHARED_PER_BLOCK_OPTIN, SHARED_PER_MULTIPROCESSOR,
     SHARED_RESERVED_PER_BLOCK, THREADS_PER_MULTIPROCESSOR, WARP_SIZE,
 };
-use crate::engine::KernelAttributes;
+use vgpu_engine::engine::KernelAttributes;
 
 /// Registers are handed out per warp in multiples of this.
 const REGISTER_UNIT: u64 = 256;

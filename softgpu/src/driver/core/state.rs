@@ -11,8 +11,8 @@ use super::config::{self, Config};
 use super::registry::Registry;
 use super::staging::Staging;
 use super::{Context, Event, Function, Kernel, Library, Link, Module, Result, Stream};
-use crate::engine::Engine;
-use crate::memory::Memory;
+use vgpu_engine::engine::Engine;
+use vgpu_engine::memory::Memory;
 
 /// The initialised driver.
 pub(in crate::driver) struct Driver {

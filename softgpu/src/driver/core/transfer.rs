@@ -6,7 +6,7 @@ use vgpu_protocol::cuda::CUresult;
 use super::context::INLINE_BYTES;
 use super::staging::Staged;
 use super::{Context, Driver, Result, Target};
-use crate::memory::{AccessError, Memory, Plain};
+use vgpu_engine::memory::{AccessError, Memory, Plain};
 
 /// Rows of equally long pieces of device memory. Units are bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Control flow, synchronisation, calls and the device runtime.
 
 use crate::device::{Arg, Device};
-use vgpu_softgpu::engine::FaultKind;
+use vgpu_engine::engine::FaultKind;
 
 const ENGINE: &str = include_str!("../ptx/engine.ptx");
 

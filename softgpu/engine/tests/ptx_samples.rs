@@ -3,9 +3,9 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use vgpu_softgpu::engine::{DeviceHeap, Engine, Launch, Program};
-use vgpu_softgpu::memory::Memory;
-use vgpu_softgpu::ptx;
+use vgpu_engine::engine::{DeviceHeap, Engine, Launch, Program};
+use vgpu_engine::memory::Memory;
+use vgpu_engine::ptx;
 
 const KERNELS: &str = include_str!("ptx/kernels.ptx");
 const ASYNC: &str = include_str!("ptx/async.ptx");

@@ -1,7 +1,7 @@
 //! Addresses that no kernel may touch.
 
 use crate::device::{Arg, Device};
-use vgpu_softgpu::engine::FaultKind;
+use vgpu_engine::engine::FaultKind;
 
 const ENGINE: &str = include_str!("../ptx/engine.ptx");
 

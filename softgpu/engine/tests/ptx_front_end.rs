@@ -1,8 +1,8 @@
 //! The PTX front end: what each construct becomes, and what it does with text
 //! that is wrong.
 
-use vgpu_softgpu::ir::*;
-use vgpu_softgpu::ptx;
+use vgpu_engine::ir::*;
+use vgpu_engine::ptx;
 
 const HEADER: &str = ".version 8.4\n.target sm_80\n.address_size 64\n";
 

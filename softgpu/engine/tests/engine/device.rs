@@ -2,9 +2,9 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use vgpu_softgpu::engine::{DeviceHeap, Engine, Fault, Launch, Program};
-use vgpu_softgpu::memory::Memory;
-use vgpu_softgpu::ptx;
+use vgpu_engine::engine::{DeviceHeap, Engine, Fault, Launch, Program};
+use vgpu_engine::memory::Memory;
+use vgpu_engine::ptx;
 
 pub struct Device {
     pub memory: Arc<Memory>,

@@ -3,9 +3,9 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 use std::time::Instant;
-use vgpu_softgpu::engine::{DeviceHeap, Engine, Launch, Program};
-use vgpu_softgpu::memory::Memory;
-use vgpu_softgpu::ptx;
+use vgpu_engine::engine::{DeviceHeap, Engine, Launch, Program};
+use vgpu_engine::memory::Memory;
+use vgpu_engine::ptx;
 
 const SOURCE: &[u8] = include_bytes!("../tests/ptx/basic.ptx");
 /// The best of many short runs is little disturbed by other load.
