@@ -5,7 +5,8 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 target=$repo/target
 cache=$target/vm          # QEMU, guest kernel, guest root
 nvcc_root=$target/nvcc    # CUDA compiler from PyPI wheels
-programs=$target/programs # compiled tests/programs
+programs=$target/programs # compiled tests/programs, driven by the runtime API
+conformance=$target/conformance # compiled tests/conformance, driver API
 logs=$target/logs
 
 # The cargo profile whose binaries the demo and the VM tests use.
