@@ -26,15 +26,100 @@ pub struct Entry {
     pub param_bytes: u32,
 }
 
+/// Handles that the guest sent along for objects which the driver made itself.
+#[derive(Debug)]
+pub struct Fresh<'a> {
+    unused: std::slice::ChunksExact<'a, u8>,
+}
+
+#[cfg_attr(not(test), expect(dead_code))]
+impl<'a> Fresh<'a> {
+    /// `handles` holds one little-endian `u64` each.
+    pub fn new(handles: &'a [u8]) -> Self {
+        Fresh { unused: handles.chunks_exact(size_of::<u64>()) }
+    }
+
+    fn next(&mut self) -> Option<Handle> {
+        self.unused.next().and_then(|bytes| bytes.try_into().ok()).map(|bytes| Handle(u64::from_le_bytes(bytes)))
+    }
+}
+
 /// The table from handles to objects.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    entries: Mutex<HashMap<Handle, Entry>>,
+    entries: Mutex<Entries>,
+}
+
+/// Objects by handle, and handles by what the driver calls the object.
+#[derive(Debug, Default)]
+struct Entries {
+    objects: HashMap<Handle, Entry>,
+    names: HashMap<(u8, Pointer), Handle>,
+}
+
+impl std::ops::Deref for Entries {
+    type Target = HashMap<Handle, Entry>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.objects
+    }
+}
+
+impl Entries {
+    fn is_free(&self, kind: HandleKind, handle: Handle) -> bool {
+        handle.kind() == kind as u8
+            && handle.index() < LIMIT
+            && self.objects.len() < LIMIT as usize
+            && !self.objects.contains_key(&handle)
+    }
+
+    fn insert(&mut self, handle: Handle, entry: Entry) {
+        self.names.insert((handle.kind(), entry.pointer), handle);
+        self.objects.insert(handle, entry);
+    }
+
+    fn remove(&mut self, handle: Handle) -> Option<Entry> {
+        let entry = self.objects.remove(&handle)?;
+        forget_name(&mut self.names, handle, &entry);
+        Some(entry)
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(&Handle, &Entry) -> bool) {
+        let names = &mut self.names;
+        self.objects.retain(|handle, entry| {
+            let kept = keep(handle, entry);
+            if !kept {
+                forget_name(names, *handle, entry);
+            }
+            kept
+        });
+    }
+}
+
+/// Several handles may stand for one object; only the last one answers for it.
+fn forget_name(names: &mut HashMap<(u8, Pointer), Handle>, handle: Handle, entry: &Entry) {
+    let name = (handle.kind(), entry.pointer);
+    if names.get(&name) == Some(&handle) {
+        names.remove(&name);
+    }
 }
 
 impl Ledger {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Handle, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    /// The handle of an object that the driver returned: the one by which the guest knows it, or the
+    /// next of `fresh`, which then stands for it as `entry` says. `None`: there is none that may be used.
+    #[cfg_attr(not(test), expect(dead_code))]
+    pub fn name(&self, kind: HandleKind, entry: Entry, fresh: &mut Fresh<'_>) -> Option<Handle> {
+        let mut entries = self.lock();
+        if let Some(known) = entries.names.get(&(kind as u8, entry.pointer)) {
+            return Some(*known);
+        }
+        let handle = fresh.next().filter(|handle| entries.is_free(kind, *handle))?;
+        entries.insert(handle, entry);
+        Some(handle)
     }
 
     /// The object behind a handle of this kind. A kernel passes for a function, as in CUDA.
@@ -48,11 +133,7 @@ impl Ledger {
 
     /// Whether a new object may get this handle.
     pub fn is_free(&self, kind: HandleKind, handle: Handle) -> bool {
-        let entries = self.lock();
-        handle.kind() == kind as u8
-            && handle.index() < LIMIT
-            && entries.len() < LIMIT as usize
-            && !entries.contains_key(&handle)
+        self.lock().is_free(kind, handle)
     }
 
     /// Adds an object.
@@ -65,7 +146,7 @@ impl Ledger {
         if handle.kind() != kind as u8 {
             return None;
         }
-        self.lock().remove(&handle)
+        self.lock().remove(handle)
     }
 
     /// Removes what is part of a module or library, and what is part of those in turn.
@@ -174,6 +255,26 @@ mod tests {
         assert_eq!(ledger.get(HandleKind::Context, context), None);
         assert_eq!(ledger.get(HandleKind::Stream, stream), None);
         assert!(ledger.get(HandleKind::Stream, foreign).is_some());
+    }
+
+    #[test]
+    fn test_objects_that_the_driver_made_get_one_handle_each() {
+        let ledger = Ledger::default();
+        let (known, first, second) = (
+            handle(HandleKind::Function, 1, 0),
+            handle(HandleKind::Function, 1, 1),
+            handle(HandleKind::Function, 1, 2),
+        );
+        ledger.insert(known, entry(0x10, 1, Handle::NULL));
+        let block: Vec<u8> = [first, second].iter().flat_map(|handle| handle.0.to_le_bytes()).collect();
+        let mut fresh = Fresh::new(&block);
+        let mut name = |pointer| ledger.name(HandleKind::Function, entry(pointer, 1, Handle::NULL), &mut fresh);
+        assert_eq!([name(0x10), name(0x20), name(0x20)], [Some(known), Some(first), Some(first)]);
+        assert_eq!([name(0x30), name(0x40)], [Some(second), None], "the block is used up");
+        ledger.take(HandleKind::Function, first);
+        let mut fresh = Fresh::new(&block[8..]);
+        let named = ledger.name(HandleKind::Function, entry(0x20, 1, Handle::NULL), &mut fresh);
+        assert_eq!(named, None, "a handle in use is refused");
     }
 
     #[test]
