@@ -12,6 +12,7 @@ use vgpu_protocol::{DeviceInfo, ATTRIBUTE_UNKNOWN};
 use crate::context::Contexts;
 use crate::function::Functions;
 use crate::hostfunc::HostFunctions;
+use crate::library::Libraries;
 use crate::link::Links;
 use crate::memory::Memory;
 use crate::stream::Streams;
@@ -36,6 +37,8 @@ pub struct Driver {
     pub contexts: Contexts,
     /// Kernels.
     pub functions: Functions,
+    /// Libraries that are not loaded yet.
+    pub libraries: Libraries,
     /// Links in progress.
     pub links: Links,
     /// Memory that the application allocated.
@@ -75,6 +78,7 @@ pub fn initialise() -> Result<(), CUresult> {
         contexts: Contexts::new(devices.len()),
         devices,
         functions: Functions::default(),
+        libraries: Libraries::default(),
         links: Links::default(),
         memory: Memory::default(),
         streams: Streams::default(),

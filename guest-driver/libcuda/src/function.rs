@@ -1,7 +1,7 @@
 //! Kernels: what the guest knows about them, so that a launch needs no question.
 
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -81,30 +81,41 @@ impl Function {
 
 /// The kernels of all loaded modules and libraries.
 #[derive(Default)]
-pub struct Functions(RwLock<HashMap<u64, Arc<Function>>>);
+pub struct Functions(RwLock<Table>);
+
+#[derive(Default)]
+struct Table {
+    functions: HashMap<u64, Arc<Function>>,
+    /// Handles by module or library and name.
+    names: HashMap<Handle, HashMap<CString, Handle>>,
+}
 
 impl Functions {
     /// A kernel by its handle.
     pub fn find(&self, handle: u64) -> Result<Arc<Function>, CUresult> {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        table.get(&handle).cloned().ok_or(CUresult::INVALID_HANDLE)
+        table.functions.get(&handle).cloned().ok_or(CUresult::INVALID_HANDLE)
     }
 
     /// The kernel of that name that was taken out of `owner` before.
-    pub fn find_by_name(&self, owner: Handle, name: &CString) -> Option<Handle> {
+    pub fn find_by_name(&self, owner: Handle, name: &CStr) -> Option<Handle> {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        table.values().find(|f| f.owner == owner && f.name == *name).map(|f| f.handle)
+        table.names.get(&owner)?.get(name).copied()
     }
 
     /// Adds a kernel.
     pub fn add(&self, function: Function) {
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        table.insert(function.handle.0, Arc::new(function));
+        table.names.entry(function.owner).or_default().insert(function.name.clone(), function.handle);
+        table.functions.insert(function.handle.0, Arc::new(function));
     }
 
     /// Drops the kernels of a module or library that is unloaded.
     pub fn forget_owner(&self, owner: Handle) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|_, f| f.owner != owner);
+        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for handle in table.names.remove(&owner).into_iter().flat_map(HashMap::into_values) {
+            table.functions.remove(&handle.0);
+        }
     }
 }
 

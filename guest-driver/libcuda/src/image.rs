@@ -83,6 +83,11 @@ unsafe fn length(image: *const c_void) -> Result<usize, CUresult> {
     }
 }
 
+/// Whether an image is a fat binary's container.
+pub fn is_container(image: &[u8]) -> bool {
+    image.starts_with(&CONTAINER_MAGIC.to_le_bytes())
+}
+
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<u64, CUresult> {
     let bytes = bytes.get(at..).and_then(|rest| rest.get(..N)).ok_or(CUresult::INVALID_IMAGE)?;
     Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))

@@ -106,6 +106,11 @@ impl Options {
         MAX_LOG as u32
     }
 
+    /// Whether the call came without options.
+    pub fn is_empty(&self) -> bool {
+        self.info.at.is_none() && self.error.at.is_none() && self.numbers.is_empty() && !self.others
+    }
+
     /// Hands the log of a load with that result to the application.
     ///
     /// # Safety

@@ -13,6 +13,7 @@ mod hostfunc;
 mod image;
 mod integrity;
 mod jit;
+mod library;
 mod link;
 mod memory;
 mod stream;

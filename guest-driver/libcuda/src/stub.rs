@@ -6,6 +6,7 @@ use vgpu_protocol::cmd::VgpuPointerInfo;
 use vgpu_protocol::cuda::{CUresult, CUstream, CU_STREAM_PER_THREAD};
 use vgpu_protocol::{opcode_name, Command, Handle, HandleKind};
 
+use crate::api;
 use crate::driver::driver;
 use crate::{context, sys, trace};
 
@@ -14,7 +15,12 @@ pub fn enter(name: &'static str, body: impl FnOnce() -> Result<(), CUresult>) ->
     trace::count(name);
     match body() {
         Ok(()) => CUresult::SUCCESS,
-        Err(error) => error,
+        Err(error) => {
+            if error != CUresult::NOT_READY {
+                trace::explain(|| format!("{name}: {error}"));
+            }
+            error
+        }
     }
 }
 
@@ -97,6 +103,7 @@ pub fn handle(kind: HandleKind, value: u64) -> Result<Handle, CUresult> {
         _ => handles.is_live(kind, handle),
     };
     match (good, kind) {
+        (true, HandleKind::Library) => api::load_library(handle).map(|()| handle),
         (true, _) => Ok(handle),
         (false, HandleKind::Context) => Err(CUresult::INVALID_CONTEXT),
         (false, _) => Err(CUresult::INVALID_HANDLE),

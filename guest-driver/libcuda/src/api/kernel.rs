@@ -12,11 +12,14 @@ use crate::driver::driver;
 use crate::exports::raw;
 use crate::function::{Function, MAX_DYNAMIC_SHARED_SIZE_BYTES};
 use crate::stub::{self, give, put_optional};
+use vgpu_protocol::cuda::attribute::CLUSTER_LAUNCH;
 
 /// Room for parameter descriptions, bytes: 512 parameters.
 const PARAMS_SIZE: u32 = 4096;
 /// `CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT`.
 const PREFERRED_CARVEOUT: i32 = 9;
+/// `CU_FUNC_ATTRIBUTE_CLUSTER_SIZE_MUST_BE_SET` to `CLUSTER_SCHEDULING_POLICY_PREFERENCE`.
+const CLUSTER_ATTRIBUTES: std::ops::RangeInclusive<i32> = 10..=15;
 
 type Described = (FunctionAttributes, Vec<u8>);
 
@@ -83,11 +86,15 @@ pub unsafe fn cuKernelGetAttribute(pi: *mut i32, attribute: i32, kernel: CUkerne
     unsafe { cuFuncGetAttribute(pi, attribute, kernel.cast()) }
 }
 
-/// Only these two can be set on devices without clusters.
-fn check_settable(attribute: i32, value: i32) -> Result {
+/// Only the first two can be set on devices without clusters; where there are clusters, the driver
+/// says what their attributes may be.
+fn check_settable(attribute: i32, value: i32, dev: i32) -> Result {
     match attribute {
         MAX_DYNAMIC_SHARED_SIZE_BYTES if value >= 0 => Ok(()),
         PREFERRED_CARVEOUT if (-1..=100).contains(&value) => Ok(()),
+        _ if CLUSTER_ATTRIBUTES.contains(&attribute) && driver()?.attribute(dev, CLUSTER_LAUNCH).unwrap_or(0) == 1 => {
+            Ok(())
+        }
         _ => Err(CUresult::INVALID_VALUE),
     }
 }
@@ -108,8 +115,9 @@ fn check_shared(function: &Function, attribute: i32, value: i32, dev: i32) -> Re
 
 pub unsafe fn cuFuncSetAttribute(function: CUfunction, attribute: i32, value: i32) -> Result {
     let known = find(function as u64)?;
-    check_settable(attribute, value)?;
-    check_shared(&known, attribute, value, crate::context::required()?.device)?;
+    let dev = crate::context::required()?.device;
+    check_settable(attribute, value, dev)?;
+    check_shared(&known, attribute, value, dev)?;
     // SAFETY: no pointers are involved.
     unsafe { raw::cuFuncSetAttribute(function, attribute, value)? };
     known.set_attribute(attribute, value);
@@ -119,7 +127,7 @@ pub unsafe fn cuFuncSetAttribute(function: CUfunction, attribute: i32, value: i3
 /// Needs no current context, unlike most commands.
 pub unsafe fn cuKernelSetAttribute(attribute: i32, value: i32, kernel: CUkernel, dev: i32) -> Result {
     let known = find(kernel as u64)?;
-    check_settable(attribute, value)?;
+    check_settable(attribute, value, dev)?;
     check_shared(&known, attribute, value, dev)?;
     let command = CuKernelSetAttribute { attrib: attribute, val: value, kernel: known.handle, dev };
     driver()?.session.post(0, &command)?;

@@ -13,6 +13,7 @@ use crate::context;
 use crate::driver::{driver, Driver};
 use crate::exports::raw;
 use crate::jit::Options;
+use crate::library::Libraries;
 use crate::memory::Kind;
 use crate::stub::{self, check_out, give, string};
 use crate::{image, trace};
@@ -140,10 +141,10 @@ pub unsafe fn cuModuleUnload(module: CUmodule) -> Result {
     Ok(())
 }
 
-/// `CU_MODULE_EAGER_LOADING`.
+/// `CU_MODULE_EAGER_LOADING` or `CU_MODULE_LAZY_LOADING`.
 pub unsafe fn cuModuleGetLoadingMode(mode: *mut i32) -> Result {
     // SAFETY: the caller vouches for the pointer.
-    unsafe { give(mode, 1) }
+    unsafe { give(mode, if Libraries::are_lazy() { 2 } else { 1 }) }
 }
 
 pub unsafe fn cuModuleGetFunction(out: *mut CUfunction, module: CUmodule, name: *const c_char) -> Result {
