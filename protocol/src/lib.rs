@@ -7,6 +7,7 @@
 pub mod broker;
 pub mod control;
 pub mod cuda;
+pub mod exports;
 mod info;
 pub mod session;
 pub mod wire;

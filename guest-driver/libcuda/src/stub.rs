@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void};
 
 use vgpu_protocol::cmd::VgpuPointerInfo;
-use vgpu_protocol::cuda::{CUresult, CUstream, CU_STREAM_PER_THREAD};
+use vgpu_protocol::cuda::{CUresult, CU_STREAM_PER_THREAD};
 use vgpu_protocol::{opcode_name, Command, Handle, HandleKind};
 
 use crate::api;
@@ -107,15 +107,6 @@ pub fn handle(kind: HandleKind, value: u64) -> Result<Handle, CUresult> {
         (true, _) => Ok(handle),
         (false, HandleKind::Context) => Err(CUresult::INVALID_CONTEXT),
         (false, _) => Err(CUresult::INVALID_HANDLE),
-    }
-}
-
-/// Stream 0 of a per-thread twin.
-pub fn per_thread(stream: CUstream) -> CUstream {
-    if stream.is_null() {
-        CU_STREAM_PER_THREAD as CUstream
-    } else {
-        stream
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The generated code expects these in the including crate:
 //! - `crate::api::NAME(args…) -> Result<(), CUresult>` for every `local` and `custom` function;
-//! - `crate::stub::{enter, refuse, ready, call, create, post, post_anywhere, mint, forget, handle, per_thread}` and
+//! - `crate::stub::{enter, refuse, ready, call, create, post, post_anywhere, mint, forget, handle}` and
 //!   `{check_out, check_buffer, check_device, input, string, buffer, put, put_optional, fill}`.
 
 use std::fmt::Write;
@@ -52,7 +52,7 @@ fn write_refused(out: &mut String, name: &str) {
     let _ = writeln!(out, "#[no_mangle]\npub extern \"C\" fn {name}() -> CUresult {{ crate::stub::refuse({name:?}) }}");
 }
 
-fn signature(f: &Function) -> String {
+pub(crate) fn signature(f: &Function) -> String {
     f.args.iter().map(|a| format!("{}: {}", a.name, c_type(&a.kind))).collect::<Vec<_>>().join(", ")
 }
 
@@ -154,14 +154,14 @@ fn input_field(arg: &Arg) -> Option<String> {
 }
 
 /// The per-thread twin: the null stream means the calling thread's stream.
-fn write_per_thread(out: &mut String, f: &Function, suffix: &str) {
+pub(crate) fn write_per_thread(out: &mut String, f: &Function, suffix: &str) {
     let _ =
         writeln!(out, "#[no_mangle]\npub unsafe extern \"C\" fn {}_{suffix}({}) -> CUresult {{", f.name, signature(f));
     let passed: Vec<String> = f
         .args
         .iter()
         .map(|a| match &a.kind {
-            Kind::Handle(ty) if ty == "CUstream" => format!("crate::stub::per_thread({})", a.name),
+            Kind::Handle(ty) if ty == "CUstream" => format!("vgpu_protocol::cuda::per_thread({})", a.name),
             _ => a.name.clone(),
         })
         .collect();
@@ -173,20 +173,17 @@ fn write_per_thread(out: &mut String, f: &Function, suffix: &str) {
     );
 }
 
-fn write_lookup(out: &mut String, table: &Table) {
-    out.push_str("/// Every exported function: base name, first CUDA version, symbol, whether it is a per-thread twin, address.\npub static EXPORTS: &[Export] = &[\n");
+/// The table by which `cuGetProcAddress` finds the exported functions.
+pub(crate) fn write_lookup(out: &mut String, table: &Table) {
+    out.push_str("/// Every exported function.\npub static EXPORTS: &[Export] = &[\n");
     for f in table.driver_functions() {
-        let implemented = f.class != Class::Refused;
-        let _ = writeln!(
-            out,
-            "    Export {{ base: {:?}, since: {}, name: {:?}, per_thread: false, implemented: {implemented}, address: Address({} as *const c_void) }},",
-            f.base, f.since, f.name, f.name
-        );
-        if let Some((suffix, since)) = &f.per_thread {
+        let symbols = [(f.name.clone(), f.since, false)].into_iter();
+        let twin = f.per_thread.iter().map(|(suffix, since)| (format!("{}_{suffix}", f.name), *since, true));
+        for (name, since, per_thread) in symbols.chain(twin) {
             let _ = writeln!(
                 out,
-                "    Export {{ base: {:?}, since: {since}, name: \"{}_{suffix}\", per_thread: true, implemented: {implemented}, address: Address({}_{suffix} as *const c_void) }},",
-                f.base, f.name, f.name
+                "    Export {{ base: {:?}, since: {since}, name: {name:?}, per_thread: {per_thread}, address: Address({name} as *const c_void) }},",
+                f.base
             );
         }
     }

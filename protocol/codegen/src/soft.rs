@@ -1,8 +1,13 @@
-//! Writes the software GPU's `DriverApi`: every function that the table marks `soft`.
+//! Writes what the software GPU offers: its `DriverApi`, with every function that the table marks
+//! `soft`, and the functions that it exports as a libcuda of its own.
 
 use std::fmt::Write;
 
-use crate::Table;
+use crate::guest::{signature, write_lookup, write_per_thread};
+use crate::{Function, Table};
+
+/// Functions that the library itself implements, because they need the addresses of its exports.
+const LOOKUP: [&str; 2] = ["cuGetProcAddress", "cuGetProcAddress_v2"];
 
 /// Writes the module that `vgpu-softgpu` includes. A function that does not have the table's
 /// signature does not compile.
@@ -14,4 +19,45 @@ pub fn write(table: &Table) -> String {
     }
     out.push_str("        ..DriverApi::default()\n    }\n}\n");
     out
+}
+
+/// Writes the module that `vgpu-softgpu-libcuda` includes: every entry point of the table. What the
+/// software GPU lacks is `crate::refuse(NAME)`.
+pub fn library(table: &Table) -> String {
+    let mut out = String::new();
+    for f in table.driver_functions() {
+        let module = match LOOKUP.contains(&f.name.as_str()) {
+            true => "crate::lookup",
+            false => "vgpu_softgpu::driver",
+        };
+        if module == "crate::lookup" || (f.soft && f.has_signature()) {
+            write_export(&mut out, f, module);
+            if let Some((suffix, _)) = &f.per_thread {
+                write_per_thread(&mut out, f, suffix);
+            }
+        } else {
+            write_stub(&mut out, &f.name);
+            if let Some((suffix, _)) = &f.per_thread {
+                write_stub(&mut out, &format!("{}_{suffix}", f.name));
+            }
+        }
+    }
+    write_lookup(&mut out, table);
+    out
+}
+
+fn write_export(out: &mut String, f: &Function, module: &str) {
+    let names: Vec<&str> = f.args.iter().map(|a| a.name.as_str()).collect();
+    let _ = writeln!(
+        out,
+        "#[no_mangle]\npub unsafe extern \"C\" fn {}({}) -> CUresult {{\n    // SAFETY: the contract is the same.\n    unsafe {{ {module}::{}({}) }}\n}}",
+        f.name,
+        signature(f),
+        f.name,
+        names.join(", ")
+    );
+}
+
+fn write_stub(out: &mut String, name: &str) {
+    let _ = writeln!(out, "#[no_mangle]\npub extern \"C\" fn {name}() -> CUresult {{ crate::refuse({name:?}) }}");
 }

@@ -47,6 +47,15 @@ pub const CU_STREAM_LEGACY: u64 = 1;
 /// The calling thread's default stream.
 pub const CU_STREAM_PER_THREAD: u64 = 2;
 
+/// What a stream argument of a per-thread twin means: null is the calling thread's stream.
+pub fn per_thread(stream: CUstream) -> CUstream {
+    if stream.is_null() {
+        CU_STREAM_PER_THREAD as CUstream
+    } else {
+        stream
+    }
+}
+
 /// Whether a `CUjit_option`'s value is a number that the call reads, rather than a pointer or a result.
 pub fn jit_option_is_number(option: i32) -> bool {
     matches!(option, 0 | 1 | 7..=16 | 20..=24 | 29..=33)

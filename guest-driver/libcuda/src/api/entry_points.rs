@@ -1,40 +1,18 @@
 //! Finding functions by name and version, as every CUDA runtime does.
 
-use std::collections::HashMap;
 use std::ffi::{c_char, c_void};
 use std::sync::OnceLock;
 
 use vgpu_protocol::cuda::CUresult;
+use vgpu_protocol::exports::{Export, Exports, Missing, FLAGS, PER_THREAD};
 
 use super::Result;
-use crate::exports::{Export, EXPORTS};
+use crate::exports::EXPORTS;
 use crate::stub::{check_out, enter, give, put_optional, string};
 
-/// `CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM`.
-const PER_THREAD: u64 = 2;
-/// All flags.
-const FLAGS: u64 = 3;
-
-/// `CUdriverProcAddressQueryResult`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Missing {
-    Symbol = 1,
-    Version = 2,
-}
-
-/// The newest variant of `base` that `version` has, the per-thread twin if there is one and it is wanted.
 fn resolve(base: &str, version: u32, per_thread: bool) -> std::result::Result<&'static Export, Missing> {
-    static BY_NAME: OnceLock<HashMap<&str, Vec<&Export>>> = OnceLock::new();
-    let by_name = BY_NAME.get_or_init(|| {
-        let mut by_name: HashMap<&str, Vec<&Export>> = HashMap::new();
-        EXPORTS.iter().for_each(|export| by_name.entry(export.base).or_default().push(export));
-        by_name
-    });
-    let variants = by_name.get(base).ok_or(Missing::Symbol)?;
-    let newest = |twin: bool| {
-        variants.iter().filter(|e| e.per_thread == twin && e.since <= version).max_by_key(|e| e.since).copied()
-    };
-    per_thread.then(|| newest(true)).flatten().or_else(|| newest(false)).ok_or(Missing::Version)
+    static BY_NAME: OnceLock<Exports> = OnceLock::new();
+    BY_NAME.get_or_init(|| Exports::new(EXPORTS)).find(base, version, per_thread)
 }
 
 pub unsafe fn cuGetProcAddress_v2(
