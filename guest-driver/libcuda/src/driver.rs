@@ -15,6 +15,7 @@ use crate::hostfunc::HostFunctions;
 use crate::library::Libraries;
 use crate::link::Links;
 use crate::memory::Memory;
+use crate::pool::Pools;
 use crate::stream::Streams;
 use crate::{sys, trace};
 
@@ -43,6 +44,8 @@ pub struct Driver {
     pub links: Links,
     /// Memory that the application allocated.
     pub memory: Memory,
+    /// Memory pools.
+    pub pools: Pools,
     /// Streams.
     pub streams: Streams,
     /// Callbacks.
@@ -76,6 +79,7 @@ pub fn initialise() -> Result<(), CUresult> {
     let _ = DRIVER.set(Driver {
         session,
         contexts: Contexts::new(devices.len()),
+        pools: Pools::new(devices.len()),
         devices,
         functions: Functions::default(),
         libraries: Libraries::default(),

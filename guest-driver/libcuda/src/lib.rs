@@ -16,6 +16,7 @@ mod jit;
 mod library;
 mod link;
 mod memory;
+mod pool;
 mod stream;
 mod stub;
 mod sys;

@@ -11,6 +11,8 @@ use vgpu_protocol::Handle;
 pub enum Kind {
     /// `cuMemAlloc` and its like.
     Device,
+    /// Memory of a pool, by its handle.
+    Pool(Handle),
     /// A variable of a module.
     Global,
     /// `cuMemHostAlloc`, with its flags.
@@ -71,7 +73,9 @@ impl Memory {
 
     /// Drops the device memory of a context that was reset.
     pub fn forget_context(&self, context: Handle) {
-        let gone = |range: &Range| range.context == context && matches!(range.kind, Kind::Device | Kind::Global);
+        let gone = |range: &Range| {
+            range.context == context && matches!(range.kind, Kind::Device | Kind::Pool(_) | Kind::Global)
+        };
         self.ranges.write().unwrap_or_else(PoisonError::into_inner).retain(|_, range| !gone(range));
     }
 }

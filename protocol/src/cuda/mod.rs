@@ -1,6 +1,7 @@
 //! The driver API's C types, as far as the API table names them (CUDA driver API, "Data types").
 
 pub mod attribute;
+mod memory;
 mod result;
 
 use std::ffi::c_void;
@@ -8,6 +9,7 @@ use std::ffi::c_void;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub use crate::info::{DeviceInfo, FunctionAttributes, PointerInfo};
+pub use memory::*;
 pub use result::CUresult;
 
 macro_rules! handles {
@@ -91,15 +93,6 @@ pub struct CUdevprop {
     pub regsPerBlock: i32,
     pub clockRate: i32,
     pub textureAlign: i32,
-}
-
-/// A memory location (`type` 1 is a device, 2 the host).
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)]
-pub struct CUmemLocation {
-    pub kind: i32,
-    pub id: i32,
 }
 
 /// One launch attribute; the meaning of `value` depends on `id`.

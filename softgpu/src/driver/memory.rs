@@ -2,10 +2,10 @@
 
 use std::ffi::c_void;
 
-use vgpu_protocol::cuda::{CUresult, CUstream};
+use vgpu_protocol::cuda::CUresult;
 
 use super::abi::{guard, out, out_opt, set};
-use super::core::{current, driver, Target, PITCH_ALIGNMENT};
+use super::core::{current, driver, PITCH_ALIGNMENT};
 
 /// Portable, mapped and read-only registration; I/O memory is not supported.
 const REGISTER_FLAGS: u32 = 0b1011;
@@ -95,19 +95,4 @@ pub unsafe extern "C" fn cuMemHostRegister_v2(p: *mut c_void, bytesize: usize, F
 /// Ends a registration after all work queued so far.
 pub unsafe extern "C" fn cuMemHostUnregister(p: *mut c_void) -> CUresult {
     guard(|| driver()?.unregister_host(p.addr() as u64))
-}
-
-/// Allocates device memory; the address is valid at once.
-pub unsafe extern "C" fn cuMemAllocAsync(dptr: *mut u64, bytesize: usize, hStream: CUstream) -> CUresult {
-    guard(|| {
-        // SAFETY: null or writable, by the driver API's contract.
-        let dptr = unsafe { out(dptr) }?;
-        dptr.write(Target::of(hStream as u64)?.context.allocate(bytesize as u64)?);
-        Ok(())
-    })
-}
-
-/// Frees device memory in stream order.
-pub unsafe extern "C" fn cuMemFreeAsync(dptr: u64, hStream: CUstream) -> CUresult {
-    guard(|| Target::of(hStream as u64)?.free(dptr))
 }

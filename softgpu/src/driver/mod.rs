@@ -25,6 +25,7 @@ mod module;
 mod occupancy;
 mod params;
 mod pointer;
+mod pool;
 mod stream;
 
 pub use self::core::{configure, Config, ConfigError};
@@ -40,4 +41,5 @@ pub use memory::*;
 pub use module::*;
 pub use occupancy::*;
 pub use pointer::*;
+pub use pool::*;
 pub use stream::*;

@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use vgpu_protocol::cuda::{CUresult, MEMORYTYPE_DEVICE, MEMORYTYPE_HOST};
 
 use super::abi::{bytes_out, guard};
-use super::core::{current, Allocation, Result};
+use super::core::{current, Allocation, Kind, Result};
 
 /// Attributes of a pointer (`CUpointer_attribute`).
 const CONTEXT: i32 = 1;
@@ -51,9 +51,10 @@ impl Value {
         let long = |value: u64| Value::Long(value.to_ne_bytes());
         let word = |value: u32| Value::Word(value.to_ne_bytes());
         Ok(match attribute {
+            CONTEXT if matches!(range.kind, Kind::Pool(_)) => long(0),
             CONTEXT => long(range.context),
-            MEMORY_TYPE => word(if range.host { MEMORYTYPE_HOST } else { MEMORYTYPE_DEVICE }),
-            HOST_POINTER if !range.host => return Err(CUresult::INVALID_VALUE),
+            MEMORY_TYPE => word(if range.is_host() { MEMORYTYPE_HOST } else { MEMORYTYPE_DEVICE }),
+            HOST_POINTER if !range.is_host() => return Err(CUresult::INVALID_VALUE),
             DEVICE_POINTER | HOST_POINTER => long(pointer),
             BUFFER_ID => long(range.id),
             RANGE_START_ADDR => long(range.base),
@@ -61,7 +62,11 @@ impl Value {
             DEVICE_ORDINAL => word(0),
             MAPPED => Value::Flag(true),
             SYNC_MEMOPS | IS_MANAGED | IS_LEGACY_IPC_CAPABLE | IS_GPU_DIRECT_RDMA_CAPABLE => Value::Flag(false),
-            ALLOWED_HANDLE_TYPES | MEMPOOL_HANDLE => long(0),
+            MEMPOOL_HANDLE => match &range.kind {
+                Kind::Pool(pool) => long(pool.handle),
+                _ => long(0),
+            },
+            ALLOWED_HANDLE_TYPES => long(0),
             ACCESS_FLAGS => word(READ_WRITE),
             _ => return Err(CUresult::NOT_SUPPORTED),
         })

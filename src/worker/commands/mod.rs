@@ -9,6 +9,7 @@ mod image;
 mod launch;
 mod link;
 mod pointer;
+mod pool;
 
 pub use context::{context_create, context_destroy, primary_release, primary_reset, primary_retain};
 pub use copy::{copy_dto_h, copy_dto_h_wait, copy_hto_d, copy_hto_d_inline};
@@ -19,3 +20,4 @@ pub use image::{library_load, module_load};
 pub use launch::launch;
 pub use link::{link_add, link_complete, link_create, link_destroy, link_read, Link};
 pub use pointer::pointer_info;
+pub use pool::{pool_create, pool_default, pool_get_access, pool_get_attribute, pool_set_access, pool_set_attribute};

@@ -6,7 +6,7 @@ use vgpu_protocol::cmd::CuCtxSynchronize;
 use vgpu_protocol::cuda::{CUmemLocation, CUresult, CUstream};
 
 use super::Result;
-use crate::context;
+use crate::context::{self, Context};
 use crate::driver::driver;
 use crate::exports::raw;
 use crate::memory::Kind;
@@ -20,8 +20,8 @@ const ALWAYS: u32 = 0x3;
 /// `CU_MEM_ATTACH_GLOBAL` and `_HOST`.
 const ATTACH_FLAGS: std::ops::RangeInclusive<u32> = 1..=2;
 
-fn note(start: u64, size: usize, kind: Kind) -> Result {
-    let context = context::required()?;
+/// Notes an allocation of a context.
+pub(super) fn note(context: &Context, start: u64, size: usize, kind: Kind) -> Result {
     driver()?.memory.add(start, size as u64, kind, context.handle, context.device);
     Ok(())
 }
@@ -37,7 +37,7 @@ pub unsafe fn cuMemAlloc_v2(dptr: *mut u64, size: usize) -> Result {
     // SAFETY: the pointers are checked or ours.
     unsafe {
         raw::cuMemAlloc_v2(&mut address, size)?;
-        note(address, size, Kind::Device)?;
+        note(context::required()?, address, size, Kind::Device)?;
         give(dptr, address)
     }
 }
@@ -57,24 +57,8 @@ pub unsafe fn cuMemAllocPitch_v2(
     // SAFETY: the pointers are checked or ours.
     unsafe {
         raw::cuMemAllocPitch_v2(&mut address, &mut row, width, height, element)?;
-        note(address, row.saturating_mul(height), Kind::Device)?;
+        note(context::required()?, address, row.saturating_mul(height), Kind::Device)?;
         put_optional(pitch, row);
-        give(dptr, address)
-    }
-}
-
-pub unsafe fn cuMemAllocAsync(dptr: *mut u64, size: usize, stream: CUstream) -> Result {
-    stub::ready()?;
-    context::required()?;
-    check_out(dptr)?;
-    if size == 0 {
-        return Err(CUresult::INVALID_VALUE);
-    }
-    let mut address = 0;
-    // SAFETY: the pointers are checked or ours.
-    unsafe {
-        raw::cuMemAllocAsync(&mut address, size, stream)?;
-        note(address, size, Kind::Device)?;
         give(dptr, address)
     }
 }
@@ -84,7 +68,7 @@ pub unsafe fn cuMemFree_v2(dptr: u64) -> Result {
     if dptr == 0 {
         return Ok(());
     }
-    let range = driver.memory.remove(dptr, |kind| matches!(kind, Kind::Device | Kind::Managed));
+    let range = driver.memory.remove(dptr, |kind| matches!(kind, Kind::Device | Kind::Pool(_) | Kind::Managed));
     match range.ok_or(CUresult::INVALID_VALUE)?.kind {
         Kind::Managed => release(dptr),
         // SAFETY: no pointers are involved.
@@ -92,21 +76,14 @@ pub unsafe fn cuMemFree_v2(dptr: u64) -> Result {
     }
 }
 
-pub unsafe fn cuMemFreeAsync(dptr: u64, stream: CUstream) -> Result {
-    let driver = driver()?;
-    driver.memory.remove(dptr, |kind| kind == Kind::Device).ok_or(CUresult::INVALID_VALUE)?;
-    // SAFETY: no pointers are involved.
-    unsafe { raw::cuMemFreeAsync(dptr, stream) }
-}
-
 fn allocate(size: usize, kind: Kind) -> std::result::Result<u64, CUresult> {
     let driver = driver()?;
-    context::required()?;
+    let context = context::required()?;
     if size == 0 {
         return Err(CUresult::INVALID_VALUE);
     }
     let address = driver.session.allocate(size as u64)?;
-    note(address, size, kind)?;
+    note(context, address, size, kind)?;
     Ok(address)
 }
 

@@ -18,6 +18,7 @@ mod memory;
 mod module;
 mod occupancy;
 mod pointer;
+mod pool;
 mod stream;
 
 pub use context::*;
@@ -34,6 +35,7 @@ pub use memory::*;
 pub use module::*;
 pub use occupancy::*;
 pub use pointer::*;
+pub use pool::*;
 pub use stream::*;
 
 use vgpu_protocol::cuda::CUresult;

@@ -23,6 +23,8 @@ const NO_DEVICE: u32 = -2i32 as u32;
 fn registered(range: &Range, attribute: i32, ptr: u64) -> std::result::Result<Value, CUresult> {
     let on_host = matches!(range.kind, Kind::Host(_) | Kind::Managed);
     Ok(match attribute {
+        // A pool's memory is the device's, not a context's.
+        1 if matches!(range.kind, Kind::Pool(_)) => Value::Long(0),
         1 => Value::Long(range.context.0),
         2 if matches!(range.kind, Kind::Host(_)) => Value::Word(MEMORYTYPE_HOST),
         2 => Value::Word(MEMORYTYPE_DEVICE),
@@ -36,7 +38,11 @@ fn registered(range: &Range, attribute: i32, ptr: u64) -> std::result::Result<Va
         11 | 19 => Value::Long(range.start),
         12 | 18 => Value::Long(range.size),
         13 => Value::Word(1),
-        14 | 17 => Value::Long(0),
+        17 => match range.kind {
+            Kind::Pool(pool) => Value::Long(pool.0),
+            _ => Value::Long(0),
+        },
+        14 => Value::Long(0),
         16 => Value::Word(3),
         22 => Value::Word(-1i32 as u32),
         _ => return Err(CUresult::INVALID_VALUE),

@@ -2,20 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use vgpu_protocol::cuda::CUresult;
 
 use super::queue::Point;
 use super::state::Driver;
-use super::{Context, Result, Target};
+use super::{Context, Pool, Result, Stream, Target};
 use vgpu_engine::memory::{MemoryError, GRANULE};
 
 /// Rows of pitched allocations start at multiples of this, bytes.
 pub(in crate::driver) const PITCH_ALIGNMENT: u64 = 512;
 
+/// Where a range comes from.
+#[derive(Clone)]
+pub(in crate::driver) enum Kind {
+    /// Device memory, or a module's variable.
+    Device,
+    /// Device memory of a pool.
+    Pool(Arc<Pool>),
+    /// Registered host memory.
+    Host,
+}
+
 /// What a pointer belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(in crate::driver) struct Allocation {
     pub(in crate::driver) base: u64,
     /// Bytes, as asked for.
@@ -24,17 +35,21 @@ pub(in crate::driver) struct Allocation {
     pub(in crate::driver) id: u64,
     /// Handle of the context it ends with, 0 if it ends with none.
     pub(in crate::driver) context: u64,
-    /// Registered host memory rather than device memory.
-    pub(in crate::driver) host: bool,
+    pub(in crate::driver) kind: Kind,
 }
 
 impl Allocation {
     /// Accessible bytes: device memory comes in whole granules.
     fn extent(&self) -> u64 {
-        match self.host {
+        match self.is_host() {
             true => self.size,
             false => self.size.next_multiple_of(GRANULE),
         }
+    }
+
+    /// Whether it is registered host memory rather than device memory.
+    pub(in crate::driver) fn is_host(&self) -> bool {
+        matches!(self.kind, Kind::Host)
     }
 }
 
@@ -54,22 +69,22 @@ struct Retired {
 }
 
 impl Allocations {
-    fn insert(&self, base: u64, size: u64, context: u64, host: bool) {
+    pub(super) fn insert(&self, base: u64, size: u64, context: u64, kind: Kind) {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        self.live().insert(base, Allocation { base, size, id, context, host });
+        self.live().insert(base, Allocation { base, size, id, context, kind });
     }
 
     /// The live range that contains `address`.
     pub(in crate::driver) fn find(&self, address: u64) -> Option<Allocation> {
         let live = self.live();
         let (_, found) = live.range(..=address).next_back()?;
-        (address - found.base < found.size).then_some(*found)
+        (address - found.base < found.size).then(|| found.clone())
     }
 
     /// Takes out the range that starts at `base`, if it is of that kind.
     fn take(&self, base: u64, host: bool) -> Option<Allocation> {
         let mut live = self.live();
-        live.get(&base).filter(|allocation| allocation.host == host)?;
+        live.get(&base).filter(|allocation| allocation.is_host() == host)?;
         live.remove(&base)
     }
 
@@ -100,7 +115,7 @@ impl Driver {
     pub(super) fn holds(&self, address: u64, len: u64) -> bool {
         let Some(range) = self.range_of(address) else { return false };
         let fits = len <= range.extent() - (address - range.base);
-        fits || (range.host && self.memory.check(address, len).is_ok())
+        fits || (range.is_host() && self.memory.check(address, len).is_ok())
     }
 
     /// The allocation, module variable or registered range that contains `address`.
@@ -117,6 +132,28 @@ impl Driver {
         self.release(&gone);
     }
 
+    /// Memory of the device. When there is none, pools give back what they keep, then what was freed
+    /// in the context is waited for.
+    pub(super) fn obtain(&self, size: u64, context: u64) -> Result<u64> {
+        self.sweep();
+        let hopeless = size > self.memory.info().total;
+        let base = self.memory.allocate(size).or_else(|error| {
+            if hopeless {
+                return Err(error);
+            }
+            self.trim_pools();
+            self.memory.allocate(size).or_else(|_| {
+                self.reclaim(context);
+                self.drain_pools();
+                self.memory.allocate(size)
+            })
+        });
+        base.map_err(|error| match error {
+            MemoryError::OutOfMemory => CUresult::OUT_OF_MEMORY,
+            MemoryError::InvalidValue => CUresult::INVALID_VALUE,
+        })
+    }
+
     fn release(&self, gone: &[Retired]) {
         for retired in gone {
             // It came out of the table of live ranges, so it is live and freed only here.
@@ -128,16 +165,20 @@ impl Driver {
     pub(super) fn free_context_memory(&self, context: u64) {
         self.reclaim(context);
         let mut live = self.allocations.live();
-        let own: Vec<Allocation> = live.values().filter(|a| a.context == context).copied().collect();
+        let own: Vec<Allocation> = live.values().filter(|a| a.context == context).cloned().collect();
         for allocation in &own {
             live.remove(&allocation.base);
         }
         drop(live);
         for allocation in own {
             // Both come out of the table, so they exist.
-            let _ = match allocation.host {
-                true => self.memory.remove_window(allocation.base),
-                false => self.memory.free(allocation.base),
+            let _ = match allocation.kind {
+                Kind::Host => self.memory.remove_window(allocation.base),
+                Kind::Device => self.memory.free(allocation.base),
+                Kind::Pool(pool) => {
+                    pool.give_back(allocation.base, allocation.size, Weak::new(), Vec::new());
+                    Ok(())
+                }
             };
         }
     }
@@ -153,7 +194,7 @@ impl Driver {
         }
         // SAFETY: the caller makes the same promise.
         unsafe { self.memory.add_window(base, size) }.map_err(|_| CUresult::HOST_MEMORY_ALREADY_REGISTERED)?;
-        self.allocations.insert(base, size, context, true);
+        self.allocations.insert(base, size, context, Kind::Host);
         Ok(())
     }
 
@@ -173,39 +214,36 @@ impl Context {
         if size == 0 {
             return Err(CUresult::INVALID_VALUE);
         }
-        let driver = self.driver;
-        driver.sweep();
-        let base = driver.memory.allocate(size).or_else(|_| {
-            driver.reclaim(self.handle);
-            driver.memory.allocate(size)
-        });
-        let base = base.map_err(|error| match error {
-            MemoryError::OutOfMemory => CUresult::OUT_OF_MEMORY,
-            MemoryError::InvalidValue => CUresult::INVALID_VALUE,
-        })?;
-        driver.allocations.insert(base, size, self.handle, false);
+        let base = self.driver.obtain(size, self.handle)?;
+        self.driver.allocations.insert(base, size, self.handle, Kind::Device);
         Ok(base)
     }
 
     /// Frees device memory once all work of the context so far has completed. For other calls it is
     /// gone at once.
     pub(in crate::driver) fn free(&self, base: u64) -> Result {
-        let driver = self.driver;
-        driver.allocations.take(base, false).ok_or(CUresult::INVALID_VALUE)?;
-        let retired = Retired { base, context: self.handle, after: self.pending() };
-        driver.allocations.retired().push(retired);
-        driver.sweep();
+        let allocation = self.driver.allocations.take(base, false).ok_or(CUresult::INVALID_VALUE)?;
+        self.retire(allocation, Weak::new(), self.pending());
+        self.driver.sweep();
         Ok(())
+    }
+
+    /// Gives device memory back to where it came from, once `after` is reached.
+    fn retire(&self, allocation: Allocation, stream: Weak<Stream>, after: Vec<Point>) {
+        let Allocation { base, size, kind, .. } = allocation;
+        match kind {
+            Kind::Pool(pool) => pool.give_back(base, size, stream, after),
+            _ => self.driver.allocations.retired().push(Retired { base, context: self.handle, after }),
+        }
     }
 }
 
 impl Target {
     /// Frees device memory in stream order.
     pub(in crate::driver) fn free(&self, base: u64) -> Result {
-        let driver = self.context.driver;
-        driver.allocations.take(base, false).ok_or(CUresult::INVALID_VALUE)?;
-        let after = self.context.barrier(&self.stream);
-        driver.allocations.retired().push(Retired { base, context: self.context.handle, after });
+        let Target { context, stream } = self;
+        let allocation = context.driver.allocations.take(base, false).ok_or(CUresult::INVALID_VALUE)?;
+        context.retire(allocation, Arc::downgrade(stream), context.barrier(stream));
         Ok(())
     }
 }

@@ -82,6 +82,7 @@ pub(in crate::driver) fn device_attribute(driver: &Driver, attribute: i32) -> Op
         | id::GLOBAL_L1_CACHE_SUPPORTED
         | id::LOCAL_L1_CACHE_SUPPORTED
         | id::MANAGED_MEMORY
+        | id::MEMORY_POOLS_SUPPORTED
         | id::COMPUTE_PREEMPTION_SUPPORTED
         | id::CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM
         | id::COOPERATIVE_LAUNCH

@@ -181,12 +181,14 @@ impl Context {
     /// Waits for the work of one stream.
     pub(in crate::driver) fn synchronise_stream(&self, stream: &Stream) -> Result {
         self.barrier(stream).iter().for_each(Point::wait);
+        self.driver.release_excess();
         self.check()
     }
 
     /// Waits for the work of all streams.
     pub(in crate::driver) fn synchronise(&self) -> Result {
         self.pending().iter().for_each(Point::wait);
+        self.driver.release_excess();
         self.check()
     }
 

@@ -83,6 +83,9 @@ impl Event {
         if let Some(record) = self.record_taken() {
             record.point.wait();
         }
+        if let Some(context) = self.context.upgrade() {
+            context.driver.release_excess();
+        }
     }
 
     /// The sticky error of the event's context.

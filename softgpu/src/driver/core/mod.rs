@@ -15,6 +15,7 @@ mod library;
 mod link;
 mod module;
 mod occupancy;
+mod pool;
 mod queue;
 mod registry;
 mod staging;
@@ -24,7 +25,7 @@ mod transfer;
 
 use vgpu_protocol::cuda::CUresult;
 
-pub(super) use allocation::{Allocation, PITCH_ALIGNMENT};
+pub(super) use allocation::{Allocation, Kind, PITCH_ALIGNMENT};
 pub(super) use attributes::device_attribute;
 pub(super) use code::Code;
 pub use config::{configure, Config, ConfigError};
@@ -39,6 +40,7 @@ pub(super) use library::{Kernel, Library};
 pub(super) use link::Link;
 pub(super) use module::Module;
 pub(super) use occupancy::{blocks_per_multiprocessor, dynamic_shared_for};
+pub(super) use pool::Pool;
 pub(super) use state::{driver, initialise, Driver};
 pub(super) use stream::{Stream, StreamKind, Target};
 pub(super) use transfer::Rows;

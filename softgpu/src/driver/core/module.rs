@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vgpu_protocol::cuda::CUresult;
 
 use super::image::JitLog;
-use super::{Allocation, Code, Context, Driver, Function, Result};
+use super::{Allocation, Code, Context, Driver, Function, Kind, Result};
 use vgpu_engine::engine::{Global, LoadError, Program};
 
 /// One module.
@@ -62,7 +62,7 @@ impl Module {
         let mut globals = self.program.global_names().filter_map(|name| self.program.global(name));
         let global = globals.find(|global| address.wrapping_sub(global.address) < global.size)?;
         let Global { address: base, size } = global;
-        Some(Allocation { base, size, id: self.handle, context: self.context, host: false })
+        Some(Allocation { base, size, id: self.handle, context: self.context, kind: Kind::Device })
     }
 
     /// Whether a variable is declared managed.

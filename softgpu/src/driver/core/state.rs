@@ -1,5 +1,6 @@
 //! The one device of the process, and everything that lives on it.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -8,9 +9,10 @@ use vgpu_protocol::HandleKind;
 
 use super::allocation::Allocations;
 use super::config::{self, Config};
+use super::pool::DevicePools;
 use super::registry::Registry;
 use super::staging::Staging;
-use super::{Context, Event, Function, Kernel, Library, Link, Module, Result, Stream};
+use super::{Context, Event, Function, Kernel, Library, Link, Module, Pool, Result, Stream};
 use vgpu_engine::engine::Engine;
 use vgpu_engine::memory::Memory;
 
@@ -32,6 +34,12 @@ pub(in crate::driver) struct Driver {
     pub(in crate::driver) libraries: Registry<Library>,
     pub(in crate::driver) kernels: Registry<Kernel>,
     pub(in crate::driver) links: Registry<Mutex<Link>>,
+    pub(in crate::driver) pools: Registry<Pool>,
+    pub(super) device_pools: Mutex<DevicePools>,
+    /// Destroyed, and with memory that is still allocated or in use.
+    pub(super) ended_pools: Mutex<Vec<Arc<Pool>>>,
+    /// Some pool may hold more than it should after the next synchronisation.
+    pub(super) pool_excess: AtomicBool,
     pub(super) staging: Staging,
     primary: Mutex<Primary>,
     epoch: Instant,
@@ -82,6 +90,10 @@ impl Driver {
             libraries: Registry::new(HandleKind::Library),
             kernels: Registry::new(HandleKind::Kernel),
             links: Registry::new(HandleKind::LinkState),
+            pools: Registry::new(HandleKind::MemoryPool),
+            device_pools: Mutex::default(),
+            ended_pools: Mutex::default(),
+            pool_excess: AtomicBool::new(false),
             staging: Staging::default(),
             primary: Mutex::default(),
             epoch: Instant::now(),

@@ -98,7 +98,7 @@ impl Target {
     /// Whether the GPU can reach all of a host range, so that it can be copied asynchronously.
     pub(in crate::driver) fn reaches(&self, address: u64, len: u64) -> bool {
         let driver = self.context.driver;
-        driver.range_of(address).is_some_and(|range| range.host) && driver.holds(address, len)
+        driver.range_of(address).is_some_and(|range| range.is_host()) && driver.holds(address, len)
     }
 
     /// Waits for the stream's work.

@@ -1,0 +1,169 @@
+//! Memory pools and stream-ordered allocation.
+
+use std::ffi::c_void;
+
+use vgpu_protocol::cuda::{
+    pool_attribute, CUmemAccessDesc, CUmemLocation, CUmemPoolProps, CUmemoryPool, CUresult, CUstream,
+    ACCESS_READ_WRITE, ALLOCATION_PINNED, LOCATION_DEVICE,
+};
+
+use super::abi::{bytes_out, guard, out, values};
+use super::core::{driver, Result, Target};
+
+/// The device's default pool.
+pub unsafe extern "C" fn cuDeviceGetDefaultMemPool(pool_out: *mut CUmemoryPool, dev: i32) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let place = unsafe { out(pool_out) }?;
+        driver()?.check_device(dev)?;
+        place.write(driver()?.default_pool().handle as CUmemoryPool);
+        Ok(())
+    })
+}
+
+/// The pool of allocations that name none.
+pub unsafe extern "C" fn cuDeviceGetMemPool(pool: *mut CUmemoryPool, dev: i32) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let place = unsafe { out(pool) }?;
+        driver()?.check_device(dev)?;
+        place.write(driver()?.current_pool().handle as CUmemoryPool);
+        Ok(())
+    })
+}
+
+/// Sets the pool of allocations that name none.
+pub unsafe extern "C" fn cuDeviceSetMemPool(dev: i32, pool: CUmemoryPool) -> CUresult {
+    guard(|| {
+        let driver = driver()?;
+        driver.check_device(dev)?;
+        driver.set_current_pool(driver.pool(pool as u64)?);
+        Ok(())
+    })
+}
+
+/// Creates a pool of device memory; others, and pools that can be exported, are not supported.
+pub unsafe extern "C" fn cuMemPoolCreate(pool: *mut CUmemoryPool, poolProps: *const CUmemPoolProps) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let place = unsafe { out(pool) }?;
+        // SAFETY: null or readable, by the driver API's contract.
+        let [props] = (unsafe { values(poolProps, 1) })? else { return Err(CUresult::INVALID_VALUE) };
+        if props.allocType != ALLOCATION_PINNED || props.handleTypes != 0 || props.location.kind != LOCATION_DEVICE {
+            return Err(CUresult::NOT_SUPPORTED);
+        }
+        driver()?.check_device(props.location.id).map_err(|_| CUresult::INVALID_VALUE)?;
+        place.write(driver()?.create_pool(props.maxSize as u64) as CUmemoryPool);
+        Ok(())
+    })
+}
+
+/// Ends a pool; what is allocated from it stays until it is freed.
+pub unsafe extern "C" fn cuMemPoolDestroy(pool: CUmemoryPool) -> CUresult {
+    guard(|| driver()?.pool(pool as u64)?.destroy())
+}
+
+/// Gives memory back to the device until at most `minBytesToKeep` are reserved.
+pub unsafe extern "C" fn cuMemPoolTrimTo(pool: CUmemoryPool, minBytesToKeep: usize) -> CUresult {
+    guard(|| {
+        driver()?.pool(pool as u64)?.trim(minBytesToKeep as u64);
+        Ok(())
+    })
+}
+
+/// Sets an attribute, whose type is `int` or `cuuint64_t`.
+pub unsafe extern "C" fn cuMemPoolSetAttribute(pool: CUmemoryPool, attr: i32, value: *mut c_void) -> CUresult {
+    guard(|| {
+        let pool = driver()?.pool(pool as u64)?;
+        let number = match pool_attribute::is_wide(attr) {
+            // SAFETY: null or a value of the attribute's type, by the driver API's contract.
+            true => unsafe { values(value.cast::<u64>(), 1) }?.first().copied(),
+            // SAFETY: as above.
+            false => unsafe { values(value.cast::<u32>(), 1) }?.first().map(|word| u64::from(*word)),
+        };
+        pool.set_attribute(attr, number.ok_or(CUresult::INVALID_VALUE)?)
+    })
+}
+
+/// An attribute's value.
+pub unsafe extern "C" fn cuMemPoolGetAttribute(pool: CUmemoryPool, attr: i32, value: *mut c_void) -> CUresult {
+    guard(|| {
+        let number = driver()?.pool(pool as u64)?.attribute(attr)?;
+        let bytes = number.to_ne_bytes();
+        let width = if pool_attribute::is_wide(attr) { 8 } else { 4 };
+        // SAFETY: null or a place of the attribute's type, by the driver API's contract.
+        unsafe { bytes_out(value, bytes.get(..width).unwrap_or_default()) }
+    })
+}
+
+/// The pool's own device always has access; there is no other.
+pub unsafe extern "C" fn cuMemPoolSetAccess(pool: CUmemoryPool, map: *const CUmemAccessDesc, count: usize) -> CUresult {
+    guard(|| {
+        driver()?.pool(pool as u64)?;
+        // SAFETY: null or `count` readable values, by the driver API's contract.
+        let wanted = unsafe { values(map, count) }?;
+        wanted.iter().try_for_each(|desc| match (check_location(&desc.location), desc.flags) {
+            (Ok(()), ACCESS_READ_WRITE) => Ok(()),
+            _ => Err(CUresult::INVALID_VALUE),
+        })
+    })
+}
+
+/// The access that a location has to a pool's memory.
+pub unsafe extern "C" fn cuMemPoolGetAccess(
+    flags: *mut u32,
+    memPool: CUmemoryPool,
+    location: *mut CUmemLocation,
+) -> CUresult {
+    guard(|| {
+        driver()?.pool(memPool as u64)?;
+        // SAFETY: null or writable, by the driver API's contract.
+        let place = unsafe { out(flags) }?;
+        // SAFETY: null or readable, by the driver API's contract.
+        let [location] = (unsafe { values(location, 1) })? else { return Err(CUresult::INVALID_VALUE) };
+        check_location(location)?;
+        place.write(ACCESS_READ_WRITE);
+        Ok(())
+    })
+}
+
+/// A location must be the device.
+fn check_location(location: &CUmemLocation) -> Result {
+    if location.kind == LOCATION_DEVICE && location.id == 0 {
+        Ok(())
+    } else {
+        Err(CUresult::INVALID_VALUE)
+    }
+}
+
+/// Allocates from the current pool in stream order; the address is valid at once.
+pub unsafe extern "C" fn cuMemAllocAsync(dptr: *mut u64, bytesize: usize, hStream: CUstream) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let place = unsafe { out(dptr) }?;
+        let target = Target::of(hStream as u64)?;
+        place.write(driver()?.current_pool().allocate(&target, bytesize as u64)?);
+        Ok(())
+    })
+}
+
+/// As `cuMemAllocAsync`, from a named pool.
+pub unsafe extern "C" fn cuMemAllocFromPoolAsync(
+    dptr: *mut u64,
+    bytesize: usize,
+    pool: CUmemoryPool,
+    hStream: CUstream,
+) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let place = unsafe { out(dptr) }?;
+        let target = Target::of(hStream as u64)?;
+        place.write(driver()?.pool(pool as u64)?.allocate(&target, bytesize as u64)?);
+        Ok(())
+    })
+}
+
+/// Frees device memory in stream order.
+pub unsafe extern "C" fn cuMemFreeAsync(dptr: u64, hStream: CUstream) -> CUresult {
+    guard(|| Target::of(hStream as u64)?.free(dptr))
+}
