@@ -12,6 +12,7 @@ pub mod matrix;
 pub mod protocol;
 pub mod soft;
 mod table;
+mod tested;
 pub mod worker;
 
 pub use table::{Arg, Class, Function, Kind, ParseError, Table};

@@ -1,7 +1,9 @@
 //! Writes the support matrix, `docs/driver-api.md`.
 
 use std::fmt::Write;
+use std::path::Path;
 
+use crate::tested::Tested;
 use crate::{Class, Table};
 
 /// Writes one line per section of the table, for the README.
@@ -18,15 +20,31 @@ pub fn summary(table: &Table) -> String {
     out
 }
 
+/// Writes the symbols that refuse, one a line, each as a string of a C array.
+pub fn refused(table: &Table) -> String {
+    let mut out = String::new();
+    for f in table.driver_functions().filter(|f| f.class == Class::Refused) {
+        let _ = writeln!(out, "\"{}\",", f.name);
+        if let Some((suffix, _)) = &f.per_thread {
+            let _ = writeln!(out, "\"{}_{suffix}\",", f.name);
+        }
+    }
+    out
+}
+
 /// Writes the matrix as Markdown.
 pub fn write(table: &Table) -> String {
     let total = table.driver_functions().count();
     let wired = table.driver_functions().filter(|f| f.class != Class::Refused).count();
     let soft = table.driver_functions().filter(|f| f.soft).count();
+    let tested = Tested::read(table, &Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
+    let programs = tested.count();
     let mut out = format!(
         "# CUDA driver API support\n\nGenerated from `protocol/api/cuda.api` by `scripts/docs`; do not edit.\n\n\
          {total} entry points are exported (per-thread twins not counted): {wired} are served, {soft} of them by the software GPU;\n\
-         the others return `CUDA_ERROR_NOT_SUPPORTED` and say their name once.\n\n\
+         the others return `CUDA_ERROR_NOT_SUPPORTED` and say their name once. Programs of `tests/conformance` and\n\
+         `tests/programs` call {programs} of the entry points (*tested by*; \"all\" is what every conformance program calls);\n\
+         `scripts/conformance` runs them.\n\n\
          Classes: *local* is answered in the guest; *async* is sent without waiting; *sync* waits for its reply; *blocking* waits\n\
          on a thread of its own in the worker; *custom* is guest code that sends commands of our own; *refused* is not implemented.\n"
     );
@@ -34,17 +52,21 @@ pub fn write(table: &Table) -> String {
     for f in table.driver_functions() {
         if section != Some(&f.section) {
             section = Some(&f.section);
-            let _ =
-                write!(out, "\n## {}\n\n| function | since | class | software GPU |\n|---|---|---|---|\n", f.section);
+            let _ = write!(
+                out,
+                "\n## {}\n\n| function | since | class | software GPU | tested by |\n|---|---|---|---|---|\n",
+                f.section
+            );
         }
         let _ = writeln!(
             out,
-            "| `{}` | {}.{} | {} | {} |",
+            "| `{}` | {}.{} | {} | {} | {} |",
             f.name,
             f.since / 1000,
             f.since % 1000 / 10,
             f.class.word(),
-            if f.soft { "yes" } else { "" }
+            if f.soft { "yes" } else { "" },
+            tested.by(&f.name)
         );
     }
     out
