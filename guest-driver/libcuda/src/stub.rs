@@ -133,6 +133,24 @@ pub fn check_device(address: u64) -> Result<(), CUresult> {
     }
 }
 
+/// A fill of `height` rows of `width` values must be aligned to its values' size `unit`, and lie in
+/// one allocation. Sizes other than `width` are in bytes.
+pub fn check_fill(address: u64, unit: u64, pitch: usize, width: usize, height: usize) -> Result<(), CUresult> {
+    let (pitch, height) = (pitch as u64, height as u64);
+    let width = unit.checked_mul(width as u64).ok_or(CUresult::INVALID_VALUE)?;
+    let before_last = height.saturating_sub(1).checked_mul(pitch).ok_or(CUresult::INVALID_VALUE)?;
+    let extent = before_last.checked_add(width).ok_or(CUresult::INVALID_VALUE)?;
+    let rows_fit = height <= 1 || (pitch >= width && pitch.is_multiple_of(unit));
+    if !address.is_multiple_of(unit) || !rows_fit {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    match driver()?.memory.find(address) {
+        Some(range) if range.size.saturating_sub(address - range.start) < extent => Err(CUresult::INVALID_VALUE),
+        Some(_) => Ok(()),
+        None => check_device(address),
+    }
+}
+
 /// A buffer that may only be null if it is empty.
 pub fn check_buffer(pointer: *const c_void, length: usize) -> Result<(), CUresult> {
     if pointer.is_null() && length > 0 {

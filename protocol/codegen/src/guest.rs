@@ -3,7 +3,7 @@
 //! The generated code expects these in the including crate:
 //! - `crate::api::NAME(args…) -> Result<(), CUresult>` for every `local` and `custom` function;
 //! - `crate::stub::{enter, refuse, ready, call, create, post, post_anywhere, mint, forget, handle}` and
-//!   `{check_out, check_buffer, check_device, input, string, buffer, put, put_optional, fill}`.
+//!   `{check_out, check_buffer, check_device, check_fill, input, string, buffer, put, put_optional, fill}`.
 
 use std::fmt::Write;
 
@@ -81,7 +81,8 @@ fn write_body(out: &mut String, f: &Function) {
                 let _ = writeln!(out, "        crate::stub::check_buffer({name}, {len} as usize)?;");
             }
             Kind::Scalar(_) if DEVICE_POINTERS.contains(&name.as_str()) => {
-                let _ = writeln!(out, "        crate::stub::check_device({name})?;");
+                let check = fill_check(f).unwrap_or(format!("check_device({name})"));
+                let _ = writeln!(out, "        crate::stub::{check}?;");
             }
             _ => {}
         }
@@ -124,6 +125,14 @@ fn write_body(out: &mut String, f: &Function) {
         };
     }
     out.push_str("        Ok(())\n");
+}
+
+/// The check of a `cuMemset*`: its rows must be aligned to the value and lie in one allocation.
+fn fill_check(f: &Function) -> Option<String> {
+    let has = |name: &str| f.args.iter().any(|a| a.name == name);
+    let unit = [("uc", 1), ("us", 2), ("ui", 4)].into_iter().find(|(value, _)| has(value))?.1;
+    let rows = if has("dstPitch") { "dstPitch, Width, Height" } else { "0, N, 1" };
+    Some(format!("check_fill(dstDevice, {unit}, {rows})"))
 }
 
 /// How the command is sent. A call that creates something does not return the latched error of an
