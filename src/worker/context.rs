@@ -131,7 +131,7 @@ impl<'a> Context<'a> {
 
     /// An object has been destroyed: what was part of it is gone too.
     pub fn dropped(&self, kind: HandleKind, handle: Handle) {
-        if matches!(kind, HandleKind::Module | HandleKind::Library) {
+        if matches!(kind, HandleKind::Module | HandleKind::Library | HandleKind::MipmappedArray) {
             self.session.ledger.drop_children(handle);
         }
     }

@@ -177,6 +177,11 @@ impl Executor {
                 let command = cmd::VgpuCopyDtoHWait::decode(&mut payload)?;
                 Ok(command.size <= SHORT_COPY && stream_is_idle(&context, command.stream)?)
             }
+            cmd::VgpuCopyBoxWait::OPCODE => {
+                let command = cmd::VgpuCopyBoxWait::decode(&mut payload)?;
+                let bytes = command.copy.extent.iter().fold(1, |bytes: u64, size| bytes.saturating_mul(*size));
+                Ok(bytes <= SHORT_COPY && stream_is_idle(&context, command.stream)?)
+            }
             _ => Ok(false),
         }
     }

@@ -183,6 +183,7 @@ impl Driver {
         if CURRENT.get().is_some_and(|current| std::ptr::eq(current, context)) {
             pop();
         }
+        self.arrays.forget_context(context.handle);
         self.session.call(0, &VgpuContextDestroy { ctx: context.handle })?;
         self.session.handles().retire(context.handle);
         Ok(())
@@ -239,6 +240,7 @@ impl Driver {
         primary.context = None;
         drop(primaries);
         self.contexts.end(context);
+        self.arrays.forget_context(context.handle);
         self.session.post(0, &VgpuPrimaryRelease { dev: device })?;
         self.session.handles().retire(context.handle);
         Ok(())
@@ -251,6 +253,7 @@ impl Driver {
         let Some(context) = context else { return Ok(()) };
         context.clear();
         self.memory.forget_context(context.handle);
+        self.arrays.forget_context(context.handle);
         self.session.call(0, &VgpuPrimaryReset { dev: device })?;
         context.fault.store(0, Ordering::Release);
         Ok(())

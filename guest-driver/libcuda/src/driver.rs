@@ -9,6 +9,7 @@ use vgpu_protocol::cmd::VgpuDeviceInfo;
 use vgpu_protocol::cuda::{attribute as attr, CUresult};
 use vgpu_protocol::{DeviceInfo, ATTRIBUTE_UNKNOWN};
 
+use crate::arrays::Arrays;
 use crate::context::Contexts;
 use crate::function::Functions;
 use crate::hostfunc::HostFunctions;
@@ -48,6 +49,8 @@ pub struct Driver {
     pub pools: Pools,
     /// Streams.
     pub streams: Streams,
+    /// Arrays.
+    pub arrays: Arrays,
     /// Callbacks.
     pub host_functions: HostFunctions,
 }
@@ -86,6 +89,7 @@ pub fn initialise() -> Result<(), CUresult> {
         links: Links::default(),
         memory: Memory::default(),
         streams: Streams::default(),
+        arrays: Arrays::default(),
         host_functions: HostFunctions::default(),
     });
     sys::at_exit(on_exit);

@@ -5,6 +5,7 @@
 //! happens before `cuInit`: loading the library runs none of its code.
 
 mod api;
+mod arrays;
 mod context;
 mod driver;
 mod exports;

@@ -160,6 +160,18 @@ pub fn check_buffer(pointer: *const c_void, length: usize) -> Result<(), CUresul
     }
 }
 
+/// A plain struct of the caller.
+///
+/// # Safety
+/// `pointer` is null or valid for a read.
+pub unsafe fn input<T: Copy>(pointer: *const T) -> Result<T, CUresult> {
+    if pointer.is_null() {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    // SAFETY: the caller vouches for it.
+    Ok(unsafe { pointer.read_unaligned() })
+}
+
 /// Fills an output, if the caller wants it.
 ///
 /// # Safety

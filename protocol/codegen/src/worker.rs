@@ -55,9 +55,11 @@ fn snake(name: &str) -> String {
     out
 }
 
-/// The object without which one made by `f` cannot be: a module or library among the arguments.
+/// The object without which one made by `f` cannot be: a module, library or mipmapped array among the
+/// arguments.
 fn parent(f: &Function) -> String {
-    let owner = f.args.iter().find(|a| matches!(&a.kind, Kind::Handle(ty) if ty == "CUmodule" || ty == "CUlibrary"));
+    const OWNERS: [&str; 3] = ["CUmodule", "CUlibrary", "CUmipmappedArray"];
+    let owner = f.args.iter().find(|a| matches!(&a.kind, Kind::Handle(ty) if OWNERS.contains(&ty.as_str())));
     owner.map_or("Handle::NULL".into(), |a| format!("c.{}", a.name))
 }
 

@@ -1,16 +1,22 @@
 //! The driver API's C types, as far as the API table names them (CUDA driver API, "Data types").
 
+mod array;
 pub mod attribute;
+mod copy;
 mod memory;
 mod result;
+mod texture;
 
 use std::ffi::c_void;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub use crate::info::{DeviceInfo, FunctionAttributes, PointerInfo};
+pub use array::*;
+pub use copy::*;
 pub use memory::*;
 pub use result::CUresult;
+pub use texture::*;
 
 macro_rules! handles {
     ($($name:ident $opaque:ident;)*) => {
@@ -123,36 +129,4 @@ pub struct CUlaunchConfig {
     pub hStream: CUstream,
     pub attrs: *mut CUlaunchAttribute,
     pub numAttrs: u32,
-}
-
-/// `CU_MEMORYTYPE_HOST`.
-pub const MEMORYTYPE_HOST: u32 = 1;
-/// `CU_MEMORYTYPE_DEVICE`.
-pub const MEMORYTYPE_DEVICE: u32 = 2;
-/// `CU_MEMORYTYPE_ARRAY`.
-pub const MEMORYTYPE_ARRAY: u32 = 3;
-/// `CU_MEMORYTYPE_UNIFIED`.
-pub const MEMORYTYPE_UNIFIED: u32 = 4;
-
-/// Parameters of a two-dimensional copy (`cuMemcpy2D`).
-#[repr(C)]
-#[derive(Clone, Copy)]
-#[allow(missing_docs, non_snake_case, non_camel_case_types)]
-pub struct CUDA_MEMCPY2D {
-    pub srcXInBytes: usize,
-    pub srcY: usize,
-    pub srcMemoryType: u32,
-    pub srcHost: *const c_void,
-    pub srcDevice: u64,
-    pub srcArray: CUarray,
-    pub srcPitch: usize,
-    pub dstXInBytes: usize,
-    pub dstY: usize,
-    pub dstMemoryType: u32,
-    pub dstHost: *mut c_void,
-    pub dstDevice: u64,
-    pub dstArray: CUarray,
-    pub dstPitch: usize,
-    pub WidthInBytes: usize,
-    pub Height: usize,
 }

@@ -209,3 +209,12 @@ pub(super) unsafe fn bytes_out(pointer: *mut c_void, value: &[u8]) -> Result {
     unsafe { pointer.cast::<u8>().copy_from_nonoverlapping(value.as_ptr(), value.len()) }
     Ok(())
 }
+
+/// Copies bytes of host memory.
+///
+/// # Safety
+/// `from` is readable and `to` writable for `len` bytes; they may overlap.
+pub(super) unsafe fn copy_bytes(to: *mut c_void, from: *const c_void, len: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { std::ptr::copy(from.cast::<u8>(), to.cast::<u8>(), len) }
+}

@@ -10,8 +10,10 @@
 #![allow(non_snake_case)]
 
 mod abi;
+mod array;
 mod context;
 mod copy;
+mod copy_box;
 mod core;
 mod device;
 mod event;
@@ -29,8 +31,10 @@ mod pool;
 mod stream;
 
 pub use self::core::{configure, Config, ConfigError};
+pub use array::*;
 pub use context::*;
 pub use copy::*;
+pub use copy_box::*;
 pub use device::*;
 pub use event::*;
 pub use init::*;

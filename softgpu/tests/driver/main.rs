@@ -3,6 +3,7 @@
 #[macro_use]
 mod kit;
 
+mod arrays;
 mod contexts;
 mod devices;
 mod events;

@@ -15,13 +15,13 @@ fn host(address: u64) -> *mut c_void {
     address as usize as *mut c_void
 }
 
-fn stream(ctx: &Context<'_>, handle: Handle) -> Result<vgpu_protocol::cuda::CUstream, Failure> {
+pub(super) fn stream(ctx: &Context<'_>, handle: Handle) -> Result<vgpu_protocol::cuda::CUstream, Failure> {
     Ok(ctx.resolve(HandleKind::Stream, handle)?.cast())
 }
 
 /// Host addresses must lie in the session's memory: staging, which the driver takes for pageable
 /// memory, or chunks, which it knows as pinned.
-fn check_host(ctx: &Context<'_>, address: u64, size: u64) -> Result<(), Failure> {
+pub(super) fn check_host(ctx: &Context<'_>, address: u64, size: u64) -> Result<(), Failure> {
     let arena = &ctx.session.arena;
     let ours = arena.in_staging(address, size) || arena.in_chunks(address, size);
     if ours {

@@ -11,7 +11,7 @@ use vgpu_protocol::cmd::{
     CuMemcpyDtoDAsyncV2, CuStreamSynchronize, VgpuCopyDtoH, VgpuCopyDtoHWait, VgpuCopyHtoD, VgpuCopyHtoDInline,
     VgpuPointerInfo,
 };
-use vgpu_protocol::cuda::{CUresult, CUstream, CUDA_MEMCPY2D, MEMORYTYPE_DEVICE, MEMORYTYPE_HOST, MEMORYTYPE_UNIFIED};
+use vgpu_protocol::cuda::{CUresult, CUstream};
 use vgpu_protocol::{Handle, HandleKind};
 
 use super::Result;
@@ -21,33 +21,33 @@ use crate::memory::Kind;
 use crate::stub::{self, bytes, bytes_mut};
 
 /// Largest copy that travels inside its command, bytes.
-const INLINE_SIZE: usize = 4096;
+pub(super) const INLINE_SIZE: usize = 4096;
 
 /// A stream, and whether the call returns only when everything is copied.
 #[derive(Clone, Copy)]
-struct Order {
+pub(super) struct Order {
     driver: &'static Driver,
-    stream: Handle,
-    wait: bool,
+    pub(super) stream: Handle,
+    pub(super) wait: bool,
 }
 
 impl Order {
-    fn new(stream: CUstream, wait: bool) -> std::result::Result<Self, CUresult> {
+    pub(super) fn new(stream: CUstream, wait: bool) -> std::result::Result<Self, CUresult> {
         let driver = driver()?;
         context::required()?;
         Ok(Order { driver, stream: stub::handle(HandleKind::Stream, stream as u64)?, wait })
     }
 
-    fn session(self) -> &'static Session {
+    pub(super) fn session(self) -> &'static Session {
         self.driver.session
     }
 
-    fn synchronise(self) -> Result {
+    pub(super) fn synchronise(self) -> Result {
         stub::call(&CuStreamSynchronize { hStream: self.stream }).map(drop)
     }
 
     /// A device address must be one, and have room for the copy.
-    fn check_device(self, address: u64, size: usize) -> Result {
+    pub(super) fn check_device(self, address: u64, size: usize) -> Result {
         match self.driver.memory.find(address) {
             Some(range) if range.start.saturating_add(range.size) - address < size as u64 => {
                 Err(CUresult::INVALID_VALUE)
@@ -58,7 +58,7 @@ impl Order {
     }
 
     /// Whether a host address is pinned; an error if the copy would run out of its allocation.
-    fn is_pinned(self, address: u64, size: usize) -> std::result::Result<bool, CUresult> {
+    pub(super) fn is_pinned(self, address: u64, size: usize) -> std::result::Result<bool, CUresult> {
         match self.session().find(address) {
             Some((start, length)) if length - (address - start) < size as u64 => Err(CUresult::INVALID_VALUE),
             found => Ok(found.is_some()),
@@ -172,7 +172,7 @@ impl Order {
 
     /// # Safety
     /// Host ends are valid for `size` bytes.
-    unsafe fn copy(self, dst: End, src: End, size: usize) -> Result {
+    pub(super) unsafe fn copy(self, dst: End, src: End, size: usize) -> Result {
         // SAFETY: as the caller says.
         unsafe {
             match (dst, src) {
@@ -185,7 +185,7 @@ impl Order {
     }
 
     /// What a unified address is: pinned and pageable memory is the host's, all else the device's.
-    fn classify(self, address: u64) -> std::result::Result<End, CUresult> {
+    pub(super) fn classify(self, address: u64) -> std::result::Result<End, CUresult> {
         if let Some(range) = self.driver.memory.find(address) {
             return Ok(if matches!(range.kind, Kind::Host(_)) { End::Host(address) } else { End::Device(address) });
         }
@@ -212,21 +212,12 @@ fn finish(session: &'static Session, fetch: Option<(Fetch, &mut [u8])>) -> Resul
 
 /// One end of a copy.
 #[derive(Clone, Copy)]
-enum End {
+pub(super) enum End {
     Host(u64),
     Device(u64),
 }
 
-impl End {
-    fn offset(self, by: usize) -> Self {
-        match self {
-            End::Host(address) => End::Host(address.wrapping_add(by as u64)),
-            End::Device(address) => End::Device(address.wrapping_add(by as u64)),
-        }
-    }
-}
-
-fn no_stream() -> CUstream {
+pub(super) fn no_stream() -> CUstream {
     std::ptr::null_mut()
 }
 
@@ -269,79 +260,4 @@ pub unsafe fn cuMemcpy(dst: u64, src: u64, size: usize) -> Result {
 pub unsafe fn cuMemcpyAsync(dst: u64, src: u64, size: usize, stream: CUstream) -> Result {
     // SAFETY: as for the caller.
     unsafe { unified(Order::new(stream, false)?, dst, src, size) }
-}
-
-/// One side of a two-dimensional copy.
-struct Plane {
-    first: End,
-    pitch: usize,
-}
-
-impl Plane {
-    fn new(
-        order: Order,
-        kind: u32,
-        host: u64,
-        device: u64,
-        pitch: usize,
-        x: usize,
-        y: usize,
-    ) -> std::result::Result<Self, CUresult> {
-        let start = match kind {
-            MEMORYTYPE_HOST => End::Host(host),
-            MEMORYTYPE_DEVICE => End::Device(device),
-            MEMORYTYPE_UNIFIED => order.classify(device)?,
-            _ => return Err(CUresult::NOT_SUPPORTED),
-        };
-        let offset = y.checked_mul(pitch).and_then(|rows| rows.checked_add(x)).ok_or(CUresult::INVALID_VALUE)?;
-        Ok(Plane { first: start.offset(offset), pitch })
-    }
-}
-
-/// # Safety
-/// As for `cuMemcpy2D`.
-unsafe fn copy_2d(order: Order, copy: *const CUDA_MEMCPY2D) -> Result {
-    // SAFETY: the caller vouches for the description.
-    let c = unsafe { copy.as_ref() }.ok_or(CUresult::INVALID_VALUE)?;
-    let (width, height) = (c.WidthInBytes, c.Height);
-    if width == 0 || height == 0 {
-        return Ok(());
-    }
-    let dst = Plane::new(order, c.dstMemoryType, c.dstHost as u64, c.dstDevice, c.dstPitch, c.dstXInBytes, c.dstY)?;
-    let src = Plane::new(order, c.srcMemoryType, c.srcHost as u64, c.srcDevice, c.srcPitch, c.srcXInBytes, c.srcY)?;
-    let packed = |plane: &Plane| plane.pitch == width;
-    if height == 1 || (packed(&dst) && packed(&src)) {
-        let size = width.checked_mul(height).ok_or(CUresult::INVALID_VALUE)?;
-        // SAFETY: as the caller says.
-        return unsafe { order.copy(dst.first, src.first, size) };
-    }
-    if dst.pitch < width || src.pitch < width {
-        return Err(CUresult::INVALID_VALUE);
-    }
-    for row in 0..height {
-        // SAFETY: as the caller says.
-        unsafe {
-            order.copy(
-                dst.first.offset(row.wrapping_mul(dst.pitch)),
-                src.first.offset(row.wrapping_mul(src.pitch)),
-                width,
-            )?
-        };
-    }
-    Ok(())
-}
-
-pub unsafe fn cuMemcpy2D_v2(copy: *const CUDA_MEMCPY2D) -> Result {
-    // SAFETY: as for the caller.
-    unsafe { copy_2d(Order::new(no_stream(), true)?, copy) }
-}
-
-pub unsafe fn cuMemcpy2DUnaligned_v2(copy: *const CUDA_MEMCPY2D) -> Result {
-    // SAFETY: as for the caller.
-    unsafe { cuMemcpy2D_v2(copy) }
-}
-
-pub unsafe fn cuMemcpy2DAsync_v2(copy: *const CUDA_MEMCPY2D, stream: CUstream) -> Result {
-    // SAFETY: as for the caller.
-    unsafe { copy_2d(Order::new(stream, false)?, copy) }
 }

@@ -4,8 +4,10 @@
 
 #![allow(non_snake_case)]
 
+mod array;
 mod context;
 mod copy;
+mod copy_box;
 mod device;
 mod entry_points;
 mod event;
@@ -22,8 +24,10 @@ mod pointer;
 mod pool;
 mod stream;
 
+pub use array::*;
 pub use context::*;
 pub use copy::*;
+pub use copy_box::*;
 pub use device::*;
 pub use entry_points::*;
 pub use event::*;

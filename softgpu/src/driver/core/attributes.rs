@@ -3,6 +3,7 @@
 
 use vgpu_protocol::cuda::attribute as id;
 
+use super::array::{MAX_1D, MAX_2D, MAX_3D, MAX_CUBEMAP_LAYERS, MAX_LAYERED, MAX_MIPMAPPED};
 use super::state::Driver;
 
 pub(super) const WARP_SIZE: u32 = 32;
@@ -24,8 +25,13 @@ const FIRST: i32 = id::MAX_THREADS_PER_BLOCK;
 const LAST: i32 = id::GPU_DIRECT_RDMA_WITH_LOCALIZED_MEMORY_SUPPORTED;
 /// Bytes of `.const` memory.
 const CONSTANT_MEMORY: i32 = 64 << 10;
-const ALIGNMENT: i32 = 512;
-const TEXTURE_PITCH_ALIGNMENT: i32 = 32;
+/// Bytes to which linear memory behind a texture is aligned.
+pub(super) const TEXTURE_ALIGNMENT: u32 = 512;
+/// Bytes to which the rows of pitched memory behind a texture are aligned.
+pub(super) const TEXTURE_PITCH_ALIGNMENT: u32 = 32;
+/// Elements of linear memory, and bytes of a row of pitched memory, that a texture may have.
+pub(super) const MAX_LINEAR: usize = 1 << 28;
+pub(super) const MAX_LINEAR_PITCH: usize = 2_097_120;
 /// kHz; the clock registers count nanoseconds.
 const CLOCK_RATE: i32 = 1_000_000;
 /// Bits; one memory channel.
@@ -61,8 +67,13 @@ pub(in crate::driver) fn device_attribute(driver: &Driver, attribute: i32) -> Op
         id::WARP_SIZE => signed(WARP_SIZE),
         id::TOTAL_CONSTANT_MEMORY => CONSTANT_MEMORY,
         id::MAX_PITCH => i32::MAX,
-        id::TEXTURE_ALIGNMENT | id::SURFACE_ALIGNMENT => ALIGNMENT,
-        id::TEXTURE_PITCH_ALIGNMENT => TEXTURE_PITCH_ALIGNMENT,
+        id::TEXTURE_ALIGNMENT | id::SURFACE_ALIGNMENT => signed(TEXTURE_ALIGNMENT),
+        id::TEXTURE_PITCH_ALIGNMENT => signed(TEXTURE_PITCH_ALIGNMENT),
+        id::MAXIMUM_TEXTURE1D_WIDTH..=id::MAXIMUM_TEXTURE2D_LAYERED_LAYERS
+        | id::MAXIMUM_TEXTURE1D_LAYERED_WIDTH..=id::MAXIMUM_TEXTURE1D_LAYERED_LAYERS
+        | id::MAXIMUM_TEXTURE2D_GATHER_WIDTH..=id::MAXIMUM_TEXTURE3D_DEPTH_ALTERNATE
+        | id::MAXIMUM_TEXTURECUBEMAP_WIDTH..=id::MAXIMUM_TEXTURE2D_MIPMAPPED_HEIGHT
+        | id::MAXIMUM_TEXTURE1D_MIPMAPPED_WIDTH => i32::try_from(array_limit(attribute)).unwrap_or(i32::MAX),
         id::CLOCK_RATE | id::MEMORY_CLOCK_RATE => CLOCK_RATE,
         id::GLOBAL_MEMORY_BUS_WIDTH => MEMORY_BUS_WIDTH,
         id::L2_CACHE_SIZE => L2_CACHE_SIZE,
@@ -92,4 +103,28 @@ pub(in crate::driver) fn device_attribute(driver: &Driver, attribute: i32) -> Op
         _ => return None,
     };
     Some(value)
+}
+
+/// The largest arrays and bound memory that textures and surfaces may have.
+fn array_limit(attribute: i32) -> usize {
+    match attribute {
+        id::MAXIMUM_TEXTURE1D_WIDTH | id::MAXIMUM_SURFACE1D_WIDTH => MAX_1D,
+        id::MAXIMUM_TEXTURE2D_WIDTH | id::MAXIMUM_SURFACE2D_WIDTH | id::MAXIMUM_TEXTURE2D_LINEAR_WIDTH => MAX_2D[0],
+        id::MAXIMUM_TEXTURE2D_HEIGHT | id::MAXIMUM_SURFACE2D_HEIGHT | id::MAXIMUM_TEXTURE2D_LINEAR_HEIGHT => MAX_2D[1],
+        id::MAXIMUM_TEXTURE3D_WIDTH..=id::MAXIMUM_TEXTURE3D_DEPTH
+        | id::MAXIMUM_SURFACE3D_WIDTH..=id::MAXIMUM_SURFACE3D_DEPTH
+        | id::MAXIMUM_TEXTURE3D_WIDTH_ALTERNATE..=id::MAXIMUM_TEXTURE3D_DEPTH_ALTERNATE => MAX_3D[0],
+        id::MAXIMUM_TEXTURE2D_LAYERED_LAYERS
+        | id::MAXIMUM_TEXTURE1D_LAYERED_LAYERS
+        | id::MAXIMUM_SURFACE1D_LAYERED_LAYERS
+        | id::MAXIMUM_SURFACE2D_LAYERED_LAYERS => MAX_LAYERED[2],
+        id::MAXIMUM_TEXTURECUBEMAP_LAYERED_LAYERS | id::MAXIMUM_SURFACECUBEMAP_LAYERED_LAYERS => MAX_CUBEMAP_LAYERS,
+        id::MAXIMUM_TEXTURE1D_LINEAR_WIDTH => MAX_LINEAR,
+        id::MAXIMUM_TEXTURE2D_LINEAR_PITCH => MAX_LINEAR_PITCH,
+        id::MAXIMUM_TEXTURE1D_MIPMAPPED_WIDTH
+        | id::MAXIMUM_TEXTURE2D_MIPMAPPED_WIDTH
+        | id::MAXIMUM_TEXTURE2D_MIPMAPPED_HEIGHT => MAX_MIPMAPPED,
+        // Layered arrays, cubemaps and gathers.
+        _ => MAX_LAYERED[0],
+    }
 }

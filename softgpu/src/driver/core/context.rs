@@ -226,6 +226,7 @@ impl Context {
         for kernel in driver.kernels.all() {
             kernel.forget_context(self.handle);
         }
+        driver.drop_context_arrays(self.handle);
         driver.free_context_memory(self.handle);
         self.streams().open.clear();
     }

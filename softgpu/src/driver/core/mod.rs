@@ -1,7 +1,9 @@
 //! The objects behind the handles: contexts, streams, events, modules, memory, and how work runs.
 
 mod allocation;
+mod array;
 mod attributes;
+mod boxes;
 mod code;
 mod config;
 mod context;
@@ -26,7 +28,9 @@ mod transfer;
 use vgpu_protocol::cuda::CUresult;
 
 pub(super) use allocation::{Allocation, Kind, PITCH_ALIGNMENT};
+pub(super) use array::{Array, MipmappedArray};
 pub(super) use attributes::device_attribute;
+pub(super) use boxes::End;
 pub(super) use code::Code;
 pub use config::{configure, Config, ConfigError};
 pub(super) use context::{Context, Limit};

@@ -16,6 +16,14 @@ pub(super) struct Staging {
     bytes: AtomicUsize,
 }
 
+impl Staging {
+    /// Counts `len` bytes as staged, if that is not too much.
+    fn reserve(&self, len: usize) -> Option<()> {
+        let add = |staged: usize| staged.checked_add(len).filter(|sum| len <= PIECE && *sum <= TOTAL);
+        self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok().map(drop)
+    }
+}
+
 /// Staged bytes.
 pub(super) struct Staged {
     bytes: Vec<u8>,
@@ -25,10 +33,20 @@ pub(super) struct Staged {
 impl Staged {
     /// Takes a copy; `None` if it is too large or too much is staged already.
     pub(super) fn new(driver: &'static Driver, source: &[u8]) -> Option<Staged> {
-        let len = source.len();
-        let add = |staged: usize| Some(staged + len).filter(|sum| len <= PIECE && *sum <= TOTAL);
-        driver.staging.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
+        driver.staging.reserve(source.len())?;
         Some(Staged { bytes: source.to_vec(), driver })
+    }
+
+    /// Takes a copy of parts that are `len` bytes together, one behind the other.
+    pub(super) fn pack(driver: &'static Driver, len: usize, parts: &mut dyn Iterator<Item = &[u8]>) -> Option<Staged> {
+        driver.staging.reserve(len)?;
+        let mut staged = Staged { bytes: vec![0; len], driver };
+        let mut at = 0;
+        for part in parts {
+            staged.bytes.get_mut(at..at + part.len())?.copy_from_slice(part);
+            at += part.len();
+        }
+        Some(staged)
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

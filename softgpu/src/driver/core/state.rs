@@ -8,6 +8,7 @@ use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::HandleKind;
 
 use super::allocation::Allocations;
+use super::array::{Array, MipmappedArray};
 use super::config::{self, Config};
 use super::pool::DevicePools;
 use super::registry::Registry;
@@ -40,6 +41,8 @@ pub(in crate::driver) struct Driver {
     pub(super) ended_pools: Mutex<Vec<Arc<Pool>>>,
     /// Some pool may hold more than it should after the next synchronisation.
     pub(super) pool_excess: AtomicBool,
+    pub(in crate::driver) arrays: Registry<Array>,
+    pub(in crate::driver) mipmapped_arrays: Registry<MipmappedArray>,
     pub(super) staging: Staging,
     primary: Mutex<Primary>,
     epoch: Instant,
@@ -94,6 +97,8 @@ impl Driver {
             device_pools: Mutex::default(),
             ended_pools: Mutex::default(),
             pool_excess: AtomicBool::new(false),
+            arrays: Registry::new(HandleKind::Array),
+            mipmapped_arrays: Registry::new(HandleKind::MipmappedArray),
             staging: Staging::default(),
             primary: Mutex::default(),
             epoch: Instant::now(),

@@ -112,7 +112,7 @@ impl Target {
     }
 
     /// Runs a short operation here if nothing has to be awaited, else queues it.
-    fn light(&self, bytes: u64, job: impl FnOnce(&Context) -> Result + Send + 'static) -> Result {
+    pub(super) fn light(&self, bytes: u64, job: impl FnOnce(&Context) -> Result + Send + 'static) -> Result {
         if bytes <= INLINE_BYTES {
             if let Some(_turn) = self.context.idle_turn(&self.stream) {
                 return job(&self.context).inspect_err(|error| self.context.fail(*error));
@@ -132,7 +132,7 @@ impl Target {
 
 impl Context {
     /// An access that was checked and failed all the same: the range went away while it was in use.
-    fn access(&self, outcome: std::result::Result<(), AccessError>) -> Result {
+    pub(super) fn access(&self, outcome: std::result::Result<(), AccessError>) -> Result {
         outcome.map_err(illegal).inspect_err(|error| self.fail(*error))
     }
 }
@@ -144,7 +144,7 @@ fn check(driver: &Driver, address: u64, len: u64) -> Result {
     }
 }
 
-fn illegal(error: AccessError) -> CUresult {
+pub(super) fn illegal(error: AccessError) -> CUresult {
     match error {
         AccessError::Illegal(_) => CUresult::ILLEGAL_ADDRESS,
         AccessError::Misaligned(_) => CUresult::MISALIGNED_ADDRESS,
