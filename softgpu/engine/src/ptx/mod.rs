@@ -24,6 +24,7 @@ mod variable;
 
 pub use error::Error;
 pub use header::target_number;
+pub use module::UNRESOLVED;
 
 use crate::ir::{Module, PtxPos};
 use error::Fail;

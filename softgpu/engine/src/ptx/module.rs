@@ -15,6 +15,10 @@ use crate::ir::*;
 /// Largest launch parameter block in bytes (CUDA's limit since sm_70).
 const PARAM_BLOCK_LIMIT: u64 = 32764;
 
+/// How the reason of a function begins that is declared and called, but defined nowhere
+/// ([`crate::ir::Function::unsupported`]).
+pub const UNRESOLVED: &str = "unresolved extern function";
+
 /// Compiles a whole text.
 pub(super) fn compile(source: &[u8]) -> Result<Module> {
     let mut compiler = Compiler { cursor: Cursor::new(source)?, tables: Tables::default() };
@@ -236,10 +240,7 @@ impl<'a> Compiler<'a> {
             name: full_name(name),
             is_entry,
             blocks: vec![Block { first: 0, end: 0, terminator: Terminator::Trap, ipdom: None }],
-            unsupported: Some(Unsupported {
-                what: format!("unresolved extern function `{}`", text(name)),
-                at: self.cursor.at,
-            }),
+            unsupported: Some(Unsupported { what: format!("{UNRESOLVED} `{}`", text(name)), at: self.cursor.at }),
             ..Function::default()
         });
         Ok(id)

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use vgpu_engine::ir;
+use vgpu_engine::ptx::UNRESOLVED;
 
 /// A compiled module image.
 #[derive(Clone)]
@@ -48,6 +49,11 @@ impl Code {
     pub(super) fn refusals(&self) -> impl Iterator<Item = (&str, Refusal<'_>)> {
         let kernels = self.module.functions.iter().enumerate().filter(|(_, function)| function.is_entry);
         kernels.filter_map(|(index, kernel)| Some((kernel.name.as_str(), self.refusal_of(index)?)))
+    }
+
+    /// A kernel that calls a function which is defined nowhere.
+    pub(super) fn unresolved(&self) -> Option<(&str, Refusal<'_>)> {
+        self.refusals().find(|(_, refusal)| refusal.reason.what.starts_with(UNRESOLVED))
     }
 
     fn refusal_of(&self, index: usize) -> Option<Refusal<'_>> {

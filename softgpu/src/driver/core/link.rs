@@ -6,7 +6,7 @@
 use vgpu_protocol::cuda::CUresult;
 
 use super::image::{compile_text, ptx_of, JitLog, BUILD_HINT};
-use super::{fatbin, Result};
+use super::{fatbin, Code, Result};
 use vgpu_engine::ptx;
 
 /// `CUjitInputType`: PTX text and fat binaries are what can be linked.
@@ -72,11 +72,20 @@ impl Link {
             return Err(CUresult::INVALID_VALUE);
         }
         if self.image.is_none() {
-            let compiled = compile_text(&self.text, self.capability, &mut self.log);
+            let compiled = self.check_complete();
             (self.report)(&self.log);
             self.image = Some(fatbin::with_ptx(&self.text, ptx::target_number(&compiled?.module.target)));
         }
         Ok(self.image.as_deref().unwrap_or_default())
+    }
+
+    /// The linked code; whatever its kernels call must be there.
+    fn check_complete(&mut self) -> Result<Code> {
+        let code = compile_text(&self.text, self.capability, &mut self.log)?;
+        if let Some((kernel, refusal)) = code.unresolved() {
+            return self.log.fail(CUresult::INVALID_PTX, format_args!("link: kernel `{kernel}`: {refusal}"));
+        }
+        Ok(code)
     }
 }
 
@@ -113,6 +122,13 @@ mod tests {
             assert_eq!(code.module.version, (8, 0));
             assert_eq!(code.module.target, "sm_75");
         }
+    }
+
+    #[test]
+    fn a_missing_function_is_an_error_with_a_log() {
+        let (image, log) = link(&[CALLER]);
+        assert_eq!(image.err(), Some(CUresult::INVALID_PTX));
+        assert!(log.error.contains("`twice`"), "{}", log.error);
     }
 
     #[test]

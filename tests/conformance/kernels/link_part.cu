@@ -1,0 +1,2 @@
+// The other input.
+extern "C" __device__ int twice(int x) { return 2 * x; }
