@@ -28,6 +28,17 @@ at_most() {
     fi
 }
 
+# client NAME MOST: tests/clients/first_NAME.py, in the environment that
+# clients.sh has made.
+client() {
+    local python=$target/clients/$1/bin/python
+    if [ -x "$python" ]; then
+        CUPY_COMPILE_WITH_PTX=1 at_most "$1" "$2" "$python" -W ignore "$repo/tests/clients/first_$1.py"
+    else
+        echo "SKIP round_trips/$1: tests/loopback/clients.sh has not run"
+    fi
+}
+
 at_most first-kernel 25 "$programs/launch_loop" 1
 
 # A loop of launches adds none.
@@ -38,3 +49,6 @@ if [ -n "$few" ] && [ "$few" = "$many" ]; then
 else
     echo "FAIL round_trips/launch-loop: $few round trips for 1 launch, $many for 20001"
 fi
+
+client numba 60
+client cupy 150
