@@ -65,9 +65,17 @@ pub struct Executor {
     #[arg(long, value_name = "soft|host|PATH", default_value = "soft")]
     pub gpu: Gpu,
 
-    /// Device memory of the software GPU, per session
-    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = parse_size)]
-    pub memory: u64,
+    /// Device memory per session: 4G of the software GPU, all of a host GPU's unless given
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
+
+    /// Which of the host's GPUs to use, as in CUDA_VISIBLE_DEVICES: numbers, UUIDs, MIG UUIDs
+    #[arg(long, value_name = "N|UUID[,…]")]
+    pub device: Option<String>,
+
+    /// Serve a host GPU whose kernels can read all of a worker's memory (HMM or ATS)
+    #[arg(long)]
+    pub allow_pageable_access: bool,
 
     /// How long an idle session looks for new work before it sleeps, microseconds
     #[arg(long, value_name = "US", default_value_t = 50)]

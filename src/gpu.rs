@@ -42,6 +42,11 @@ impl std::fmt::Display for Gpu {
     }
 }
 
+/// Memory of a session's software GPU unless the user says otherwise, bytes.
+const SOFT_MEMORY: u64 = 4 << 30;
+/// The oldest CUDA version of a host's driver.
+const OLDEST_DRIVER: i32 = 12_000;
+
 /// Why there is no executor.
 #[derive(Debug, thiserror::Error)]
 pub enum GpuError {
@@ -56,11 +61,37 @@ pub enum GpuError {
         /// What the dynamic linker says.
         source: libloading::Error,
     },
+    /// the name led to the library for guests
+    #[error(
+        "{name} is this project's library for guests, not the driver of a GPU: \
+         take its folder out of LD_LIBRARY_PATH, or name the driver with --gpu PATH"
+    )]
+    GuestLibrary {
+        /// What was opened.
+        name: String,
+    },
+    /// the driver is too old
+    #[error("--gpu {gpu}: the driver has CUDA {}.{}, and 12.0 is needed", version / 1000, version % 1000 / 10)]
+    TooOld {
+        /// The choice.
+        gpu: Gpu,
+        /// As `cuDriverGetVersion` says.
+        version: i32,
+    },
+    /// a kernel could read the worker's memory
+    #[error(
+        "--gpu {gpu}: kernels of this GPU can read all memory of a process (HMM or ATS), and so a guest the memory of \
+         its worker; load nvidia_uvm with uvm_disable_hmm=1, or accept it with --allow-pageable-access"
+    )]
+    PageableAccess {
+        /// The choice.
+        gpu: Gpu,
+    },
     /// the software GPU cannot be set up like this
     #[error("--memory: {0}")]
     Soft(#[from] vgpu_softgpu::ConfigError),
     /// the driver does not work here
-    #[error("--gpu {gpu}: the CUDA driver does not start: {result}")]
+    #[error("--gpu {gpu}: the CUDA driver does not start: {result}{}", hint(*result))]
     Init {
         /// The choice.
         gpu: Gpu,
@@ -72,9 +103,29 @@ pub enum GpuError {
 /// Loads and initialises the driver.
 pub fn start(executor: &Executor) -> Result<DriverApi, GpuError> {
     let api = load(executor)?;
+    let gpu = || executor.gpu.clone();
     match crate::sys::initialize(&api) {
-        CUresult::SUCCESS => Ok(api),
-        result => Err(GpuError::Init { gpu: executor.gpu.clone(), result }),
+        CUresult::SUCCESS => {}
+        result => return Err(GpuError::Init { gpu: gpu(), result }),
+    }
+    let version = crate::sys::driver_version(&api);
+    if version < OLDEST_DRIVER {
+        return Err(GpuError::TooOld { gpu: gpu(), version });
+    }
+    if executor.gpu != Gpu::Soft && !executor.allow_pageable_access && crate::sys::reaches_pageable_memory(&api) {
+        return Err(GpuError::PageableAccess { gpu: gpu() });
+    }
+    Ok(api)
+}
+
+/// What may be done about a driver that does not start.
+fn hint(result: CUresult) -> &'static str {
+    match result {
+        CUresult::NO_DEVICE => "; is there a GPU, and do --device and CUDA_VISIBLE_DEVICES name it?",
+        CUresult::STUB_LIBRARY => "; the library is the toolkit's stub for linking, not the driver",
+        CUresult::SYSTEM_DRIVER_MISMATCH => "; the library and the kernel module are of different releases",
+        CUresult::OPERATING_SYSTEM | CUresult::NOT_PERMITTED => "; may this user open /dev/nvidia*?",
+        _ => "",
     }
 }
 
@@ -88,11 +139,16 @@ fn load(executor: &Executor) -> Result<DriverApi, GpuError> {
 }
 
 fn soft(executor: &Executor) -> Result<DriverApi, GpuError> {
-    let config = vgpu_softgpu::Config { memory_bytes: executor.memory, ..Default::default() };
+    let config = vgpu_softgpu::Config { memory_bytes: executor.memory.unwrap_or(SOFT_MEMORY), ..Default::default() };
     vgpu_softgpu::configure(config)?;
     Ok(vgpu_softgpu::driver_api())
 }
 
 fn library(path: PathBuf) -> Result<DriverApi, GpuError> {
-    crate::sys::load_driver(&path).map_err(|source| GpuError::Load { name: path.display().to_string(), source })
+    let name = path.display().to_string();
+    match crate::sys::load_driver(&path) {
+        Ok(Some(api)) => Ok(api),
+        Ok(None) => Err(GpuError::GuestLibrary { name }),
+        Err(source) => Err(GpuError::Load { name, source }),
+    }
 }

@@ -6,15 +6,20 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
+use vgpu_protocol::cuda::attribute::PAGEABLE_MEMORY_ACCESS;
 use vgpu_protocol::cuda::CUresult;
-use vgpu_protocol::DriverApi;
+use vgpu_protocol::{DriverApi, GUEST_LIBRARY_SYMBOL};
 
 use crate::exit;
 
-/// Loads a CUDA driver library for the rest of the process's life.
-pub fn load_driver(path: &Path) -> Result<DriverApi, libloading::Error> {
+/// Loads a CUDA driver library for the rest of the process's life. `None`: it is the library for guests.
+pub fn load_driver(path: &Path) -> Result<Option<DriverApi>, libloading::Error> {
     // SAFETY: loading a library runs its constructors; the person who started us named it.
     let library = Box::leak(Box::new(unsafe { libloading::Library::new(path) }?));
+    // SAFETY: the address is not used.
+    if unsafe { library.get::<*const c_void>(GUEST_LIBRARY_SYMBOL.to_bytes_with_nul()) }.is_ok() {
+        return Ok(None);
+    }
     let find = |name: &'static CStr| {
         // SAFETY: the address is only stored; `DriverApi` gives it the function's type.
         match unsafe { library.get::<*const c_void>(name.to_bytes_with_nul()) } {
@@ -23,7 +28,31 @@ pub fn load_driver(path: &Path) -> Result<DriverApi, libloading::Error> {
         }
     };
     // SAFETY: a library that exports names of the CUDA driver API has its functions behind them.
-    Ok(unsafe { DriverApi::load(find) })
+    Ok(Some(unsafe { DriverApi::load(find) }))
+}
+
+/// CUDA version of the driver; 0 if it does not tell.
+pub fn driver_version(api: &DriverApi) -> i32 {
+    let mut version = 0;
+    if let Some(get) = api.cuDriverGetVersion {
+        // SAFETY: the output is a local.
+        unsafe { get(&mut version) };
+    }
+    version
+}
+
+/// Whether kernels of any device can read memory that was never given to the driver.
+pub fn reaches_pageable_memory(api: &DriverApi) -> bool {
+    let (Some(count), Some(attribute)) = (api.cuDeviceGetCount, api.cuDeviceGetAttribute) else { return false };
+    let mut devices = 0;
+    // SAFETY: the output is a local.
+    unsafe { count(&mut devices) };
+    (0..devices).any(|device| {
+        let mut reaches = 0;
+        // SAFETY: the output is a local; a device's number is its handle.
+        unsafe { attribute(&mut reaches, PAGEABLE_MEMORY_ACCESS, device) };
+        reaches != 0
+    })
 }
 
 /// Calls `cuInit`.

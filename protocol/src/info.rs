@@ -22,10 +22,6 @@ pub struct DeviceInfo {
     pub driver_version: i32,
     /// Number of devices that the session may use.
     pub device_count: i32,
-    /// Lowest stream priority (the largest number).
-    pub least_priority: i32,
-    /// Highest stream priority (the smallest number).
-    pub greatest_priority: i32,
     /// Attribute values by their number, [`ATTRIBUTE_UNKNOWN`] where the executor has none.
     pub attributes: [i32; DEVICE_ATTRIBUTES],
 }

@@ -23,6 +23,9 @@ pub use wire::{padded, Command, Handle, Reader, Reply, WireError, Writer};
 /// 13.0). Programs compare it with the oldest release they accept.
 pub const DRIVER_RELEASE: &str = "580.65.06";
 
+/// Exported by the guest's `libcuda.so.1` only: a backend that finds it has loaded the wrong library.
+pub const GUEST_LIBRARY_SYMBOL: &std::ffi::CStr = c"vgpu_guest_library";
+
 /// How a function is served; see `api/cuda.api`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]

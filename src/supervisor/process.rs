@@ -103,8 +103,16 @@ fn command(mode: &str, executor: &Executor) -> Command {
     command
         .arg(mode)
         .args(["--gpu", &executor.gpu.to_string()])
-        .args(["--memory", &executor.memory.to_string()])
         .args(["--busy-poll", &executor.busy_poll.to_string()])
         .args(["--log-level", executor.log_level.as_str()]);
+    if let Some(memory) = executor.memory {
+        command.args(["--memory", &memory.to_string()]);
+    }
+    if executor.allow_pageable_access {
+        command.arg("--allow-pageable-access");
+    }
+    if let Some(device) = &executor.device {
+        command.env("CUDA_VISIBLE_DEVICES", device);
+    }
     command
 }

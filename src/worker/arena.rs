@@ -102,6 +102,13 @@ impl Arena {
         }
     }
 
+    /// A context has ended, and with it what the driver knew through it.
+    pub fn forget_registrations(&self) {
+        let mut chunks = self.lock();
+        chunks.values_mut().for_each(|chunk| chunk.registered = false);
+        self.pending.store(!chunks.is_empty(), Ordering::Release);
+    }
+
     /// Whether chunks cover `[va, va + length)`.
     pub fn in_chunks(&self, va: u64, length: u64) -> bool {
         covered(&self.lock(), va, length)

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use vgpu_protocol::cuda::{CUresult, CU_STREAM_LEGACY, CU_STREAM_PER_THREAD};
+use vgpu_protocol::cuda::{CUkernel, CUresult, CU_STREAM_LEGACY, CU_STREAM_PER_THREAD};
 use vgpu_protocol::{DriverApi, Handle, HandleKind, WireError};
 
 use super::ffi::driver;
@@ -75,6 +75,8 @@ impl<'a> Context<'a> {
             (HandleKind::Stream | HandleKind::Context, 0) => 0,
             (HandleKind::Stream, CU_STREAM_LEGACY) => CU_STREAM_LEGACY as Pointer,
             (HandleKind::Stream, CU_STREAM_PER_THREAD) => self.lane_stream()?,
+            // Only launches take a kernel as it is; other calls want the current context's function.
+            (HandleKind::Function, _) if handle.kind() == HandleKind::Kernel as u8 => self.function(handle)?,
             _ => self.entry(kind, handle)?.pointer,
         };
         Ok(pointer as *mut c_void)
@@ -83,6 +85,13 @@ impl<'a> Context<'a> {
     /// The ledger's entry behind a handle.
     pub fn entry(&self, kind: HandleKind, handle: Handle) -> Result<Entry, Failure> {
         self.session.ledger.get(kind, handle).ok_or(invalid(kind))
+    }
+
+    fn function(&self, kernel: Handle) -> Result<Pointer, Failure> {
+        let kernel = self.entry(HandleKind::Kernel, kernel)?.pointer as CUkernel;
+        let mut function = std::ptr::null_mut();
+        driver!(self, cuKernelGetFunction(&mut function, kernel))?;
+        Ok(function as Pointer)
     }
 
     fn lane_stream(&self) -> Result<Pointer, Failure> {

@@ -215,13 +215,26 @@ fn context_is_idle(context: &Context<'_>) -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// Makes a chunk known to the driver, so that kernels and copies use it in place.
+/// Makes a chunk known to the driver, so that kernels and copies use it in place. A capture under way
+/// on another thread is no reason against it: the call is not the application's.
 fn register(session: &Session, va: u64, length: u64) -> bool {
     const PORTABLE: u32 = 1;
     const DEVICEMAP: u32 = 2;
+    const RELAXED: i32 = 2;
     let result: Result<(), Failure> = (|| {
         let size = usize::try_from(length).map_err(|_| Failure::INVALID_VALUE)?;
-        driver!(session, cuMemHostRegister_v2(va as *mut std::ffi::c_void, size, PORTABLE | DEVICEMAP))
+        let mut mode = RELAXED;
+        let relaxed = driver!(session, cuThreadExchangeStreamCaptureMode(&mut mode));
+        let registered =
+            driver!(session, cuMemHostRegister_v2(va as *mut std::ffi::c_void, size, PORTABLE | DEVICEMAP));
+        if relaxed.is_ok() {
+            driver!(session, cuThreadExchangeStreamCaptureMode(&mut mode))?;
+        }
+        match registered {
+            // Through a context that lives on.
+            Err(Failure::Cuda(CUresult::HOST_MEMORY_ALREADY_REGISTERED)) => Ok(()),
+            registered => registered,
+        }
     })();
     if let Err(error) = result {
         log::warn!("the driver does not take {length} bytes of shared memory: {}", error.result());

@@ -81,6 +81,7 @@ impl Session {
     pub fn forget_context(&self, context: Pointer) {
         self.ledger.drop_context(context);
         lock(&self.lane_streams).retain(|(_, owner), _| *owner != context);
+        self.arena.forget_registrations();
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 

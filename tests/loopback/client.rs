@@ -181,7 +181,7 @@ impl Client {
             block_z: 1,
             shared: 0,
             stream,
-            flags: 0,
+            attributes: &[],
             params,
         }
     }

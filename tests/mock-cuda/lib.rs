@@ -10,6 +10,7 @@ use std::ffi::{c_char, c_void, CStr};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use vgpu_protocol::cuda::attribute::PAGEABLE_MEMORY_ACCESS;
 use vgpu_protocol::cuda::{CUhostFn, CUlaunchConfig, CUresult, CUuuid};
 
 const KERNELS: [(&CStr, &[(usize, usize)]); 5] =
@@ -256,7 +257,7 @@ free_calls! {
     cuDeviceTotalMem_v2(out: *mut usize, _dev: i32) { *out = 1 << 30; CUresult::SUCCESS }
     cuDeviceGetAttribute(out: *mut i32, attribute: i32, _dev: i32) {
         if attribute > 161 { return CUresult::INVALID_VALUE; }
-        *out = attribute;
+        *out = if attribute == PAGEABLE_MEMORY_ACCESS { 0 } else { attribute };
         CUresult::SUCCESS
     }
     cuCtxSetCurrent(context: usize) {

@@ -30,9 +30,9 @@ const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 /// What the backend is started with.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// GPU memory, as in 512M or 4G.
-    #[arg(long, value_name = "SIZE", default_value = "4G")]
-    pub memory: String,
+    /// GPU memory, as in 512M or 4G: 4G of the software GPU, all of a host GPU's unless given.
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
 
     /// GPU that executes: soft (in software), host (the machine's own), or a libcuda.
     #[arg(long, value_name = "soft|host|PATH", default_value = "soft")]
@@ -118,12 +118,17 @@ impl Backend {
         let mut command = Command::new(&program);
         command
             .args([OsStr::new("--socket-path"), socket.as_os_str()])
-            .args(["--memory", &options.memory, "--gpu", &options.gpu])
+            .args(["--gpu", &options.gpu])
+            // Program and worker belong to one user here: no boundary to guard between them.
+            .arg("--allow-pageable-access")
             .args(["--log-level", &options.log_level.as_str().to_lowercase()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             // A Ctrl-C at the terminal is for the program, not for its GPU.
             .process_group(0);
+        if let Some(memory) = &options.memory {
+            command.args(["--memory", memory]);
+        }
         sys::end_with_parent(&mut command, Signal::KILL);
         let process = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         let mut backend = Self { process };

@@ -103,7 +103,7 @@ pub struct CUdevprop {
 
 /// One launch attribute; the meaning of `value` depends on `id`.
 #[repr(C, align(8))]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[allow(missing_docs)]
 pub struct CUlaunchAttribute {
     pub id: u32,
@@ -113,6 +113,42 @@ pub struct CUlaunchAttribute {
 
 /// `CU_LAUNCH_ATTRIBUTE_COOPERATIVE`.
 pub const LAUNCH_ATTRIBUTE_COOPERATIVE: u32 = 2;
+
+impl CUlaunchAttribute {
+    /// The attribute whose value starts with `word`.
+    pub fn with_word(id: u32, word: u32) -> Self {
+        let mut attribute = CUlaunchAttribute { id, pad: 0, value: [0; 64] };
+        for (to, from) in attribute.value.iter_mut().zip(word.to_le_bytes()) {
+            *to = from;
+        }
+        attribute
+    }
+
+    /// The value's words of four bytes; 0 behind its end.
+    pub fn word(&self, index: usize) -> u32 {
+        let bytes = self.value.get(4 * index..).and_then(|value| value.first_chunk());
+        bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    }
+
+    /// Whether the value means the same in the driver as in the application. Events do once their
+    /// handles are translated ([`CUlaunchAttribute::names_event`]); nodes of device-side graphs never do.
+    pub fn is_portable(&self) -> bool {
+        matches!(self.id, 0..=6 | 8..=11 | 14..=17) || self.names_event()
+    }
+
+    /// Whether the value starts with a `CUevent` (programmatic event, launch completion event).
+    pub fn names_event(&self) -> bool {
+        matches!(self.id, 7 | 12)
+    }
+}
+
+/// A tensor map: only the driver knows its layout.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[allow(missing_docs)]
+pub struct CUtensorMap {
+    pub opaque: [u64; 16],
+}
 
 /// Configuration of `cuLaunchKernelEx`.
 #[repr(C)]

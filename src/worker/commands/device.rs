@@ -40,26 +40,12 @@ pub fn describe(api: &DriverApi, dev: i32) -> Result<DeviceInfo, Failure> {
             *attribute = value;
         }
     }
-    let (least_priority, greatest_priority) = priorities(&driver);
     Ok(DeviceInfo {
         name,
         uuid: uuid.bytes,
         total_memory: total_memory as u64,
         driver_version,
         device_count,
-        least_priority,
-        greatest_priority,
         attributes,
     })
-}
-
-/// Stream priorities; a driver that needs a context for the answer has none to tell yet.
-fn priorities(driver: &Driver<'_>) -> (i32, i32) {
-    let (mut least, mut greatest) = (0, 0);
-    let asked: Result<(), Failure> = (|| driver!(driver, cuCtxGetStreamPriorityRange(&mut least, &mut greatest)))();
-    if asked.is_ok() {
-        (least, greatest)
-    } else {
-        (0, 0)
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use vgpu_protocol::cuda::{self, FunctionAttributes};
+use vgpu_protocol::cuda::{self, CUresult, FunctionAttributes};
 use vgpu_protocol::{cmd, HandleKind, ParamInfo, ATTRIBUTE_UNKNOWN, FUNCTION_ATTRIBUTES};
 use zerocopy::IntoBytes;
 
@@ -20,11 +20,17 @@ fn name(bytes: &[u8]) -> Result<CString, Failure> {
     CString::new(bytes).map_err(|_| Failure::INVALID_VALUE)
 }
 
-/// Asks for one parameter after the other until the driver has no more.
+/// Asks for one parameter after the other until the driver has no more. A driver that cannot tell the
+/// layout (before CUDA 12.4) cannot launch: a layout is never guessed.
 fn layout(mut param: impl FnMut(usize, &mut usize, &mut usize) -> Result<(), Failure>) -> Result<Layout, Failure> {
     let mut params = Layout::new();
     let (mut offset, mut size) = (0, 0);
-    while params.len() < MAX_PARAMS && param(params.len(), &mut offset, &mut size).is_ok() {
+    while params.len() < MAX_PARAMS {
+        match param(params.len(), &mut offset, &mut size) {
+            Ok(()) => {}
+            Err(Failure::Cuda(CUresult::INVALID_VALUE)) => break,
+            Err(error) => return Err(error),
+        }
         let narrow = |n: usize| u32::try_from(n).map_err(|_| Failure::INVALID_VALUE);
         params.push(ParamInfo { offset: narrow(offset)?, size: narrow(size)? });
     }

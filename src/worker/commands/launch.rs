@@ -2,8 +2,9 @@
 
 use std::ffi::c_void;
 
-use vgpu_protocol::cuda::{CUlaunchAttribute, CUlaunchConfig, LAUNCH_ATTRIBUTE_COOPERATIVE};
-use vgpu_protocol::{cmd, HandleKind};
+use vgpu_protocol::cuda::{CUevent, CUlaunchAttribute, CUlaunchConfig};
+use vgpu_protocol::{cmd, Handle, HandleKind};
+use zerocopy::FromBytes;
 
 use crate::worker::context::{Context, Failure};
 use crate::worker::ffi::driver;
@@ -11,64 +12,121 @@ use crate::worker::ffi::driver;
 const LAUNCH_PARAM_END: *mut c_void = std::ptr::null_mut();
 const LAUNCH_PARAM_BUFFER_POINTER: *mut c_void = std::ptr::without_provenance_mut(1);
 const LAUNCH_PARAM_BUFFER_SIZE: *mut c_void = std::ptr::without_provenance_mut(2);
-const COOPERATIVE: u32 = 1;
+/// No driver knows more launch attributes than this.
+const ATTRIBUTES_MAX: usize = 64;
+/// Largest parameter block of any kernel (compute capability 7.0 and later), bytes.
+const PARAMS_MAX: u32 = 32_764;
+
+/// A launch without its parameters.
+struct Launch {
+    function: Handle,
+    grid: [u32; 3],
+    block: [u32; 3],
+    shared: u32,
+    stream: Handle,
+}
 
 /// `vgpuLaunch`. The parameter block goes to the driver as one buffer, so no layout is needed here;
 /// it must be as large as the kernel's.
-pub fn launch(ctx: &mut Context<'_>, command: cmd::VgpuLaunch<'_>) -> Result<cmd::VgpuLaunchReply, Failure> {
-    if command.flags & !COOPERATIVE != 0 {
-        return Err(Failure::NOT_SUPPORTED);
-    }
-    let function = ctx.entry(HandleKind::Function, command.function)?;
-    let stream = ctx.resolve(HandleKind::Stream, command.stream)?;
-    if command.params.len() < function.param_bytes as usize {
+pub fn launch(ctx: &mut Context<'_>, c: cmd::VgpuLaunch<'_>) -> Result<cmd::VgpuLaunchReply, Failure> {
+    let launch = Launch {
+        function: c.function,
+        grid: [c.grid_x, c.grid_y, c.grid_z],
+        block: [c.block_x, c.block_y, c.block_z],
+        shared: c.shared,
+        stream: c.stream,
+    };
+    launch.run(ctx, c.attributes, c.params)?;
+    Ok(cmd::VgpuLaunchReply {})
+}
+
+/// `vgpuLaunchLarge`.
+pub fn launch_large(ctx: &mut Context<'_>, c: cmd::VgpuLaunchLarge<'_>) -> Result<cmd::VgpuLaunchLargeReply, Failure> {
+    if c.params_size > PARAMS_MAX {
         return Err(Failure::INVALID_VALUE);
     }
-    let mut size = command.params.len();
-    let mut extra = [
-        LAUNCH_PARAM_BUFFER_POINTER,
-        command.params.as_ptr().cast_mut().cast(),
-        LAUNCH_PARAM_BUFFER_SIZE,
-        std::ptr::from_mut(&mut size).cast(),
-        LAUNCH_PARAM_END,
-    ];
-    let extra = if size == 0 { std::ptr::null_mut() } else { extra.as_mut_ptr() };
-    let function = function.pointer as *mut c_void;
-    if command.flags & COOPERATIVE == 0 {
-        driver!(
-            ctx,
-            cuLaunchKernel(
-                function.cast(),
-                command.grid_x,
-                command.grid_y,
-                command.grid_z,
-                command.block_x,
-                command.block_y,
-                command.block_z,
-                command.shared,
-                stream.cast(),
-                std::ptr::null_mut(),
-                extra,
-            )
-        )?;
-        return Ok(cmd::VgpuLaunchReply {});
-    }
-    let mut attribute = CUlaunchAttribute { id: LAUNCH_ATTRIBUTE_COOPERATIVE, pad: 0, value: [0; 64] };
-    if let Some(first) = attribute.value.first_mut() {
-        *first = 1;
-    }
-    let config = CUlaunchConfig {
-        gridDimX: command.grid_x,
-        gridDimY: command.grid_y,
-        gridDimZ: command.grid_z,
-        blockDimX: command.block_x,
-        blockDimY: command.block_y,
-        blockDimZ: command.block_z,
-        sharedMemBytes: command.shared,
-        hStream: stream.cast(),
-        attrs: &mut attribute,
-        numAttrs: 1,
+    let params = ctx.session.arena.read(c.params, c.params_size.into()).ok_or(Failure::INVALID_VALUE)?;
+    let launch = Launch {
+        function: c.function,
+        grid: [c.grid_x, c.grid_y, c.grid_z],
+        block: [c.block_x, c.block_y, c.block_z],
+        shared: c.shared,
+        stream: c.stream,
     };
-    driver!(ctx, cuLaunchKernelEx(&config, function.cast(), std::ptr::null_mut(), extra))?;
-    Ok(cmd::VgpuLaunchReply {})
+    launch.run(ctx, c.attributes, &params)?;
+    Ok(cmd::VgpuLaunchLargeReply {})
+}
+
+impl Launch {
+    fn run(&self, ctx: &Context<'_>, attributes: &[u8], params: &[u8]) -> Result<(), Failure> {
+        let function = ctx.entry(HandleKind::Function, self.function)?;
+        let stream = ctx.resolve(HandleKind::Stream, self.stream)?;
+        if params.len() < function.param_bytes as usize {
+            return Err(Failure::INVALID_VALUE);
+        }
+        let mut size = params.len();
+        let mut extra = [
+            LAUNCH_PARAM_BUFFER_POINTER,
+            params.as_ptr().cast_mut().cast(),
+            LAUNCH_PARAM_BUFFER_SIZE,
+            std::ptr::from_mut(&mut size).cast(),
+            LAUNCH_PARAM_END,
+        ];
+        let extra = if size == 0 { std::ptr::null_mut() } else { extra.as_mut_ptr() };
+        let function = function.pointer as *mut c_void;
+        let none = std::ptr::null_mut();
+        let ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]) = (self.grid, self.block);
+        if attributes.is_empty() {
+            return driver!(
+                ctx,
+                cuLaunchKernel(
+                    function.cast(),
+                    grid_x,
+                    grid_y,
+                    grid_z,
+                    block_x,
+                    block_y,
+                    block_z,
+                    self.shared,
+                    stream.cast(),
+                    none,
+                    extra,
+                )
+            );
+        }
+        let mut attributes = translate(ctx, attributes)?;
+        let config = CUlaunchConfig {
+            gridDimX: grid_x,
+            gridDimY: grid_y,
+            gridDimZ: grid_z,
+            blockDimX: block_x,
+            blockDimY: block_y,
+            blockDimZ: block_z,
+            sharedMemBytes: self.shared,
+            hStream: stream.cast(),
+            attrs: attributes.as_mut_ptr(),
+            numAttrs: attributes.len() as u32,
+        };
+        driver!(ctx, cuLaunchKernelEx(&config, function.cast(), none, extra))
+    }
+}
+
+/// The attributes as the driver takes them: events by its own pointers.
+fn translate(ctx: &Context<'_>, bytes: &[u8]) -> Result<Vec<CUlaunchAttribute>, Failure> {
+    let one = size_of::<CUlaunchAttribute>();
+    if bytes.len() % one != 0 || bytes.len() / one > ATTRIBUTES_MAX {
+        return Err(Failure::INVALID_VALUE);
+    }
+    let read = |bytes: &[u8]| {
+        let mut attribute = CUlaunchAttribute::read_from_bytes(bytes).map_err(|_| Failure::Malformed)?;
+        if !attribute.is_portable() {
+            return Err(Failure::NOT_SUPPORTED);
+        }
+        if let (true, Some(event)) = (attribute.names_event(), attribute.value.first_chunk_mut::<8>()) {
+            let known: CUevent = ctx.resolve(HandleKind::Event, Handle(u64::from_le_bytes(*event)))?.cast();
+            *event = (known as u64).to_le_bytes();
+        }
+        Ok(attribute)
+    };
+    bytes.chunks_exact(one).map(read).collect()
 }

@@ -11,6 +11,7 @@ mod launch;
 mod link;
 mod pointer;
 mod pool;
+mod tensor_map;
 
 pub use context::{context_create, context_destroy, primary_release, primary_reset, primary_retain};
 pub use copy::{copy_dto_h, copy_dto_h_wait, copy_hto_d, copy_hto_d_inline};
@@ -19,7 +20,8 @@ pub use device::{describe, device_info};
 pub use function::{library_get_kernel, module_get_function};
 pub use hostfunc::{host_function, host_function_done, host_function_next, read_output};
 pub use image::{library_load, module_load};
-pub use launch::launch;
+pub use launch::{launch, launch_large};
 pub use link::{link_add, link_complete, link_create, link_destroy, link_read, Link};
 pub use pointer::pointer_info;
 pub use pool::{pool_create, pool_default, pool_get_access, pool_get_attribute, pool_set_access, pool_set_attribute};
+pub use tensor_map::{tensor_map_im2col, tensor_map_im2col_wide, tensor_map_replace_address, tensor_map_tiled};

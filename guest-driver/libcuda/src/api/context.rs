@@ -157,11 +157,11 @@ pub unsafe fn cuCtxSynchronize_v2(ctx: CUcontext) -> Result {
 }
 
 pub unsafe fn cuCtxGetStreamPriorityRange(least: *mut i32, greatest: *mut i32) -> Result {
-    let info = driver()?.device(context::required()?.device)?;
+    let (lowest, highest) = crate::stream::priorities()?;
     // SAFETY: the caller vouches for the pointers; they may be null.
     unsafe {
-        put_optional(least, info.least_priority);
-        put_optional(greatest, info.greatest_priority);
+        put_optional(least, lowest);
+        put_optional(greatest, highest);
     }
     Ok(())
 }

@@ -2,12 +2,14 @@
 
 use std::ffi::c_void;
 
-use vgpu_protocol::cmd::VgpuLaunch;
+use vgpu_client::PIECE_SIZE;
+use vgpu_protocol::cmd::{VgpuLaunch, VgpuLaunchLarge};
 use vgpu_protocol::cuda::{
     attribute as attr, CUfunction, CUhostFn, CUlaunchAttribute, CUlaunchConfig, CUresult, CUstream,
     LAUNCH_ATTRIBUTE_COOPERATIVE,
 };
-use vgpu_protocol::HandleKind;
+use vgpu_protocol::{Handle, HandleKind};
+use zerocopy::IntoBytes;
 
 use super::Result;
 use crate::context;
@@ -21,23 +23,18 @@ const PARAM_BUFFER_POINTER: usize = 1;
 const PARAM_BUFFER_SIZE: usize = 2;
 /// Parameter blocks up to this size are packed on the stack, bytes.
 const SMALL_BLOCK: usize = 512;
-/// Largest parameter block: what a batch carries, bytes.
+/// Parameters and attributes that travel in the command; a larger block goes through staging, bytes.
 const MAX_BLOCK: usize = 7 << 10;
 
-/// [`VgpuLaunch::flags`]: cooperative.
-const FLAG_COOPERATIVE: u32 = 1;
-
-/// Attributes that are preferences: a launch may ignore them.
-const PREFERENCES: &[u32] = &[0, 1, 3, 5, 8, 9, 10, 14];
+/// More attributes than there are.
+const MAX_ATTRIBUTES: usize = 16;
 const ATTRIBUTE_CLUSTER_DIMENSION: u32 = 4;
-const ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION: u32 = 6;
 
 /// Shape of a launch.
 struct Shape {
     grid: [u32; 3],
     block: [u32; 3],
     shared: u32,
-    flags: u32,
 }
 
 fn check(driver: &Driver, dev: i32, function: &Function, shape: &Shape) -> Result {
@@ -130,6 +127,7 @@ unsafe fn launch(
     f: CUfunction,
     shape: &Shape,
     stream: CUstream,
+    attributes: &[CUlaunchAttribute],
     params: *mut *mut c_void,
     extra: *mut *mut c_void,
 ) -> Result {
@@ -143,7 +141,7 @@ unsafe fn launch(
         return Err(CUresult::INVALID_VALUE);
     }
     let size = function.param_bytes;
-    if size > MAX_BLOCK || given.is_some_and(|given| given.len() < size) {
+    if size > PIECE_SIZE || given.is_some_and(|given| given.len() < size) {
         return Err(CUresult::INVALID_VALUE);
     }
     let (mut small, mut large) = ([0; SMALL_BLOCK], Vec::new());
@@ -159,22 +157,52 @@ unsafe fn launch(
         // SAFETY: as the caller says.
         None => unsafe { gather(&function, params, block)? },
     }
-    let [grid_x, grid_y, grid_z] = shape.grid;
-    let [block_x, block_y, block_z] = shape.block;
-    let command = VgpuLaunch {
-        function: function.handle,
+    let stream = stub::handle(HandleKind::Stream, stream as u64)?;
+    submit(&function, shape, stream, attributes.as_bytes(), block)
+}
+
+/// Sends the launch: with its parameters if they are few, else with their place in the staging area.
+fn submit(function: &Function, shape: &Shape, stream: Handle, attributes: &[u8], params: &[u8]) -> Result {
+    let (function, shared) = (function.handle, shape.shared);
+    let ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]) = (shape.grid, shape.block);
+    if params.len() + attributes.len() <= MAX_BLOCK {
+        let command = VgpuLaunch {
+            function,
+            grid_x,
+            grid_y,
+            grid_z,
+            block_x,
+            block_y,
+            block_z,
+            shared,
+            stream,
+            attributes,
+            params,
+        };
+        return stub::post(&command).map(drop);
+    }
+    let session = driver()?.session;
+    let context = context::required()?;
+    context.fault()?;
+    let piece = session.take_piece()?;
+    session.fill_piece(&piece, params);
+    let command = VgpuLaunchLarge {
+        function,
         grid_x,
         grid_y,
         grid_z,
         block_x,
         block_y,
         block_z,
-        shared: shape.shared,
-        stream: stub::handle(HandleKind::Stream, stream as u64)?,
-        flags: shape.flags,
-        params: block,
+        shared,
+        stream,
+        attributes,
+        params: session.piece_address(&piece),
+        params_size: params.len() as u32,
     };
-    stub::post(&command).map(drop)
+    let posted = session.post(context.handle.0, &command);
+    session.give_back(piece, posted.as_ref().ok().copied());
+    posted.map(drop)
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -191,9 +219,9 @@ pub unsafe fn cuLaunchKernel(
     params: *mut *mut c_void,
     extra: *mut *mut c_void,
 ) -> Result {
-    let shape = Shape { grid: [grid_x, grid_y, grid_z], block: [block_x, block_y, block_z], shared, flags: 0 };
+    let shape = Shape { grid: [grid_x, grid_y, grid_z], block: [block_x, block_y, block_z], shared };
     // SAFETY: as for the caller.
-    unsafe { launch(f, &shape, stream, params, extra) }
+    unsafe { launch(f, &shape, stream, &[], params, extra) }
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -209,27 +237,23 @@ pub unsafe fn cuLaunchCooperativeKernel(
     stream: CUstream,
     params: *mut *mut c_void,
 ) -> Result {
-    let grid = [grid_x, grid_y, grid_z];
-    let shape = Shape { grid, block: [block_x, block_y, block_z], shared, flags: FLAG_COOPERATIVE };
+    let shape = Shape { grid: [grid_x, grid_y, grid_z], block: [block_x, block_y, block_z], shared };
+    let cooperative = CUlaunchAttribute::with_word(LAUNCH_ATTRIBUTE_COOPERATIVE, 1);
     // SAFETY: as for the caller.
-    unsafe { launch(f, &shape, stream, params, std::ptr::null_mut()) }
+    unsafe { launch(f, &shape, stream, &[cooperative], params, std::ptr::null_mut()) }
 }
 
-/// The flags that a launch attribute stands for.
-fn flag(attribute: &CUlaunchAttribute) -> std::result::Result<u32, CUresult> {
-    let word = |index: usize| {
-        let bytes = attribute.value.get(4 * index..4 * index + 4).and_then(|bytes| bytes.try_into().ok());
-        bytes.map_or(0, u32::from_ne_bytes)
-    };
-    match attribute.id {
-        LAUNCH_ATTRIBUTE_COOPERATIVE if word(0) != 0 => Ok(FLAG_COOPERATIVE),
-        LAUNCH_ATTRIBUTE_COOPERATIVE => Ok(0),
-        ATTRIBUTE_CLUSTER_DIMENSION if (0..3).all(|i| word(i) <= 1) => Ok(0),
-        // Allows an overlap with the kernel before; without it the order is stricter than asked for.
-        ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION => Ok(0),
-        id if PREFERENCES.contains(&id) => Ok(0),
-        _ => Err(CUresult::NOT_SUPPORTED),
+/// What can be said against an attribute before the driver sees it. `clusters`: the device has them.
+fn check_attribute(attribute: &CUlaunchAttribute, clusters: bool) -> Result {
+    let clustered = attribute.id == ATTRIBUTE_CLUSTER_DIMENSION && (0..3).any(|i| attribute.word(i) > 1);
+    if !attribute.is_portable() || (clustered && !clusters) {
+        return Err(CUresult::NOT_SUPPORTED);
     }
+    if attribute.names_event() {
+        let event = u64::from(attribute.word(1)) << 32 | u64::from(attribute.word(0));
+        stub::handle(HandleKind::Event, event)?;
+    }
+    Ok(())
 }
 
 pub unsafe fn cuLaunchKernelEx(
@@ -244,19 +268,26 @@ pub unsafe fn cuLaunchKernelEx(
     if config.numAttrs > 0 && config.attrs.is_null() {
         return Err(CUresult::INVALID_VALUE);
     }
-    let mut flags = 0;
-    for i in 0..config.numAttrs as usize {
+    let count = config.numAttrs as usize;
+    if count > MAX_ATTRIBUTES {
+        return Err(CUresult::NOT_SUPPORTED);
+    }
+    let mut attributes = [CUlaunchAttribute::with_word(0, 0); MAX_ATTRIBUTES];
+    let attributes = &mut attributes[..count];
+    let device = context::required()?.device;
+    let clusters = driver()?.attribute(device, attr::CLUSTER_LAUNCH).is_ok_and(|value| value != 0);
+    for (i, attribute) in attributes.iter_mut().enumerate() {
         // SAFETY: the caller vouches for `numAttrs` attributes.
-        flags |= flag(unsafe { &*config.attrs.add(i) })?;
+        *attribute = unsafe { *config.attrs.add(i) };
+        check_attribute(attribute, clusters)?;
     }
     let shape = Shape {
         grid: [config.gridDimX, config.gridDimY, config.gridDimZ],
         block: [config.blockDimX, config.blockDimY, config.blockDimZ],
         shared: config.sharedMemBytes,
-        flags,
     };
     // SAFETY: as for the caller.
-    unsafe { launch(f, &shape, config.hStream, params, extra) }
+    unsafe { launch(f, &shape, config.hStream, attributes, params, extra) }
 }
 
 pub unsafe fn cuLaunchHostFunc(stream: CUstream, function: CUhostFn, user_data: *mut c_void) -> Result {
@@ -272,21 +303,17 @@ pub unsafe fn cuLaunchHostFunc(stream: CUstream, function: CUhostFn, user_data: 
 mod tests {
     use super::*;
 
-    fn attribute(id: u32, words: &[u32]) -> CUlaunchAttribute {
-        let mut attribute = CUlaunchAttribute { id, pad: 0, value: [0; 64] };
-        for (i, word) in words.iter().enumerate() {
-            attribute.value[4 * i..4 * i + 4].copy_from_slice(&word.to_ne_bytes());
-        }
-        attribute
-    }
-
     #[test]
-    fn test_launch_attributes_that_change_results_are_not_ignored() {
-        assert_eq!(flag(&attribute(LAUNCH_ATTRIBUTE_COOPERATIVE, &[1])), Ok(FLAG_COOPERATIVE));
-        assert_eq!(flag(&attribute(4, &[1, 1, 1])), Ok(0));
-        assert_eq!(flag(&attribute(4, &[2, 1, 1])), Err(CUresult::NOT_SUPPORTED));
-        assert_eq!(flag(&attribute(8, &[5])), Ok(0));
-        assert_eq!(flag(&attribute(99, &[])), Err(CUresult::NOT_SUPPORTED));
+    fn test_attributes_that_change_results_are_not_ignored() {
+        let attribute = CUlaunchAttribute::with_word;
+        assert_eq!(check_attribute(&attribute(LAUNCH_ATTRIBUTE_COOPERATIVE, 1), false), Ok(()));
+        assert_eq!(check_attribute(&attribute(ATTRIBUTE_CLUSTER_DIMENSION, 1), false), Ok(()));
+        assert_eq!(check_attribute(&attribute(ATTRIBUTE_CLUSTER_DIMENSION, 2), false), Err(CUresult::NOT_SUPPORTED));
+        assert_eq!(check_attribute(&attribute(ATTRIBUTE_CLUSTER_DIMENSION, 2), true), Ok(()));
+        assert_eq!(check_attribute(&attribute(8, 5), false), Ok(()));
+        for unknown in [13, 99] {
+            assert_eq!(check_attribute(&attribute(unknown, 0), true), Err(CUresult::NOT_SUPPORTED), "{unknown}");
+        }
     }
 
     #[test]

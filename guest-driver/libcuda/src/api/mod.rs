@@ -23,6 +23,7 @@ mod occupancy;
 mod pointer;
 mod pool;
 mod stream;
+mod tensor_map;
 
 pub use array::*;
 pub use context::*;
@@ -43,6 +44,7 @@ pub use occupancy::*;
 pub use pointer::*;
 pub use pool::*;
 pub use stream::*;
+pub use tensor_map::*;
 
 use vgpu_protocol::cuda::CUresult;
 

@@ -10,7 +10,7 @@ use crate::context;
 use crate::driver::driver;
 use crate::exports::raw;
 use crate::hostfunc::Work;
-use crate::stream::{find, Stream};
+use crate::stream::{find, priorities, Stream};
 use crate::stub::{self, give, put};
 
 /// `CU_STREAM_NON_BLOCKING`, the only flag.
@@ -37,10 +37,8 @@ pub unsafe fn cuStreamCreateWithPriority(out: *mut CUstream, flags: u32, priorit
     if flags > NON_BLOCKING {
         return Err(CUresult::INVALID_VALUE);
     }
-    let info = driver()?.device(context::required()?.device)?;
-    let (low, high) =
-        (info.greatest_priority.min(info.least_priority), info.least_priority.max(info.greatest_priority));
-    let priority = priority.clamp(low, high);
+    let (lowest, highest) = priorities()?;
+    let priority = priority.clamp(highest.min(lowest), lowest.max(highest));
     // SAFETY: the caller vouches for the pointer, which `raw` has checked before it is read.
     unsafe {
         raw::cuStreamCreateWithPriority(out, flags, priority)?;

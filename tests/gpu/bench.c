@@ -1,0 +1,238 @@
+// What calls cost on the CUDA driver at hand, one JSON object a line. Without
+// arguments everything is measured; `bench NAME [INSTANCE]` measures one thing,
+// for several processes at a time.
+#include <cuda.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define NEED(call) need(call, #call)
+
+static CUfunction empty, spin;
+static CUstream stream;
+static const char *suffix = "";
+
+static void need(CUresult result, const char *call) {
+    const char *name = NULL;
+    if (result == CUDA_SUCCESS)
+        return;
+    cuGetErrorName(result, &name);
+    printf("fail %s: %s\n", call, name ? name : "unknown error");
+    exit(1);
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, int count) {
+    qsort(values, (size_t)count, sizeof *values, compare);
+    return values[count / 2];
+}
+
+static void report(const char *name, double value, const char *unit) {
+    printf("{\"bench\": \"%s%s\", \"value\": %.6g, \"unit\": \"%s\"}\n", name, suffix, value, unit);
+    fflush(stdout);
+}
+
+static const char ptx[] = ".version 7.0\n.target sm_70\n.address_size 64\n"
+                          ".visible .entry empty() { ret; }\n"
+                          // Runs for as many nanoseconds as asked for.
+                          ".visible .entry spin(.param .u64 ns) {\n"
+                          "  .reg .u64 %rd<5>; .reg .pred %p;\n"
+                          "  ld.param.u64 %rd1, [ns];\n  mov.u64 %rd2, %globaltimer;\n"
+                          "L: mov.u64 %rd3, %globaltimer;\n  sub.u64 %rd4, %rd3, %rd2;\n"
+                          "  setp.lt.u64 %p, %rd4, %rd1;\n  @%p bra L;\n  ret;\n}\n";
+
+static void launch(CUfunction function, uint64_t ns) {
+    void *params[] = {&ns};
+    NEED(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, stream, function == empty ? NULL : params, NULL));
+}
+
+// What one launch costs its caller while the GPU keeps up.
+static void launch_cost(void) {
+    enum { BURSTS = 300, BURST = 16 };
+    static double times[BURSTS * BURST];
+    for (int i = 0; i < BURSTS; i++) {
+        for (int j = 0; j < BURST; j++) {
+            double start = now();
+            launch(empty, 0);
+            times[i * BURST + j] = now() - start;
+        }
+        NEED(cuStreamSynchronize(stream));
+    }
+    report("launch_cost", 1e6 * median(times, BURSTS * BURST), "us");
+}
+
+static void launch_throughput(void) {
+    enum { LAUNCHES = 200000 };
+    launch(empty, 0);
+    NEED(cuStreamSynchronize(stream));
+    double start = now();
+    for (int i = 0; i < LAUNCHES; i++)
+        launch(empty, 0);
+    NEED(cuStreamSynchronize(stream));
+    report("launch_throughput", LAUNCHES / (now() - start) / 1e6, "M/s");
+}
+
+// Medians of calls one by one; `call` gets a number that grows.
+static void latency(const char *name, int count, void (*call)(int)) {
+    double *times = malloc((size_t)count * sizeof *times);
+    for (int i = 0; i < count / 10; i++)
+        call(i);
+    for (int i = 0; i < count; i++) {
+        double start = now();
+        call(i);
+        times[i] = now() - start;
+    }
+    report(name, 1e6 * median(times, count), "us");
+    free(times);
+}
+
+static CUevent event;
+static CUdeviceptr device;
+static void *pinned, *pageable;
+static size_t size;
+
+static void launch_and_synchronize(int i) {
+    (void)i;
+    launch(empty, 0);
+    NEED(cuStreamSynchronize(stream));
+}
+static void synchronize_idle(int i) {
+    (void)i;
+    NEED(cuStreamSynchronize(stream));
+}
+static void synchronize_context(int i) {
+    (void)i;
+    NEED(cuCtxSynchronize());
+}
+static void query_event(int i) {
+    (void)i;
+    NEED(cuEventQuery(event));
+}
+static void record_event(int i) {
+    NEED(cuEventRecord(event, stream));
+    if (i % 64 == 63)
+        NEED(cuStreamSynchronize(stream));
+}
+static void memory_info(int i) {
+    size_t available, total;
+    (void)i;
+    NEED(cuMemGetInfo(&available, &total));
+}
+static void allocate_and_free(int i) {
+    CUdeviceptr memory;
+    (void)i;
+    NEED(cuMemAlloc(&memory, 4 << 20));
+    NEED(cuMemFree(memory));
+}
+static void launch_of_100_us(int i) {
+    (void)i;
+    launch(spin, 100000);
+    NEED(cuStreamSynchronize(stream));
+}
+
+static void htod(void *host) { NEED(cuMemcpyHtoDAsync(device, host, size, stream)); }
+static void dtoh(void *host) { NEED(cuMemcpyDtoHAsync(host, device, size, stream)); }
+
+// Copies one after the other, each awaited.
+static void copies(const char *name, void (*copy)(void *), void *host) {
+    static const size_t sizes[] = {4, 4096, 65536, 1 << 20, 16 << 20, 256 << 20};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char label[64];
+        double times[200];
+        int count = sizes[i] >= 16 << 20 ? 8 : 200;
+        size = sizes[i];
+        for (int j = -2; j < count; j++) {
+            double start = now();
+            copy(host);
+            NEED(cuStreamSynchronize(stream));
+            if (j >= 0)
+                times[j] = now() - start;
+        }
+        double middle = median(times, count);
+        snprintf(label, sizeof label, "%s_%zu", name, size);
+        if (size >= 1 << 20)
+            report(label, (double)size / middle / 1e9, "GB/s");
+        else
+            report(label, 1e6 * middle, "us");
+    }
+}
+
+// A kernel of 5 ms beside a pinned copy: 1 if they overlap wholly, 0 if not at all.
+static void overlap(void) {
+    CUstream side;
+    size = 128 << 20;
+    NEED(cuStreamCreate(&side, CU_STREAM_NON_BLOCKING));
+    double start = now();
+    htod(pinned);
+    NEED(cuStreamSynchronize(stream));
+    double copy = now() - start;
+    start = now();
+    launch(spin, 5000000);
+    NEED(cuStreamSynchronize(stream));
+    double kernel = now() - start;
+    start = now();
+    launch(spin, 5000000);
+    NEED(cuMemcpyHtoDAsync(device, pinned, size, side));
+    NEED(cuStreamSynchronize(side));
+    NEED(cuStreamSynchronize(stream));
+    double together = now() - start, shorter = copy < kernel ? copy : kernel;
+    report("kernel_copy_overlap", (copy + kernel - together) / shorter, "part/s");
+    NEED(cuStreamDestroy(side));
+}
+
+int main(int argc, char **argv) {
+    CUcontext context;
+    CUmodule module;
+    double start = now();
+    static char instance[32];
+    NEED(cuInit(0));
+    NEED(cuDevicePrimaryCtxRetain(&context, 0));
+    NEED(cuCtxSetCurrent(context));
+    if (argc == 1)
+        report("start_to_context", now() - start, "s");
+    NEED(cuModuleLoadData(&module, ptx));
+    NEED(cuModuleGetFunction(&empty, module, "empty"));
+    NEED(cuModuleGetFunction(&spin, module, "spin"));
+    NEED(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    NEED(cuEventCreate(&event, CU_EVENT_DISABLE_TIMING));
+    if (argc > 1) {
+        snprintf(instance, sizeof instance, "_of_process_%s", argc > 2 ? argv[2] : "0");
+        suffix = instance;
+        launch_throughput();
+        return 0;
+    }
+    launch_cost();
+    launch_throughput();
+    latency("launch_and_synchronize", 5000, launch_and_synchronize);
+    latency("kernel_of_100_us_and_synchronize", 500, launch_of_100_us);
+    latency("synchronize_idle_stream", 5000, synchronize_idle);
+    latency("synchronize_idle_context", 5000, synchronize_context);
+    latency("event_query", 5000, query_event);
+    latency("event_record", 5000, record_event);
+    latency("memory_info", 2000, memory_info);
+    latency("allocate_and_free_4_MiB", 200, allocate_and_free);
+    NEED(cuMemAlloc(&device, 256 << 20));
+    NEED(cuMemHostAlloc(&pinned, 256 << 20, 0));
+    pageable = malloc(256 << 20);
+    memset(pageable, 1, 256 << 20);
+    memset(pinned, 1, 256 << 20);
+    copies("htod_pinned", htod, pinned);
+    copies("dtoh_pinned", dtoh, pinned);
+    copies("htod_pageable", htod, pageable);
+    copies("dtoh_pageable", dtoh, pageable);
+    overlap();
+    NEED(cuMemFreeHost(pinned));
+    return 0;
+}
