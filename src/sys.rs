@@ -3,7 +3,9 @@
 use std::ffi::{c_void, CStr};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use vgpu_protocol::cuda::attribute::PAGEABLE_MEMORY_ACCESS;
@@ -88,6 +90,22 @@ pub fn raise_descriptor_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         log::debug!("cannot raise the limit of open files: {error}");
     }
+}
+
+/// Has the child's mappings grow from the bottom of the address space, where other processes have none:
+/// a driver gives GPU memory addresses of this kind, and in the client, where they are addresses of the
+/// GPU too, they must not be those of its own memory.
+pub fn map_from_bottom(command: &mut Command) {
+    let hook = || {
+        // SAFETY: the call only changes flags of this process; the second one adds to what the first says.
+        unsafe {
+            let flags = libc::personality(0xffff_ffff);
+            libc::personality(flags as libc::c_ulong | libc::ADDR_COMPAT_LAYOUT as libc::c_ulong);
+        }
+        Ok(())
+    };
+    // SAFETY: the hook makes system calls and allocates nothing, as it must between fork and exec.
+    unsafe { command.pre_exec(hook) };
 }
 
 /// Takes over a descriptor number that nothing else in this process owns.

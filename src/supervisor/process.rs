@@ -25,7 +25,9 @@ impl Worker {
     pub fn spawn(executor: &Executor, answer_time: Duration) -> io::Result<(Worker, Child)> {
         let (channel, far) = Channel::pair()?;
         channel.set_timeout(answer_time)?;
-        let mut child = command("worker", executor).stdin(Stdio::from(far)).stdout(Stdio::null()).spawn()?;
+        let mut command = command("worker", executor);
+        crate::sys::map_from_bottom(&mut command);
+        let mut child = command.stdin(Stdio::from(far)).stdout(Stdio::null()).spawn()?;
         let pid = Pid::from_child(&child);
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => Ok((Worker { channel, pidfd, pid }, child)),
