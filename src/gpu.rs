@@ -115,7 +115,10 @@ pub fn start(executor: &Executor) -> Result<DriverApi, GpuError> {
     if executor.gpu != Gpu::Soft && !executor.allow_pageable_access && crate::sys::reaches_pageable_memory(&api) {
         return Err(GpuError::PageableAccess { gpu: gpu() });
     }
-    Ok(api)
+    Ok(match executor.memory {
+        Some(limit) if executor.gpu != Gpu::Soft => crate::quota::limit(api, limit),
+        _ => api,
+    })
 }
 
 /// What may be done about a driver that does not start.

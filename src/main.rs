@@ -5,6 +5,7 @@ mod channel;
 mod exit;
 mod gpu;
 mod logging;
+mod quota;
 mod supervisor;
 mod sys;
 mod worker;

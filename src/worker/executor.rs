@@ -215,29 +215,35 @@ fn context_is_idle(context: &Context<'_>) -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// Makes a chunk known to the driver, so that kernels and copies use it in place. A capture under way
-/// on another thread is no reason against it: the call is not the application's.
+/// Makes a chunk known to the driver, so that kernels and copies use it in place.
 fn register(session: &Session, va: u64, length: u64) -> bool {
     const PORTABLE: u32 = 1;
     const DEVICEMAP: u32 = 2;
-    const RELAXED: i32 = 2;
-    let result: Result<(), Failure> = (|| {
+    let registered: Result<(), Failure> = outside_captures(session, || {
         let size = usize::try_from(length).map_err(|_| Failure::INVALID_VALUE)?;
-        let mut mode = RELAXED;
-        let relaxed = driver!(session, cuThreadExchangeStreamCaptureMode(&mut mode));
-        let registered =
-            driver!(session, cuMemHostRegister_v2(va as *mut std::ffi::c_void, size, PORTABLE | DEVICEMAP));
-        if relaxed.is_ok() {
-            driver!(session, cuThreadExchangeStreamCaptureMode(&mut mode))?;
+        driver!(session, cuMemHostRegister_v2(va as *mut std::ffi::c_void, size, PORTABLE | DEVICEMAP))
+    });
+    match registered {
+        Ok(()) => true,
+        // Through a context that lives on.
+        Err(Failure::Cuda(CUresult::HOST_MEMORY_ALREADY_REGISTERED)) => true,
+        Err(error) => {
+            log::warn!("the driver does not take {length} bytes of shared memory: {}", error.result());
+            false
         }
-        match registered {
-            // Through a context that lives on.
-            Err(Failure::Cuda(CUresult::HOST_MEMORY_ALREADY_REGISTERED)) => Ok(()),
-            registered => registered,
-        }
-    })();
-    if let Err(error) = result {
-        log::warn!("the driver does not take {length} bytes of shared memory: {}", error.result());
     }
-    result.is_ok()
+}
+
+/// Makes a call of our own, which a capture of the application is no reason against.
+fn outside_captures<T>(session: &Session, call: impl FnOnce() -> T) -> T {
+    const RELAXED: i32 = 2;
+    let mut mode = RELAXED;
+    let mut exchange = || -> Result<(), Failure> { driver!(session, cuThreadExchangeStreamCaptureMode(&mut mode)) };
+    let exchanged = exchange();
+    let value = call();
+    if exchanged.is_ok() {
+        // Back to the mode that the first call has given.
+        let _ = exchange();
+    }
+    value
 }

@@ -61,11 +61,10 @@ def ufunc():
 @check
 def streams_and_pinned_memory():
     stream = cuda.stream()
-    source = cuda.pinned_array(1 << 16, dtype="int32")
-    source[:] = numpy.arange(1 << 16)
+    source = numpy.arange(1 << 16, dtype="int32")
     with cuda.pinned(source):
-        pass
-    device = cuda.to_device(source, stream=stream)
+        device = cuda.to_device(source, stream=stream)
+        stream.synchronize()
     back = cuda.pinned_array(1 << 16, dtype="int32")
     device.copy_to_host(back, stream=stream)
     stream.synchronize()

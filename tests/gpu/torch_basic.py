@@ -23,7 +23,7 @@ def numbers(*shape, seed=0, dtype=torch.float32):
 @check
 def properties():
     properties = torch.cuda.get_device_properties(0)
-    print(properties)
+    print(properties, hex(torch.empty(1 << 20, device="cuda").data_ptr()))
     assert torch.cuda.is_available() and properties.multi_processor_count > 0
     assert torch.cuda.mem_get_info()[1] > 0
 

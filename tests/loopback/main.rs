@@ -3,6 +3,7 @@
 
 mod backend;
 mod client;
+mod host;
 mod hostile;
 mod lifecycle;
 mod process;

@@ -31,6 +31,15 @@ export bin_dir
 export -f bench_lines
 check loopback/bench bash -o pipefail -c bench_lines
 
+# A backend tells the guest's library from a driver.
+guest_library() {
+    local message
+    message=$("$bin_dir/vhost-user-vgpu" --socket-path /nonexistent/socket --gpu "$bin_dir/libcuda.so" 2>&1)
+    [ $? -eq 3 ] && [[ $message == *"library for guests"* ]]
+}
+export -f guest_library
+check loopback/guest_library bash -c guest_library
+
 # Without a broker there is no device.
 package=$target/guest-package
 "$repo/scripts/package-guest" "$package"

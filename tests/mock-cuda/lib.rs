@@ -2,6 +2,9 @@
 //! **ends the process when it is given a pointer that it has not handed out**: a session whose
 //! worker survives has kept every forged handle away from its driver.
 //!
+//! The environment says more about it: `CUDA_VISIBLE_DEVICES` how many devices it has, `MOCK_VERSION`
+//! its CUDA version, `MOCK_PAGEABLE_ACCESS` that kernels reach all memory.
+//!
 //! Images start with `mock`. Kernels: `add` (u64 address, u32 value), `sleep` (u64 milliseconds of
 //! stream time), `print`, `crash`, `fault` (makes its context fail with 700).
 
@@ -15,6 +18,9 @@ use vgpu_protocol::cuda::{CUhostFn, CUlaunchConfig, CUresult, CUuuid};
 
 const KERNELS: [(&CStr, &[(usize, usize)]); 5] =
     [(c"add", &[(0, 8), (8, 4)]), (c"sleep", &[(0, 8)]), (c"print", &[]), (c"crash", &[]), (c"fault", &[])];
+
+/// `CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION`.
+const CLUSTER_DIMENSION: u32 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
@@ -33,6 +39,8 @@ struct State {
     kernels: HashMap<usize, usize>,
     /// Device allocations and registered host ranges: start and length.
     ranges: BTreeMap<usize, usize>,
+    /// Starts of the registered host ranges.
+    registered: HashSet<usize>,
     busy_until: HashMap<usize, Instant>,
     primary: usize,
     failed: bool,
@@ -124,8 +132,8 @@ fn wait(stream: usize) {
     }
 }
 
-/// Runs a kernel; its parameters are read from the launch buffer.
-unsafe fn execute(function: usize, stream: usize, extra: *mut *mut c_void) -> CUresult {
+/// Runs a kernel, once per block of its cluster; its parameters are read from the launch buffer.
+unsafe fn execute(function: usize, stream: usize, cluster: u32, extra: *mut *mut c_void) -> CUresult {
     let kernel = with(|s| {
         if !s.known.contains(&(Kind::Function, function)) {
             s.check(Kind::Function, function);
@@ -147,7 +155,7 @@ unsafe fn execute(function: usize, stream: usize, extra: *mut *mut c_void) -> CU
                 return CUresult::SUCCESS;
             }
             // SAFETY: the range is an allocation of ours or registered memory.
-            unsafe { *(address as *mut u32) = (*(address as *mut u32)).wrapping_add(value) };
+            unsafe { *(address as *mut u32) = (*(address as *mut u32)).wrapping_add(value * cluster) };
         }
         b"sleep" => {
             let end = Instant::now() + Duration::from_millis(word(0));
@@ -242,13 +250,19 @@ unsafe fn copy(dst: usize, src: usize, length: usize, device: usize, stream: usi
 
 free_calls! {
     cuInit(_flags: u32) { CUresult::SUCCESS }
-    cuDriverGetVersion(out: *mut i32) { *out = 13000; CUresult::SUCCESS }
+    cuDriverGetVersion(out: *mut i32) {
+        *out = std::env::var("MOCK_VERSION").map_or(13000, |version| version.parse().unwrap());
+        CUresult::SUCCESS
+    }
     cuDeviceGet(out: *mut i32, ordinal: i32) {
         if ordinal != 0 { return CUresult::INVALID_DEVICE; }
         *out = 0;
         CUresult::SUCCESS
     }
-    cuDeviceGetCount(out: *mut i32) { *out = 1; CUresult::SUCCESS }
+    cuDeviceGetCount(out: *mut i32) {
+        *out = std::env::var("CUDA_VISIBLE_DEVICES").map_or(1, |devices| devices.split(',').count() as i32);
+        CUresult::SUCCESS
+    }
     cuDeviceGetName(name: *mut c_char, _len: i32, _dev: i32) {
         std::ptr::copy_nonoverlapping(c"mock GPU".as_ptr(), name, 9);
         CUresult::SUCCESS
@@ -257,7 +271,10 @@ free_calls! {
     cuDeviceTotalMem_v2(out: *mut usize, _dev: i32) { *out = 1 << 30; CUresult::SUCCESS }
     cuDeviceGetAttribute(out: *mut i32, attribute: i32, _dev: i32) {
         if attribute > 161 { return CUresult::INVALID_VALUE; }
-        *out = if attribute == PAGEABLE_MEMORY_ACCESS { 0 } else { attribute };
+        *out = match attribute {
+            PAGEABLE_MEMORY_ACCESS => i32::from(std::env::var_os("MOCK_PAGEABLE_ACCESS").is_some()),
+            _ => attribute,
+        };
         CUresult::SUCCESS
     }
     cuCtxSetCurrent(context: usize) {
@@ -284,7 +301,19 @@ free_calls! {
         if dev != 0 || primary == 0 { return CUresult::INVALID_CONTEXT; }
         drop_object(Kind::Context, primary)
     }
-    cuDevicePrimaryCtxReset_v2(_dev: i32) { with(|s| s.failed = false); CUresult::SUCCESS }
+    cuDevicePrimaryCtxGetState(_dev: i32, flags: *mut u32, active: *mut i32) {
+        *flags = 0;
+        *active = i32::from(with(|s| s.primary) != 0);
+        CUresult::SUCCESS
+    }
+    cuCtxGetCurrent(out: *mut usize) { *out = CURRENT.get(); CUresult::SUCCESS }
+    cuDevicePrimaryCtxReset_v2(_dev: i32) {
+        with(|s| {
+            s.failed = false;
+            for start in std::mem::take(&mut s.registered) { s.ranges.remove(&start); }
+        });
+        CUresult::SUCCESS
+    }
 }
 
 calls! {
@@ -320,6 +349,11 @@ calls! {
         *out = with(|s| s.make(Kind::Module));
         CUresult::SUCCESS
     }
+    cuKernelGetFunction(out: *mut usize, kernel: usize) {
+        with(|s| s.check(Kind::Function, kernel));
+        *out = kernel;
+        CUresult::SUCCESS
+    }
     cuKernelGetAttribute(out: *mut i32, _attribute: i32, kernel: usize, _dev: i32) {
         with(|s| s.check(Kind::Function, kernel));
         *out = 7;
@@ -344,12 +378,19 @@ calls! {
         function: usize, _gx: u32, _gy: u32, _gz: u32, _bx: u32, _by: u32, _bz: u32, _shared: u32, stream: usize,
         _params: *mut *mut c_void, extra: *mut *mut c_void
     ) {
-        execute(function, stream, extra)
+        execute(function, stream, 1, extra)
     }
     cuLaunchKernelEx(
         config: *const CUlaunchConfig, function: usize, _params: *mut *mut c_void, extra: *mut *mut c_void
     ) {
-        execute(function, (*config).hStream as usize, extra)
+        let attributes = std::slice::from_raw_parts((*config).attrs, (*config).numAttrs as usize);
+        for event in attributes.iter().filter(|a| a.names_event()) {
+            let pointer = u64::from(event.word(1)) << 32 | u64::from(event.word(0));
+            with(|s| s.check(Kind::Event, pointer as usize));
+        }
+        let cluster = attributes.iter().find(|a| a.id == CLUSTER_DIMENSION);
+        let blocks = cluster.map_or(1, |a| a.word(0) * a.word(1) * a.word(2));
+        execute(function, (*config).hStream as usize, blocks, extra)
     }
     cuLaunchHostFunc(stream: usize, function: CUhostFn, user_data: usize) {
         with(|s| s.check_stream(stream));
@@ -374,10 +415,12 @@ calls! {
         forget_range(pointer as usize)
     }
     cuMemHostRegister_v2(pointer: usize, size: usize, _flags: u32) {
+        if with(|s| !s.registered.insert(pointer)) { return CUresult::HOST_MEMORY_ALREADY_REGISTERED; }
         with(|s| s.ranges.insert(pointer, size));
         CUresult::SUCCESS
     }
     cuMemHostUnregister(pointer: usize) {
+        with(|s| s.registered.remove(&pointer));
         forget_range(pointer)
     }
     cuMemcpyHtoDAsync_v2(dst: u64, src: usize, size: usize, stream: usize) {

@@ -1,0 +1,208 @@
+//! A limit on what a session takes of a host GPU's memory: functions that stand in front of the
+//! driver's and count. A worker serves one session, so there is one count.
+//!
+//! What an allocation counts for is the size that was asked for; the driver rounds up. Memory that a
+//! pool keeps after a free does not count.
+
+#![allow(non_snake_case)]
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use vgpu_protocol::cuda::{CUcontext, CUmemoryPool, CUresult, CUstream};
+use vgpu_protocol::DriverApi;
+
+static QUOTA: OnceLock<Quota> = OnceLock::new();
+
+/// The driver behind the limit, and what it has given out.
+struct Quota {
+    driver: DriverApi,
+    limit: u64,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    bytes: u64,
+    /// Size and context by address.
+    allocations: HashMap<u64, (u64, usize)>,
+}
+
+/// The driver with a limit of `limit` bytes in front; once a process.
+pub fn limit(driver: DriverApi, limit: u64) -> DriverApi {
+    let mut limited = driver.clone();
+    macro_rules! stand_in_front {
+        ($($name:ident)*) => {$(
+            limited.$name = driver.$name.and(Some($name));
+        )*};
+    }
+    stand_in_front! {
+        cuMemGetInfo_v2 cuDeviceTotalMem_v2 cuMemAlloc_v2 cuMemAllocPitch_v2 cuMemAllocAsync
+        cuMemAllocFromPoolAsync cuMemFree_v2 cuMemFreeAsync cuCtxDestroy_v2 cuDevicePrimaryCtxReset_v2
+        cuDevicePrimaryCtxRelease_v2
+    }
+    let _ = QUOTA.set(Quota { driver, limit, taken: Mutex::default() });
+    limited
+}
+
+impl Quota {
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Allocates with `allocate` if `size` bytes are left: the address and what it really takes.
+    fn allocate(&self, size: u64, allocate: impl FnOnce() -> (CUresult, u64, u64)) -> CUresult {
+        {
+            let mut taken = self.taken();
+            match taken.bytes.checked_add(size) {
+                Some(bytes) if bytes <= self.limit => taken.bytes = bytes,
+                _ => return CUresult::OUT_OF_MEMORY,
+            }
+        }
+        let context = self.current() as usize;
+        let (result, address, real) = allocate();
+        let mut taken = self.taken();
+        taken.bytes = taken.bytes.saturating_sub(size);
+        if result == CUresult::SUCCESS {
+            taken.bytes = taken.bytes.saturating_add(real);
+            taken.allocations.insert(address, (real, context));
+        }
+        result
+    }
+
+    /// Notes that an allocation is gone if the driver says so.
+    fn release(&self, address: u64, result: CUresult) -> CUresult {
+        if result == CUresult::SUCCESS {
+            let mut taken = self.taken();
+            if let Some((size, _)) = taken.allocations.remove(&address) {
+                taken.bytes = taken.bytes.saturating_sub(size);
+            }
+        }
+        result
+    }
+
+    /// Notes that a context is gone, with all its memory.
+    fn end(&self, context: usize, result: CUresult) -> CUresult {
+        if result == CUresult::SUCCESS {
+            let mut taken = self.taken();
+            taken.allocations.retain(|_, (_, owner)| *owner != context);
+            taken.bytes = taken.allocations.values().map(|(size, _)| *size).sum();
+        }
+        result
+    }
+
+    fn current(&self) -> CUcontext {
+        let mut context = std::ptr::null_mut();
+        if let Some(get) = self.driver.cuCtxGetCurrent {
+            // SAFETY: the output is a local.
+            unsafe { get(&mut context) };
+        }
+        context
+    }
+
+    /// Whether a device's primary context exists.
+    fn is_active(&self, dev: i32) -> bool {
+        let (mut flags, mut active) = (0, 0);
+        if let Some(state) = self.driver.cuDevicePrimaryCtxGetState {
+            // SAFETY: the outputs are locals.
+            unsafe { state(dev, &mut flags, &mut active) };
+        }
+        active != 0
+    }
+
+    /// The context of a device that is about to be reset or released.
+    fn primary(&self, dev: i32) -> usize {
+        if !self.is_active(dev) {
+            return 0;
+        }
+        let (mut context, mut counted) = (std::ptr::null_mut(), CUresult::NOT_FOUND);
+        if let Some(retain) = self.driver.cuDevicePrimaryCtxRetain {
+            // SAFETY: the output is a local.
+            counted = unsafe { retain(&mut context, dev) };
+        }
+        if let (CUresult::SUCCESS, Some(release)) = (counted, self.driver.cuDevicePrimaryCtxRelease_v2) {
+            // SAFETY: no pointers are involved.
+            unsafe { release(dev) };
+        }
+        context as usize
+    }
+}
+
+/// Defines functions that are called as the driver's, with the driver's function of that name at hand.
+macro_rules! functions {
+    ($($name:ident($($arg:ident: $ty:ty),*) |$quota:ident, $call:ident| $body:block)*) => {$(
+        unsafe extern "C" fn $name($($arg: $ty),*) -> CUresult {
+            let Some($quota) = QUOTA.get() else { return CUresult::NOT_INITIALIZED };
+            let Some($call) = $quota.driver.$name else { return CUresult::NOT_SUPPORTED };
+            $body
+        }
+    )*};
+}
+
+functions! {
+    cuMemGetInfo_v2(free: *mut usize, total: *mut usize) |quota, call| {
+        // SAFETY: the worker passes its locals.
+        unsafe {
+            let result = call(free, total);
+            if result == CUresult::SUCCESS {
+                let left = quota.limit.saturating_sub(quota.taken().bytes);
+                *free = (*free).min(usize::try_from(left).unwrap_or(usize::MAX));
+                *total = (*total).min(usize::try_from(quota.limit).unwrap_or(usize::MAX));
+            }
+            result
+        }
+    }
+    cuDeviceTotalMem_v2(bytes: *mut usize, dev: i32) |quota, call| {
+        // SAFETY: the worker passes its locals.
+        unsafe {
+            let result = call(bytes, dev);
+            if result == CUresult::SUCCESS {
+                *bytes = (*bytes).min(usize::try_from(quota.limit).unwrap_or(usize::MAX));
+            }
+            result
+        }
+    }
+    cuMemAlloc_v2(dptr: *mut u64, size: usize) |quota, call| {
+        // SAFETY: the worker passes its locals.
+        quota.allocate(size as u64, || unsafe { (call(dptr, size), *dptr, size as u64) })
+    }
+    cuMemAllocPitch_v2(dptr: *mut u64, pitch: *mut usize, width: usize, height: usize, element: u32) |quota, call| {
+        let least = (width as u64).saturating_mul(height as u64);
+        quota.allocate(least, || {
+            // SAFETY: the worker passes its locals.
+            let (result, address, row) = unsafe { (call(dptr, pitch, width, height, element), *dptr, *pitch) };
+            (result, address, (row as u64).saturating_mul(height as u64))
+        })
+    }
+    cuMemAllocAsync(dptr: *mut u64, size: usize, stream: CUstream) |quota, call| {
+        // SAFETY: the worker passes its locals, and a stream of its ledger.
+        quota.allocate(size as u64, || unsafe { (call(dptr, size, stream), *dptr, size as u64) })
+    }
+    cuMemAllocFromPoolAsync(dptr: *mut u64, size: usize, pool: CUmemoryPool, stream: CUstream) |quota, call| {
+        // SAFETY: the worker passes its locals, and objects of its ledger.
+        quota.allocate(size as u64, || unsafe { (call(dptr, size, pool, stream), *dptr, size as u64) })
+    }
+    cuMemFree_v2(dptr: u64) |quota, call| {
+        // SAFETY: no pointers are involved.
+        quota.release(dptr, unsafe { call(dptr) })
+    }
+    cuMemFreeAsync(dptr: u64, stream: CUstream) |quota, call| {
+        // SAFETY: the stream is of the worker's ledger.
+        quota.release(dptr, unsafe { call(dptr, stream) })
+    }
+    cuCtxDestroy_v2(ctx: CUcontext) |quota, call| {
+        // SAFETY: the context is of the worker's ledger.
+        quota.end(ctx as usize, unsafe { call(ctx) })
+    }
+    cuDevicePrimaryCtxReset_v2(dev: i32) |quota, call| {
+        let context = quota.primary(dev);
+        // SAFETY: no pointers are involved.
+        quota.end(context, unsafe { call(dev) })
+    }
+    cuDevicePrimaryCtxRelease_v2(dev: i32) |quota, call| {
+        let context = quota.primary(dev);
+        // SAFETY: no pointers are involved.
+        let result = unsafe { call(dev) };
+        if quota.is_active(dev) { result } else { quota.end(context, result) }
+    }
+}
