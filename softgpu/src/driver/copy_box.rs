@@ -203,7 +203,7 @@ pub unsafe extern "C" fn cuMemcpy3DWithAttributesAsync(
     guard(|| unsafe { batch(1, op, std::ptr::null_mut(), flags, hStream) })
 }
 
-/// Copies consecutive bytes to or from the first row of an array.
+/// Copies consecutive bytes, of an array those of its first row.
 ///
 /// # Safety
 /// As for [`run`].
@@ -211,6 +211,22 @@ unsafe fn line(target: &Target, dst: (Place, usize), src: (Place, usize), size: 
     let copy = BoxCopy { dst: CopyEnd::line(dst.0, dst.1), src: CopyEnd::line(src.0, src.1), extent: [size, 1, 1] };
     // SAFETY: the caller's promise.
     unsafe { run(target, &copy, asynchronous) }
+}
+
+/// Copies between any two addresses, each of which tells by itself whose memory it is.
+pub unsafe extern "C" fn cuMemcpy(dst: u64, src: u64, ByteCount: usize) -> CUresult {
+    // SAFETY: the driver API's contract.
+    guard(|| unsafe { line(&Target::legacy()?, unified(dst), unified(src), ByteCount, false) })
+}
+
+/// As `cuMemcpy`, in stream order.
+pub unsafe extern "C" fn cuMemcpyAsync(dst: u64, src: u64, ByteCount: usize, hStream: CUstream) -> CUresult {
+    // SAFETY: the driver API's contract.
+    guard(|| unsafe { line(&Target::of(hStream as u64)?, unified(dst), unified(src), ByteCount, true) })
+}
+
+fn unified(address: u64) -> (Place, usize) {
+    (Place::Unified(address), 0)
 }
 
 fn array(array: CUarray, offset: usize) -> (Place, usize) {

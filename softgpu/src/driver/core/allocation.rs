@@ -8,7 +8,7 @@ use vgpu_protocol::cuda::CUresult;
 
 use super::queue::Point;
 use super::state::Driver;
-use super::{Context, Pool, Result, Stream, Target};
+use super::{Context, Pinned, Pool, Result, Stream, Target};
 use vgpu_engine::memory::{MemoryError, GRANULE};
 
 /// Rows of pitched allocations start at multiples of this, bytes.
@@ -21,8 +21,12 @@ pub(in crate::driver) enum Kind {
     Device,
     /// Device memory of a pool.
     Pool(Arc<Pool>),
+    /// Device memory that the host uses too.
+    Managed,
     /// Registered host memory.
     Host,
+    /// Host memory of the driver's own.
+    Pinned(Arc<Pinned>),
 }
 
 /// What a pointer belongs to.
@@ -47,9 +51,14 @@ impl Allocation {
         }
     }
 
-    /// Whether it is registered host memory rather than device memory.
+    /// Whether it is host memory rather than device memory.
     pub(in crate::driver) fn is_host(&self) -> bool {
-        matches!(self.kind, Kind::Host)
+        matches!(self.kind, Kind::Host | Kind::Pinned(_))
+    }
+
+    /// Whether the host can use it at its address.
+    pub(in crate::driver) fn is_for_host(&self) -> bool {
+        self.is_host() || matches!(self.kind, Kind::Managed)
     }
 }
 
@@ -81,11 +90,15 @@ impl Allocations {
         (address - found.base < found.size).then(|| found.clone())
     }
 
-    /// Takes out the range that starts at `base`, if it is of that kind.
-    fn take(&self, base: u64, host: bool) -> Option<Allocation> {
+    /// Takes out the range that starts at `base`, if it is of a kind that may be taken.
+    pub(super) fn take(&self, base: u64, may_be: impl FnOnce(&Kind) -> bool) -> Option<Allocation> {
         let mut live = self.live();
-        live.get(&base).filter(|allocation| allocation.is_host() == host)?;
+        live.get(&base).filter(|allocation| may_be(&allocation.kind))?;
         live.remove(&base)
+    }
+
+    fn take_device(&self, base: u64) -> Option<Allocation> {
+        self.take(base, |kind| matches!(kind, Kind::Device | Kind::Managed | Kind::Pool(_)))
     }
 
     fn live(&self) -> MutexGuard<'_, BTreeMap<u64, Allocation>> {
@@ -173,8 +186,8 @@ impl Driver {
         for allocation in own {
             // Both come out of the table, so they exist.
             let _ = match allocation.kind {
-                Kind::Host => self.memory.remove_window(allocation.base),
-                Kind::Device => self.memory.free(allocation.base),
+                Kind::Host | Kind::Pinned(_) => self.memory.remove_window(allocation.base),
+                Kind::Device | Kind::Managed => self.memory.free(allocation.base),
                 Kind::Pool(pool) => {
                     pool.give_back(allocation.base, allocation.size, Weak::new(), Vec::new());
                     Ok(())
@@ -200,7 +213,7 @@ impl Driver {
 
     /// Takes registered memory away after all work queued so far.
     pub(in crate::driver) fn unregister_host(&self, base: u64) -> Result {
-        self.allocations.take(base, true).ok_or(CUresult::HOST_MEMORY_NOT_REGISTERED)?;
+        self.allocations.take(base, |kind| matches!(kind, Kind::Host)).ok_or(CUresult::HOST_MEMORY_NOT_REGISTERED)?;
         for context in self.contexts.all() {
             context.pending().iter().for_each(Point::wait);
         }
@@ -211,18 +224,26 @@ impl Driver {
 impl Context {
     /// Device memory, zeroed.
     pub(in crate::driver) fn allocate(&self, size: u64) -> Result<u64> {
+        self.allocate_as(size, Kind::Device)
+    }
+
+    /// As [`Context::allocate`], for managed memory too.
+    pub(in crate::driver) fn allocate_as(&self, size: u64, kind: Kind) -> Result<u64> {
         if size == 0 {
             return Err(CUresult::INVALID_VALUE);
         }
         let base = self.driver.obtain(size, self.handle)?;
-        self.driver.allocations.insert(base, size, self.handle, Kind::Device);
+        self.driver.allocations.insert(base, size, self.handle, kind);
         Ok(base)
     }
 
     /// Frees device memory once all work of the context so far has completed. For other calls it is
     /// gone at once.
     pub(in crate::driver) fn free(&self, base: u64) -> Result {
-        let allocation = self.driver.allocations.take(base, false).ok_or(CUresult::INVALID_VALUE)?;
+        if base == 0 {
+            return Ok(());
+        }
+        let allocation = self.driver.allocations.take_device(base).ok_or(CUresult::INVALID_VALUE)?;
         self.retire(allocation, Weak::new(), self.pending());
         self.driver.sweep();
         Ok(())
@@ -242,7 +263,7 @@ impl Target {
     /// Frees device memory in stream order.
     pub(in crate::driver) fn free(&self, base: u64) -> Result {
         let Target { context, stream } = self;
-        let allocation = context.driver.allocations.take(base, false).ok_or(CUresult::INVALID_VALUE)?;
+        let allocation = context.driver.allocations.take_device(base).ok_or(CUresult::INVALID_VALUE)?;
         context.retire(allocation, Arc::downgrade(stream), context.barrier(stream));
         Ok(())
     }
