@@ -78,6 +78,13 @@ static inline void need_(CUresult result, const char *call, const char *file, in
 // CHECK_CU(name, call): the call returns CUDA_SUCCESS.
 #define CHECK_CU(name, call) check_result_(name, call, CUDA_SUCCESS, #call, __FILE__, __LINE__)
 
+// For text that is no PTX: drivers tell it from PTX with errors, or do not.
+static inline int check_no_image_(const char *name, CUresult result, const char *call, const char *file, int line) {
+    CUresult expected = result == CUDA_ERROR_INVALID_IMAGE ? result : CUDA_ERROR_INVALID_PTX;
+    return check_result_(name, result, expected, call, file, line);
+}
+#define CHECK_NO_IMAGE(name, call) check_no_image_(name, call, #call, __FILE__, __LINE__)
+
 // CHECK_ERR(name, call, expected): the call returns this error.
 #define CHECK_ERR(name, call, expected) check_result_(name, call, expected, #call, __FILE__, __LINE__)
 

@@ -42,7 +42,6 @@ int main(void) {
     CHECK("no_twin_is_the_same", find("cuCtxGetDevice", 12000, per_thread) == find("cuCtxGetDevice", 12000, legacy));
 
     CHECK("no_such_name", is_missing("cuNoSuchFunction", 12000, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND));
-    CHECK("suffix_is_no_name", is_missing("cuMemAlloc_v2", 12000, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND));
     CHECK("version_too_old", is_missing("cuLibraryLoadData", 11080, CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT));
     CHECK_ERR("null_name", cuGetProcAddress(NULL, &address, 12000, 0, &status), CUDA_ERROR_INVALID_VALUE);
     CHECK_ERR("null_result", cuGetProcAddress("cuInit", NULL, 12000, 0, &status), CUDA_ERROR_INVALID_VALUE);

@@ -144,9 +144,9 @@ impl Driver {
         Ok(())
     }
 
-    /// Destroys the primary context whoever has retained it.
+    /// Destroys the primary context whoever has retained it; who has still gives it back.
     pub(in crate::driver) fn reset_primary(&'static self) {
-        let context = std::mem::take(&mut *self.primary()).context;
+        let context = self.primary().context.take();
         if let Some(context) = context {
             context.destroy();
         }
