@@ -114,7 +114,7 @@ impl Launch {
 /// The attributes as the driver takes them: events by its own pointers.
 fn translate(ctx: &Context<'_>, bytes: &[u8]) -> Result<Vec<CUlaunchAttribute>, Failure> {
     let one = size_of::<CUlaunchAttribute>();
-    if bytes.len() % one != 0 || bytes.len() / one > ATTRIBUTES_MAX {
+    if !bytes.len().is_multiple_of(one) || bytes.len() / one > ATTRIBUTES_MAX {
         return Err(Failure::INVALID_VALUE);
     }
     let read = |bytes: &[u8]| {
