@@ -10,6 +10,7 @@ mod context;
 mod current;
 mod event;
 mod fatbin;
+mod fork;
 mod function;
 mod image;
 mod launch;

@@ -10,6 +10,7 @@ use vgpu_protocol::HandleKind;
 use super::allocation::Allocations;
 use super::array::{Array, MipmappedArray};
 use super::config::{self, Config};
+use super::fork;
 use super::pool::DevicePools;
 use super::registry::Registry;
 use super::staging::Staging;
@@ -58,18 +59,22 @@ struct Primary {
 static DRIVER: OnceLock<Driver> = OnceLock::new();
 static INITIALISING: Mutex<()> = Mutex::new(());
 
-/// The driver, once [`initialise`] has succeeded.
+/// The driver, once [`initialise`] has succeeded in this process.
 pub(in crate::driver) fn driver() -> Result<&'static Driver> {
-    DRIVER.get().ok_or(CUresult::NOT_INITIALIZED)
+    DRIVER.get().filter(|_| !fork::in_child()).ok_or(CUresult::NOT_INITIALIZED)
 }
 
-/// `cuInit`: any number of calls, the first one counts.
+/// `cuInit`: any number of calls, the first one counts. A child of a process that has called it cannot.
 pub(in crate::driver) fn initialise() -> Result<&'static Driver> {
+    if fork::in_child() {
+        return Err(CUresult::NOT_INITIALIZED);
+    }
     let _one_at_a_time = INITIALISING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(driver) = DRIVER.get() {
         return Ok(driver);
     }
     let driver = Driver::new(config::current())?;
+    fork::watch();
     Ok(DRIVER.get_or_init(|| driver))
 }
 
