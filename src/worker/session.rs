@@ -1,7 +1,7 @@
 //! What the threads of a worker share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use vgpu_protocol::cuda::CUresult;
@@ -30,6 +30,8 @@ pub struct Session {
     pub host_functions: Arc<HostFunctions>,
     /// Handles of retained primary contexts by device.
     pub primaries: Mutex<HashMap<i32, Vec<Handle>>>,
+    /// Whether device 0's primary context is held by this process without the guest's asking.
+    pub keeps_primary: AtomicBool,
     /// What links in progress need besides the driver's object.
     pub links: Mutex<HashMap<Handle, Arc<Mutex<Link>>>>,
     lane_streams: Mutex<HashMap<(u32, Pointer), Pointer>>,
@@ -53,6 +55,7 @@ impl Session {
             output,
             host_functions: Arc::default(),
             primaries: Mutex::default(),
+            keeps_primary: AtomicBool::new(false),
             links: Mutex::default(),
             lane_streams: Mutex::default(),
             latched: AtomicU64::new(0),

@@ -1,5 +1,7 @@
 //! Contexts: retained, created, destroyed. What was in one that ends leaves the ledger with it.
 
+use std::sync::atomic::Ordering;
+
 use vgpu_protocol::cuda;
 use vgpu_protocol::{cmd, Handle, HandleKind};
 
@@ -13,6 +15,24 @@ fn entry(pointer: cuda::CUcontext) -> Entry {
     Entry { pointer: pointer as usize, context: 0, parent: Handle::NULL, param_bytes: 0 }
 }
 
+/// Does `work` in the current context or, where there is none, in the primary context of device 0:
+/// NVIDIA's driver tells a kernel's layout in a context only, while the CUDA runtime looks kernels up
+/// before it has one. The context is kept until the guest retains it, which is what comes next.
+pub(super) fn in_a_context<T>(ctx: &Context<'_>, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    if ctx.current != 0 {
+        return work();
+    }
+    let mut primary = std::ptr::null_mut();
+    driver!(ctx, cuDevicePrimaryCtxRetain(&mut primary, 0))?;
+    if ctx.session.keeps_primary.swap(true, Ordering::AcqRel) {
+        driver!(ctx, cuDevicePrimaryCtxRelease_v2(0))?;
+    }
+    driver!(ctx, cuCtxSetCurrent(primary))?;
+    let result = work();
+    driver!(ctx, cuCtxSetCurrent(std::ptr::null_mut()))?;
+    result
+}
+
 /// `vgpuPrimaryRetain`.
 pub fn primary_retain(
     ctx: &mut Context<'_>,
@@ -21,6 +41,9 @@ pub fn primary_retain(
     ctx.reserve(HandleKind::Context, command.ctx)?;
     let mut context = std::ptr::null_mut();
     driver!(ctx, cuDevicePrimaryCtxRetain(&mut context, command.dev))?;
+    if command.dev == 0 && ctx.session.keeps_primary.swap(false, Ordering::AcqRel) {
+        driver!(ctx, cuDevicePrimaryCtxRelease_v2(0))?;
+    }
     ctx.session.ledger.insert(command.ctx, entry(context));
     lock(&ctx.session.primaries).entry(command.dev).or_default().push(command.ctx);
     Ok(cmd::VgpuPrimaryRetainReply {})

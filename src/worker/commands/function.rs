@@ -6,6 +6,7 @@ use vgpu_protocol::cuda::{self, CUresult, FunctionAttributes};
 use vgpu_protocol::{cmd, HandleKind, ParamInfo, ATTRIBUTE_UNKNOWN, FUNCTION_ATTRIBUTES};
 use zerocopy::IntoBytes;
 
+use super::context::in_a_context;
 use crate::worker::context::{Context, Failure};
 use crate::worker::ffi::driver;
 use crate::worker::ledger::Entry;
@@ -86,8 +87,11 @@ pub fn library_get_kernel(
     let name = name(command.name)?;
     let mut kernel: cuda::CUkernel = std::ptr::null_mut();
     driver!(ctx, cuLibraryGetKernel(&mut kernel, library.cast(), name.as_ptr()))?;
-    let layout = layout(|i, offset, size| driver!(ctx, cuKernelGetParamInfo(kernel, i, offset, size)))?;
-    let info = describe(&layout, |number, value| driver!(ctx, cuKernelGetAttribute(value, number, kernel, 0)));
+    let (layout, info) = in_a_context(ctx, || {
+        let layout = layout(|i, offset, size| driver!(ctx, cuKernelGetParamInfo(kernel, i, offset, size)))?;
+        let info = describe(&layout, |number, value| driver!(ctx, cuKernelGetAttribute(value, number, kernel, 0)));
+        Ok((layout, info))
+    })?;
     let params = encode(&layout, command.params_size);
     // A library belongs to no context, and neither do its kernels.
     let entry = Entry { param_bytes: info.param_bytes, context: 0, ..ctx.owned(kernel.cast(), command.library) };

@@ -57,6 +57,30 @@ pub fn launch_large(ctx: &mut Context<'_>, c: cmd::VgpuLaunchLarge<'_>) -> Resul
     Ok(cmd::VgpuLaunchLargeReply {})
 }
 
+/// `vgpuOccupancyClusters`.
+pub fn occupancy_clusters(
+    ctx: &mut Context<'_>,
+    c: cmd::VgpuOccupancyClusters<'_>,
+) -> Result<cmd::VgpuOccupancyClustersReply, Failure> {
+    let launch = Launch {
+        function: c.function,
+        grid: [c.grid_x, c.grid_y, c.grid_z],
+        block: [c.block_x, c.block_y, c.block_z],
+        shared: c.shared,
+        stream: c.stream,
+    };
+    let function = ctx.resolve(HandleKind::Function, c.function)?;
+    let stream = ctx.resolve(HandleKind::Stream, c.stream)?;
+    let mut attributes = translate(ctx, c.attributes)?;
+    let config = launch.config(stream, &mut attributes);
+    let mut value = 0;
+    match c.potential {
+        0 => driver!(ctx, cuOccupancyMaxActiveClusters(&mut value, function.cast(), &config))?,
+        _ => driver!(ctx, cuOccupancyMaxPotentialClusterSize(&mut value, function.cast(), &config))?,
+    }
+    Ok(cmd::VgpuOccupancyClustersReply { value })
+}
+
 impl Launch {
     fn run(&self, ctx: &Context<'_>, attributes: &[u8], params: &[u8]) -> Result<(), Failure> {
         let function = ctx.entry(HandleKind::Function, self.function)?;
@@ -95,19 +119,23 @@ impl Launch {
             );
         }
         let mut attributes = translate(ctx, attributes)?;
-        let config = CUlaunchConfig {
-            gridDimX: grid_x,
-            gridDimY: grid_y,
-            gridDimZ: grid_z,
-            blockDimX: block_x,
-            blockDimY: block_y,
-            blockDimZ: block_z,
+        let config = self.config(stream, &mut attributes);
+        driver!(ctx, cuLaunchKernelEx(&config, function.cast(), none, extra))
+    }
+
+    fn config(&self, stream: *mut c_void, attributes: &mut [CUlaunchAttribute]) -> CUlaunchConfig {
+        CUlaunchConfig {
+            gridDimX: self.grid[0],
+            gridDimY: self.grid[1],
+            gridDimZ: self.grid[2],
+            blockDimX: self.block[0],
+            blockDimY: self.block[1],
+            blockDimZ: self.block[2],
             sharedMemBytes: self.shared,
             hStream: stream.cast(),
             attrs: attributes.as_mut_ptr(),
             numAttrs: attributes.len() as u32,
-        };
-        driver!(ctx, cuLaunchKernelEx(&config, function.cast(), none, extra))
+        }
     }
 }
 

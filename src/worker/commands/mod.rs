@@ -20,7 +20,7 @@ pub use device::{describe, device_info};
 pub use function::{library_get_kernel, module_get_function};
 pub use hostfunc::{host_function, host_function_done, host_function_next, read_output};
 pub use image::{library_load, module_load};
-pub use launch::{launch, launch_large};
+pub use launch::{launch, launch_large, occupancy_clusters};
 pub use link::{link_add, link_complete, link_create, link_destroy, link_read, Link};
 pub use pointer::pointer_info;
 pub use pool::{pool_create, pool_default, pool_get_access, pool_get_attribute, pool_set_access, pool_set_attribute};

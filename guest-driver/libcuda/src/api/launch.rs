@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 
 use vgpu_client::PIECE_SIZE;
-use vgpu_protocol::cmd::{VgpuLaunch, VgpuLaunchLarge};
+use vgpu_protocol::cmd::{VgpuLaunch, VgpuLaunchLarge, VgpuOccupancyClusters};
 use vgpu_protocol::cuda::{
     attribute as attr, CUfunction, CUhostFn, CUlaunchAttribute, CUlaunchConfig, CUresult, CUstream,
     LAUNCH_ATTRIBUTE_COOPERATIVE,
@@ -17,6 +17,7 @@ use crate::driver::{driver, Driver};
 use crate::function::{Function, MAX_DYNAMIC_SHARED_SIZE_BYTES, MAX_THREADS_PER_BLOCK, SHARED_SIZE_BYTES};
 use crate::hostfunc::Work;
 use crate::stub::{self, bytes};
+use crate::trace;
 
 const PARAM_END: usize = 0;
 const PARAM_BUFFER_POINTER: usize = 1;
@@ -256,6 +257,47 @@ fn check_attribute(attribute: &CUlaunchAttribute, clusters: bool) -> Result {
     Ok(())
 }
 
+/// A launch configuration, copied and checked.
+pub struct Launch {
+    shape: Shape,
+    stream: CUstream,
+    attributes: [CUlaunchAttribute; MAX_ATTRIBUTES],
+    count: usize,
+}
+
+impl Launch {
+    /// Reads the configuration.
+    ///
+    /// # Safety
+    /// `config` is null or as the driver API defines it.
+    unsafe fn read(config: *const CUlaunchConfig) -> std::result::Result<Self, CUresult> {
+        // SAFETY: as the caller says.
+        let config = unsafe { config.as_ref() }.ok_or(CUresult::INVALID_VALUE)?;
+        if config.numAttrs > 0 && config.attrs.is_null() {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        let count = config.numAttrs as usize;
+        let mut attributes = [CUlaunchAttribute::with_word(0, 0); MAX_ATTRIBUTES];
+        let device = context::required()?.device;
+        let clusters = driver()?.attribute(device, attr::CLUSTER_LAUNCH).is_ok_and(|value| value != 0);
+        for (i, attribute) in attributes.get_mut(..count).ok_or(CUresult::NOT_SUPPORTED)?.iter_mut().enumerate() {
+            // SAFETY: the caller vouches for `numAttrs` attributes.
+            *attribute = unsafe { *config.attrs.add(i) };
+            check_attribute(attribute, clusters)?;
+        }
+        let shape = Shape {
+            grid: [config.gridDimX, config.gridDimY, config.gridDimZ],
+            block: [config.blockDimX, config.blockDimY, config.blockDimZ],
+            shared: config.sharedMemBytes,
+        };
+        Ok(Launch { shape, stream: config.hStream, attributes, count })
+    }
+
+    fn attributes(&self) -> &[CUlaunchAttribute] {
+        self.attributes.get(..self.count).unwrap_or_default()
+    }
+}
+
 pub unsafe fn cuLaunchKernelEx(
     config: *const CUlaunchConfig,
     f: CUfunction,
@@ -264,30 +306,62 @@ pub unsafe fn cuLaunchKernelEx(
 ) -> Result {
     stub::ready()?;
     // SAFETY: the caller vouches for the configuration.
-    let config = unsafe { config.as_ref() }.ok_or(CUresult::INVALID_VALUE)?;
-    if config.numAttrs > 0 && config.attrs.is_null() {
-        return Err(CUresult::INVALID_VALUE);
-    }
-    let count = config.numAttrs as usize;
-    if count > MAX_ATTRIBUTES {
+    let config = unsafe { Launch::read(config)? };
+    // SAFETY: as for the caller.
+    unsafe { launch(f, &config.shape, config.stream, config.attributes(), params, extra) }
+}
+
+/// # Safety
+/// `value` is null or valid for writes, `config` as the driver API defines it.
+unsafe fn cluster_occupancy(
+    name: &'static str,
+    value: *mut i32,
+    f: CUfunction,
+    config: *const CUlaunchConfig,
+    potential: u32,
+) -> Result {
+    let driver = driver()?;
+    let device = context::required()?.device;
+    stub::check_out(value)?;
+    let function = driver.functions.find(f as u64)?.handle;
+    // SAFETY: as the caller says.
+    let config = unsafe { Launch::read(config)? };
+    if driver.attribute(device, attr::CLUSTER_LAUNCH).unwrap_or(0) == 0 {
+        trace::refused(name);
         return Err(CUresult::NOT_SUPPORTED);
     }
-    let mut attributes = [CUlaunchAttribute::with_word(0, 0); MAX_ATTRIBUTES];
-    let attributes = &mut attributes[..count];
-    let device = context::required()?.device;
-    let clusters = driver()?.attribute(device, attr::CLUSTER_LAUNCH).is_ok_and(|value| value != 0);
-    for (i, attribute) in attributes.iter_mut().enumerate() {
-        // SAFETY: the caller vouches for `numAttrs` attributes.
-        *attribute = unsafe { *config.attrs.add(i) };
-        check_attribute(attribute, clusters)?;
-    }
-    let shape = Shape {
-        grid: [config.gridDimX, config.gridDimY, config.gridDimZ],
-        block: [config.blockDimX, config.blockDimY, config.blockDimZ],
-        shared: config.sharedMemBytes,
+    let stream = stub::handle(HandleKind::Stream, config.stream as u64)?;
+    let ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]) = (config.shape.grid, config.shape.block);
+    let (shared, attributes) = (config.shape.shared, config.attributes().as_bytes());
+    let question = VgpuOccupancyClusters {
+        function,
+        grid_x,
+        grid_y,
+        grid_z,
+        block_x,
+        block_y,
+        block_z,
+        shared,
+        stream,
+        attributes,
+        potential,
     };
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { stub::give(value, stub::create(&question)?.value) }
+}
+
+pub unsafe fn cuOccupancyMaxPotentialClusterSize(
+    size: *mut i32,
+    f: CUfunction,
+    config: *const CUlaunchConfig,
+) -> Result {
     // SAFETY: as for the caller.
-    unsafe { launch(f, &shape, config.hStream, attributes, params, extra) }
+    unsafe { cluster_occupancy("cuOccupancyMaxPotentialClusterSize", size, f, config, 1) }
+}
+
+pub unsafe fn cuOccupancyMaxActiveClusters(count: *mut i32, f: CUfunction, config: *const CUlaunchConfig) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { cluster_occupancy("cuOccupancyMaxActiveClusters", count, f, config, 0) }
 }
 
 pub unsafe fn cuLaunchHostFunc(stream: CUstream, function: CUhostFn, user_data: *mut c_void) -> Result {
