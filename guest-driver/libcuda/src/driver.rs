@@ -18,6 +18,7 @@ use crate::link::Links;
 use crate::memory::Memory;
 use crate::pool::Pools;
 use crate::stream::Streams;
+use crate::vmm::Vmm;
 use crate::{sys, trace};
 
 /// CUDA version of the API that this library offers.
@@ -45,6 +46,8 @@ pub struct Driver {
     pub links: Links,
     /// Memory that the application allocated.
     pub memory: Memory,
+    /// Mapped physical memory.
+    pub vmm: Vmm,
     /// Memory pools.
     pub pools: Pools,
     /// Streams.
@@ -82,6 +85,7 @@ pub fn initialise() -> Result<(), CUresult> {
     let _ = DRIVER.set(Driver {
         session,
         contexts: Contexts::new(devices.len()),
+        vmm: Vmm::default(),
         pools: Pools::new(devices.len()),
         devices,
         functions: Functions::default(),

@@ -22,3 +22,4 @@ mod stream;
 mod stub;
 mod sys;
 mod trace;
+mod vmm;

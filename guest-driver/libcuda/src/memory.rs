@@ -1,7 +1,7 @@
 //! Which addresses belong to what the application allocated.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use vgpu_protocol::Handle;
@@ -13,6 +13,8 @@ pub enum Kind {
     Device,
     /// Memory of a pool, by its handle.
     Pool(Handle),
+    /// Address space of `cuMemAddressReserve`.
+    Reserved,
     /// A variable of a module.
     Global,
     /// `cuMemHostAlloc`, with its flags.
@@ -36,6 +38,8 @@ pub struct Range {
     pub device: i32,
     /// Unique number.
     pub id: u64,
+    /// Calls that need not wait for their work do so if it concerns this range.
+    pub synchronous: bool,
 }
 
 /// All ranges by their start.
@@ -43,14 +47,34 @@ pub struct Range {
 pub struct Memory {
     ranges: RwLock<BTreeMap<u64, Range>>,
     next_id: AtomicU64,
+    /// Some range is or was synchronous.
+    any_synchronous: AtomicBool,
 }
 
 impl Memory {
     /// Adds a range.
     pub fn add(&self, start: u64, size: u64, kind: Kind, context: Handle, device: i32) {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let range = Range { start, size, kind, context, device, id };
+        let range = Range { start, size, kind, context, device, id: self.next_id(), synchronous: false };
         self.ranges.write().unwrap_or_else(PoisonError::into_inner).insert(start, range);
+    }
+
+    /// A number that nothing else has.
+    pub fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Sets whether calls that concern the range around `address` wait for their work.
+    pub fn set_synchronous(&self, address: u64, synchronous: bool) {
+        let mut ranges = self.ranges.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, range)) = ranges.range_mut(..=address).next_back() {
+            range.synchronous = synchronous;
+            self.any_synchronous.fetch_or(synchronous, Ordering::Release);
+        }
+    }
+
+    /// Whether calls that concern `address` wait for their work.
+    pub fn is_synchronous(&self, address: u64) -> bool {
+        self.any_synchronous.load(Ordering::Acquire) && self.find(address).is_some_and(|range| range.synchronous)
     }
 
     /// The range that `address` lies in.

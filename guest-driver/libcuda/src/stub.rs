@@ -2,12 +2,13 @@
 
 use std::ffi::{c_char, c_void};
 
-use vgpu_protocol::cmd::VgpuPointerInfo;
+use vgpu_protocol::cmd::{CuStreamSynchronize, VgpuPointerInfo};
 use vgpu_protocol::cuda::{CUresult, CU_STREAM_PER_THREAD};
 use vgpu_protocol::{opcode_name, Command, Handle, HandleKind};
 
 use crate::api;
 use crate::driver::driver;
+use crate::memory::Kind;
 use crate::{context, sys, trace};
 
 /// Runs an exported function's body.
@@ -122,11 +123,27 @@ pub fn check_out<T>(pointer: *mut T) -> Result<(), CUresult> {
 /// An address that must be the device's. Only one that was not allocated through this library costs
 /// a question.
 pub fn check_device(address: u64) -> Result<(), CUresult> {
-    if driver()?.memory.find(address).is_some() {
-        return Ok(());
+    check_range(address, 1)
+}
+
+/// Waits for the default stream if the application wants that of calls that concern the range
+/// (`CU_POINTER_ATTRIBUTE_SYNC_MEMOPS`).
+pub fn settle(address: u64) -> Result<(), CUresult> {
+    if driver()?.memory.is_synchronous(address) {
+        call(&CuStreamSynchronize { hStream: Handle::NULL })?;
     }
-    let known = address != 0 && create(&VgpuPointerInfo { ptr: address })?.info.known != 0;
-    if known {
+    Ok(())
+}
+
+/// As [`check_device`], for `size` bytes, as far as this library knows how long a range is.
+pub fn check_range(address: u64, size: u64) -> Result<(), CUresult> {
+    let driver = driver()?;
+    let fits = match driver.memory.find(address) {
+        Some(range) if range.kind == Kind::Reserved => driver.vmm.covers(address, size),
+        Some(range) => range.size.saturating_sub(address - range.start) >= size,
+        None => address != 0 && create(&VgpuPointerInfo { ptr: address })?.info.known != 0,
+    };
+    if fits {
         Ok(())
     } else {
         Err(CUresult::INVALID_VALUE)
@@ -144,11 +161,7 @@ pub fn check_fill(address: u64, unit: u64, pitch: usize, width: usize, height: u
     if !address.is_multiple_of(unit) || !rows_fit {
         return Err(CUresult::INVALID_VALUE);
     }
-    match driver()?.memory.find(address) {
-        Some(range) if range.size.saturating_sub(address - range.start) < extent => Err(CUresult::INVALID_VALUE),
-        Some(_) => Ok(()),
-        None => check_device(address),
-    }
+    check_range(address, extent)
 }
 
 /// A buffer that may only be null if it is empty.

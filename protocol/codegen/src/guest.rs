@@ -3,7 +3,7 @@
 //! The generated code expects these in the including crate:
 //! - `crate::api::NAME(args…) -> Result<(), CUresult>` for every `local` and `custom` function;
 //! - `crate::stub::{enter, refuse, ready, call, create, post, post_anywhere, mint, forget, handle}` and
-//!   `{check_out, check_buffer, check_device, check_fill, input, string, buffer, put, put_optional, fill}`.
+//!   `{check_out, check_buffer, check_device, settle, check_fill, input, string, buffer, put, put_optional, fill}`.
 
 use std::fmt::Write;
 
@@ -124,7 +124,17 @@ fn write_body(out: &mut String, f: &Function) {
             _ => Ok(()),
         };
     }
+    for name in unordered(f) {
+        let _ = writeln!(out, "        crate::stub::settle({name})?;");
+    }
     out.push_str("        Ok(())\n");
+}
+
+/// Device addresses of a call without a stream that is not waited for.
+fn unordered(f: &Function) -> Vec<&str> {
+    let has_stream = f.args.iter().any(|a| matches!(&a.kind, Kind::Handle(ty) if ty == "CUstream"));
+    let names = f.args.iter().map(|a| a.name.as_str()).filter(|name| DEVICE_POINTERS.contains(name));
+    names.filter(|_| f.class == Class::Async && !has_stream).collect()
 }
 
 /// The check of a `cuMemset*`: its rows must be aligned to the value and lie in one allocation.

@@ -77,3 +77,35 @@ pub mod pool_attribute {
         matches!(attribute, RELEASE_THRESHOLD..=USED_MEM_HIGH | MAX_POOL_SIZE)
     }
 }
+
+/// Properties of physical memory (`cuMemCreate`).
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(missing_docs, non_snake_case)]
+pub struct CUmemAllocationProp {
+    /// `CUmemAllocationType`.
+    pub kind: i32,
+    pub requestedHandleTypes: i32,
+    pub location: CUmemLocation,
+    pub win32HandleMetaData: *mut c_void,
+    pub compressionType: u8,
+    pub gpuDirectRDMACapable: u8,
+    pub usage: u16,
+    pub reserved: [u8; 4],
+}
+
+impl CUmemAllocationProp {
+    /// Memory of a device, that cannot be exported and has no special use.
+    pub fn on_device(dev: i32) -> Self {
+        CUmemAllocationProp {
+            kind: ALLOCATION_PINNED,
+            requestedHandleTypes: 0,
+            location: CUmemLocation { kind: LOCATION_DEVICE, id: dev },
+            win32HandleMetaData: std::ptr::null_mut(),
+            compressionType: 0,
+            gpuDirectRDMACapable: 0,
+            usage: 0,
+            reserved: [0; 4],
+        }
+    }
+}

@@ -3,6 +3,7 @@
 mod array;
 pub mod attribute;
 mod copy;
+pub mod hints;
 mod memory;
 mod result;
 mod texture;
@@ -48,6 +49,7 @@ handles! {
     CUgraphExec CUgraphExec_st;
     CUarray CUarray_st;
     CUmipmappedArray CUmipmappedArray_st;
+    CUmemGenericAllocationHandle CUmemGenericAllocation_st;
 }
 
 /// The legacy default stream, as an explicit handle.

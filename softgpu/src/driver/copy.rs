@@ -27,7 +27,12 @@ pub unsafe extern "C" fn cuMemcpyDtoH_v2(dstHost: *mut c_void, srcDevice: u64, B
 
 /// Copies within device memory.
 pub unsafe extern "C" fn cuMemcpyDtoD_v2(dstDevice: u64, srcDevice: u64, ByteCount: usize) -> CUresult {
-    guard(|| Target::legacy()?.copy(dstDevice, srcDevice, ByteCount as u64))
+    guard(|| {
+        let target = Target::legacy()?;
+        target.copy(dstDevice, srcDevice, ByteCount as u64)?;
+        target.settle(dstDevice)?;
+        target.settle(srcDevice)
+    })
 }
 
 /// Copies from the host in stream order. Registered memory is read when its turn comes, other memory
@@ -82,7 +87,11 @@ macro_rules! fills {
     ($($name:ident $rows:ident $asynchronous:ident $rows_asynchronous:ident $ty:ty, $what:literal;)*) => {$(
         #[doc = concat!("Sets `N` ", $what, " of device memory.")]
         pub unsafe extern "C" fn $name(dstDevice: u64, value: $ty, N: usize) -> CUresult {
-            guard(|| Target::legacy()?.fill(line::<$ty>(dstDevice, N)?, value))
+            guard(|| {
+                let target = Target::legacy()?;
+                target.fill(line::<$ty>(dstDevice, N)?, value)?;
+                target.settle(dstDevice)
+            })
         }
 
         #[doc = concat!("Sets `Height` rows of `Width` ", $what, "; the pitch is in bytes.")]
@@ -93,7 +102,11 @@ macro_rules! fills {
             Width: usize,
             Height: usize,
         ) -> CUresult {
-            guard(|| Target::legacy()?.fill(rows::<$ty>(dstDevice, dstPitch, Width, Height)?, value))
+            guard(|| {
+                let target = Target::legacy()?;
+                target.fill(rows::<$ty>(dstDevice, dstPitch, Width, Height)?, value)?;
+                target.settle(dstDevice)
+            })
         }
 
         #[doc = concat!("Sets `N` ", $what, " of device memory in stream order.")]

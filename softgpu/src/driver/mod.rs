@@ -30,6 +30,7 @@ mod params;
 mod pointer;
 mod pool;
 mod stream;
+mod vmm;
 
 pub use self::core::{configure, Config, ConfigError};
 pub use array::*;
@@ -49,3 +50,4 @@ pub use occupancy::*;
 pub use pointer::*;
 pub use pool::*;
 pub use stream::*;
+pub use vmm::*;

@@ -12,6 +12,7 @@ mod link;
 mod pointer;
 mod pool;
 mod tensor_map;
+mod vmm;
 
 pub use context::{context_create, context_destroy, primary_release, primary_reset, primary_retain};
 pub use copy::{copy_dto_h, copy_dto_h_wait, copy_hto_d, copy_hto_d_inline};
@@ -25,3 +26,4 @@ pub use link::{link_add, link_complete, link_create, link_destroy, link_read, Li
 pub use pointer::pointer_info;
 pub use pool::{pool_create, pool_default, pool_get_access, pool_get_attribute, pool_set_access, pool_set_attribute};
 pub use tensor_map::{tensor_map_im2col, tensor_map_im2col_wide, tensor_map_replace_address, tensor_map_tiled};
+pub use vmm::{mem_create, mem_granularity, mem_retain, mem_set_access};

@@ -46,17 +46,6 @@ impl Order {
         stub::call(&CuStreamSynchronize { hStream: self.stream }).map(drop)
     }
 
-    /// A device address must be one, and have room for the copy.
-    pub(super) fn check_device(self, address: u64, size: usize) -> Result {
-        match self.driver.memory.find(address) {
-            Some(range) if range.start.saturating_add(range.size) - address < size as u64 => {
-                Err(CUresult::INVALID_VALUE)
-            }
-            Some(_) => Ok(()),
-            None => stub::check_device(address),
-        }
-    }
-
     /// Whether a host address is pinned; an error if the copy would run out of its allocation.
     pub(super) fn is_pinned(self, address: u64, size: usize) -> std::result::Result<bool, CUresult> {
         match self.session().find(address) {
@@ -71,7 +60,7 @@ impl Order {
         if size == 0 {
             return Ok(());
         }
-        self.check_device(dst, size)?;
+        stub::check_range(dst, size as u64)?;
         if self.is_pinned(src as u64, size)? {
             stub::post(&VgpuCopyHtoD { dst, src: src as u64, size: size as u64, stream: self.stream })?;
             return if self.wait { self.synchronise() } else { Ok(()) };
@@ -101,7 +90,7 @@ impl Order {
         if size == 0 {
             return Ok(());
         }
-        self.check_device(src, size)?;
+        stub::check_range(src, size as u64)?;
         if self.is_pinned(dst as u64, size)? {
             let (dst, size, stream) = (dst as u64, size as u64, self.stream);
             return match self.wait {
@@ -152,8 +141,8 @@ impl Order {
         if size == 0 {
             return Ok(());
         }
-        self.check_device(dst, size)?;
-        self.check_device(src, size)?;
+        stub::check_range(dst, size as u64)?;
+        stub::check_range(src, size as u64)?;
         stub::post(&CuMemcpyDtoDAsyncV2 { dstDevice: dst, srcDevice: src, ByteCount: size, hStream: self.stream })
             .map(drop)
     }
@@ -223,7 +212,8 @@ pub(super) fn no_stream() -> CUstream {
 
 pub unsafe fn cuMemcpyHtoD_v2(dst: u64, src: *const c_void, size: usize) -> Result {
     // SAFETY: as for the caller.
-    unsafe { Order::new(no_stream(), true)?.to_device(dst, src, size) }
+    unsafe { Order::new(no_stream(), true)?.to_device(dst, src, size)? };
+    stub::settle(dst)
 }
 
 pub unsafe fn cuMemcpyHtoDAsync_v2(dst: u64, src: *const c_void, size: usize, stream: CUstream) -> Result {
@@ -254,7 +244,9 @@ unsafe fn unified(order: Order, dst: u64, src: u64, size: usize) -> Result {
 
 pub unsafe fn cuMemcpy(dst: u64, src: u64, size: usize) -> Result {
     // SAFETY: as for the caller.
-    unsafe { unified(Order::new(no_stream(), true)?, dst, src, size) }
+    unsafe { unified(Order::new(no_stream(), true)?, dst, src, size)? };
+    stub::settle(dst)?;
+    stub::settle(src)
 }
 
 pub unsafe fn cuMemcpyAsync(dst: u64, src: u64, size: usize, stream: CUstream) -> Result {

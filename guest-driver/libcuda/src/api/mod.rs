@@ -24,6 +24,7 @@ mod pointer;
 mod pool;
 mod stream;
 mod tensor_map;
+mod vmm;
 
 pub use array::*;
 pub use context::*;
@@ -45,6 +46,7 @@ pub use pointer::*;
 pub use pool::*;
 pub use stream::*;
 pub use tensor_map::*;
+pub use vmm::*;
 
 use vgpu_protocol::cuda::CUresult;
 

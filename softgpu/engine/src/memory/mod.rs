@@ -5,15 +5,18 @@
 //! memory that the GPU may touch at equal addresses) can be registered. Every
 //! access names an address that may be any 64-bit number, and is checked.
 
+mod mapping;
 mod space;
 mod sys;
 
+use mapping::Mappings;
+pub use mapping::{Access, Mapping, Physical, MAPPING_UNIT};
 use space::Space;
 use std::ops::Range as Span;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 pub use sys::Plain;
-use sys::Reservation;
+use sys::{File, Reservation};
 
 /// Alignment and accounting unit of device allocations, in bytes.
 pub const GRANULE: u64 = 512;
@@ -21,7 +24,12 @@ pub const GRANULE: u64 = 512;
 const PAGE: u64 = 4096;
 /// Device memory is made accessible in steps of this size.
 const COMMIT_STEP: u64 = 64 << 20;
-/// Address space reserved for device memory where the host allows it.
+/// Bits of a granule's byte in `live`.
+const READABLE: u8 = 1;
+const WRITABLE: u8 = 2;
+const LIVE: u8 = READABLE | WRITABLE;
+/// Address space reserved for device memory where the host allows it; the upper half is for
+/// reservations that the application manages.
 const RESERVED: u64 = 1 << 40;
 
 /// A live device allocation or window.
@@ -73,9 +81,13 @@ pub enum AccessError {
 /// Device memory and windows of one session. Thread-safe.
 pub struct Memory {
     arena: Reservation,
-    /// One byte per granule of the arena, nonzero where it is live.
+    /// One byte per granule of the arena: what may be done where.
     live: Reservation,
     space: Mutex<Space>,
+    mappings: RwLock<Mappings>,
+    /// Where physical memory lies in `file`.
+    backing: Mutex<Space>,
+    file: OnceLock<File>,
     windows: RwLock<Arc<[Range]>>,
     /// Held for reading while addresses are dereferenced, for writing while ranges go away.
     gate: RwLock<()>,
@@ -89,9 +101,14 @@ impl Memory {
             .take_while(|len| *len >= least)
             .find_map(|len| Reservation::device(len).ok())
             .ok_or(MemoryError::OutOfMemory)?;
+        let allocatable = (arena.len() / 2).max(least);
+        let (start, end) = (arena.base() + allocatable, arena.base() + arena.len());
         Ok(Arc::new(Memory {
             live: Reservation::zeroed(arena.len() / GRANULE)?,
-            space: Mutex::new(Space::new(arena.len(), quota)),
+            space: Mutex::new(Space::new(allocatable, quota)),
+            mappings: RwLock::new(Mappings::new(start, end)),
+            backing: Mutex::new(Space::new(RESERVED, RESERVED)),
+            file: OnceLock::new(),
             arena,
             windows: RwLock::new(Arc::new([])),
             gate: RwLock::new(()),
@@ -106,7 +123,7 @@ impl Memory {
             space.release(span.start);
             return Err(error);
         }
-        self.live.set_bytes(span.start / GRANULE, (span.end - span.start) / GRANULE, 1);
+        self.live.set_bytes(span.start / GRANULE, (span.end - span.start) / GRANULE, LIVE);
         Ok(self.arena.base() + span.start)
     }
 
@@ -175,7 +192,7 @@ impl Memory {
         self.pin().fill(address, value, count)
     }
 
-    /// Whether all bytes of the range may be accessed.
+    /// Whether all bytes of the range may be read.
     pub fn check(&self, address: u64, len: u64) -> Result<(), AccessError> {
         self.pin().check(address, len)
     }
@@ -185,6 +202,15 @@ impl Memory {
     pub fn pin(&self) -> Pinned<'_> {
         let gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         Pinned { memory: self, windows: self.windows(), _gate: gate }
+    }
+
+    /// The file behind physical memory, made at its first use.
+    fn file(&self) -> Result<&File, MemoryError> {
+        if let Some(file) = self.file.get() {
+            return Ok(file);
+        }
+        let file = File::create(RESERVED)?;
+        Ok(self.file.get_or_init(|| file))
     }
 
     fn insert_window(&self, window: Range) -> Result<(), MemoryError> {
@@ -240,26 +266,30 @@ pub struct Pinned<'m> {
 }
 
 impl Pinned<'_> {
-    /// Whether all bytes of the range may be accessed.
+    /// Whether all bytes of the range may be read.
     pub fn check(&self, address: u64, len: u64) -> Result<(), AccessError> {
+        self.check_range(address, len, READABLE)
+    }
+
+    fn check_range(&self, address: u64, len: u64, need: u8) -> Result<(), AccessError> {
         let end = address.checked_add(len).ok_or(AccessError::Illegal(address))?;
         let mut at = address;
         while at < end {
-            let live = self.live_end(at).ok_or(AccessError::Illegal(at))?;
-            at = live;
+            at = self.live_end(at, need).ok_or(AccessError::Illegal(at))?;
         }
         Ok(())
     }
 
-    /// The end of the live range that contains `address`.
-    fn live_end(&self, address: u64) -> Option<u64> {
+    /// The end of the live range that contains `address` and allows what `need` says.
+    fn live_end(&self, address: u64, need: u8) -> Option<u64> {
         if let Some(window) = self.windows.iter().find(|w| w.contains(address)) {
             return Some(window.base + window.size);
         }
         let range = self.memory.range_of(address).or_else(|| {
             // The rest of an allocation's last granule counts as part of it.
             self.memory.range_of(address / GRANULE * GRANULE)
-        })?;
+        });
+        let Some(range) = range else { return self.memory.mapped_end(address, need) };
         Some((range.base + range.size).next_multiple_of(GRANULE))
     }
 
@@ -268,13 +298,13 @@ impl Pinned<'_> {
         self.memory.is_device_address(address)
     }
 
-    /// Checks a naturally aligned access of at most [`GRANULE`] bytes.
+    /// Checks a naturally aligned access of at most [`GRANULE`] bytes that needs `NEED`.
     #[inline(always)]
-    fn check_small(&self, address: u64, size: u64) -> Result<(), AccessError> {
+    fn check_small<const NEED: u8>(&self, address: u64, size: u64) -> Result<(), AccessError> {
         let offset = address.wrapping_sub(self.memory.arena.base());
         if address & (size - 1) == 0
             && offset < self.memory.arena.len()
-            && self.memory.live.byte(offset / GRANULE).load(Relaxed) != 0
+            && self.memory.live.byte(offset / GRANULE).load(Relaxed) & NEED != 0
         {
             return Ok(());
         }

@@ -51,6 +51,20 @@ impl Space {
         Ok(offset..offset + len)
     }
 
+    /// Counts bytes that lie elsewhere against the quota.
+    pub(super) fn charge(&mut self, len: u64) -> Result<(), MemoryError> {
+        if len > self.quota - self.used {
+            return Err(MemoryError::OutOfMemory);
+        }
+        self.used += len;
+        Ok(())
+    }
+
+    /// Ends what [`Space::charge`] has counted.
+    pub(super) fn discharge(&mut self, len: u64) {
+        self.used -= len;
+    }
+
     /// Gives back the allocation at `offset` and returns the granules it held.
     pub(super) fn release(&mut self, offset: u64) -> Option<Span<u64>> {
         let size = self.live.remove(&offset)?;

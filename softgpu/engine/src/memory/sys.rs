@@ -1,8 +1,10 @@
 //! The unsafe part of [`Memory`](super::Memory): reserving address space and
 //! dereferencing addresses that have been checked.
 
-use super::{AccessError, Memory, MemoryError, Pinned, Range, GRANULE};
-use rustix::mm::{madvise, mmap_anonymous, mprotect, munmap, Advice, MapFlags, MprotectFlags, ProtFlags};
+use super::{AccessError, Memory, MemoryError, Pinned, Range, GRANULE, READABLE, WRITABLE};
+use rustix::fd::OwnedFd;
+use rustix::fs::{fallocate, ftruncate, memfd_create, FallocateFlags, MemfdFlags};
+use rustix::mm::{madvise, mmap, mmap_anonymous, mprotect, munmap, Advice, MapFlags, MprotectFlags, ProtFlags};
 use std::ptr;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicU8};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -27,17 +29,17 @@ impl Reservation {
     pub(super) fn device(len: u64) -> Result<Reservation, MemoryError> {
         let candidates = (0..BASE_CANDIDATES).map(|i| FIRST_BASE + i * BASE_STEP);
         candidates
-            .map(|base| Self::map(base, len, MapFlags::FIXED_NOREPLACE, ProtFlags::empty()))
+            .map(|base| Self::take(base, len, MapFlags::FIXED_NOREPLACE, ProtFlags::empty()))
             .find(Result::is_ok)
-            .unwrap_or_else(|| Self::map(0, len, MapFlags::empty(), ProtFlags::empty()))
+            .unwrap_or_else(|| Self::take(0, len, MapFlags::empty(), ProtFlags::empty()))
     }
 
     /// Zeroed, writable bytes that take host memory only where touched.
     pub(super) fn zeroed(len: u64) -> Result<Reservation, MemoryError> {
-        Self::map(0, len, MapFlags::empty(), ProtFlags::READ | ProtFlags::WRITE)
+        Self::take(0, len, MapFlags::empty(), ProtFlags::READ | ProtFlags::WRITE)
     }
 
-    fn map(hint: u64, len: u64, extra: MapFlags, prot: ProtFlags) -> Result<Reservation, MemoryError> {
+    fn take(hint: u64, len: u64, extra: MapFlags, prot: ProtFlags) -> Result<Reservation, MemoryError> {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | extra;
         let hint = ptr::with_exposed_provenance_mut(hint as usize);
         // SAFETY: without MAP_FIXED the kernel never replaces an existing mapping.
@@ -96,6 +98,49 @@ impl Reservation {
     }
 }
 
+/// A sparse file of memory: takes host memory only where touched.
+pub(super) struct File(OwnedFd);
+
+impl File {
+    /// A file of `len` zeroed bytes.
+    pub(super) fn create(len: u64) -> Result<File, MemoryError> {
+        let file = memfd_create(c"device-memory", MemfdFlags::CLOEXEC).map_err(|_| MemoryError::OutOfMemory)?;
+        ftruncate(&file, len).map_err(|_| MemoryError::OutOfMemory)?;
+        Ok(File(file))
+    }
+
+    /// Gives the pages of a range back to the OS; they read as zero afterwards.
+    pub(super) fn discard(&self, offset: u64, len: u64) {
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        // Every kernel with memfd can do this for one; were it not so, the old bytes would stay.
+        let _ = fallocate(&self.0, mode, offset, len);
+    }
+}
+
+impl Reservation {
+    /// Puts `len` bytes of a file at `offset`, readable and writable; all are multiples of the page size.
+    pub(super) fn map(&self, offset: u64, len: u64, file: &File, at: u64) -> Result<(), MemoryError> {
+        assert!(offset <= self.len && len <= self.len - offset);
+        let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::FIXED);
+        let place = pointer(self.base + offset).cast();
+        // SAFETY: the range lies in this reservation; no access to it is running, because it was not live.
+        unsafe { mmap(place, len as usize, access, flags | MapFlags::NORESERVE, &file.0, at) }
+            .map(drop)
+            .map_err(|_| MemoryError::OutOfMemory)
+    }
+
+    /// Puts inaccessible address space back in place of a mapping.
+    pub(super) fn unmap(&self, offset: u64, len: u64) -> Result<(), MemoryError> {
+        assert!(offset <= self.len && len <= self.len - offset);
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+        let place = pointer(self.base + offset).cast();
+        // SAFETY: the range lies in this reservation; the caller has seen to it that no access is running.
+        unsafe { mmap_anonymous(place, len as usize, ProtFlags::empty(), flags) }
+            .map(drop)
+            .map_err(|_| MemoryError::OutOfMemory)
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
         // SAFETY: the mapping is this reservation's own and nothing refers to it any more.
@@ -131,7 +176,7 @@ impl Pinned<'_> {
 
     /// Copies into the address space.
     pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), AccessError> {
-        self.check(address, bytes.len() as u64)?;
+        self.check_range(address, bytes.len() as u64, WRITABLE)?;
         // SAFETY: as in `read`.
         unsafe { ptr::copy(bytes.as_ptr(), pointer(address), bytes.len()) }
         Ok(())
@@ -139,7 +184,7 @@ impl Pinned<'_> {
 
     /// Copies within the address space; the ranges may overlap.
     pub fn copy(&self, to: u64, from: u64, len: u64) -> Result<(), AccessError> {
-        self.check(to, len)?;
+        self.check_range(to, len, WRITABLE)?;
         self.check(from, len)?;
         // SAFETY: both ranges are live while `self` exists; `copy` allows overlap.
         unsafe { ptr::copy(pointer(from), pointer(to), len as usize) }
@@ -153,7 +198,7 @@ impl Pinned<'_> {
             return Err(AccessError::Misaligned(address));
         }
         let len = count.checked_mul(size).ok_or(AccessError::Illegal(address))?;
-        self.check(address, len)?;
+        self.check_range(address, len, WRITABLE)?;
         let first = pointer(address).cast::<T>();
         for i in 0..count as usize {
             // SAFETY: the range is live while `self` exists.
@@ -165,7 +210,7 @@ impl Pinned<'_> {
     /// Loads one naturally aligned value of at most [`GRANULE`] bytes.
     #[inline(always)]
     pub fn load<T: Plain>(&self, address: u64) -> Result<T, AccessError> {
-        self.check_small(address, size_of::<T>() as u64)?;
+        self.check_small::<READABLE>(address, size_of::<T>() as u64)?;
         // SAFETY: checked, and the range is live while `self` exists.
         Ok(unsafe { pointer(address).cast::<T>().read_unaligned() })
     }
@@ -173,7 +218,7 @@ impl Pinned<'_> {
     /// Stores one naturally aligned value of at most [`GRANULE`] bytes.
     #[inline(always)]
     pub fn store<T: Plain>(&self, address: u64, value: T) -> Result<(), AccessError> {
-        self.check_small(address, size_of::<T>() as u64)?;
+        self.check_small::<WRITABLE>(address, size_of::<T>() as u64)?;
         // SAFETY: checked, and the range is live while `self` exists.
         unsafe { pointer(address).cast::<T>().write_unaligned(value) }
         Ok(())
@@ -182,7 +227,7 @@ impl Pinned<'_> {
     /// Loads consecutive values, at most [`GRANULE`] bytes; the first is naturally aligned.
     #[inline(always)]
     pub fn load_row<T: Plain, const N: usize>(&self, address: u64, values: &mut [T; N]) -> Result<(), AccessError> {
-        self.check_row::<T, N>(address)?;
+        self.check_row::<T, N, READABLE>(address)?;
         // SAFETY: checked, and the range is live while `self` exists.
         *values = unsafe { pointer(address).cast::<[T; N]>().read_unaligned() };
         Ok(())
@@ -191,21 +236,21 @@ impl Pinned<'_> {
     /// Stores consecutive values, at most [`GRANULE`] bytes; the first is naturally aligned.
     #[inline(always)]
     pub fn store_row<T: Plain, const N: usize>(&self, address: u64, values: &[T; N]) -> Result<(), AccessError> {
-        self.check_row::<T, N>(address)?;
+        self.check_row::<T, N, WRITABLE>(address)?;
         // SAFETY: checked, and the range is live while `self` exists.
         unsafe { pointer(address).cast::<[T; N]>().write_unaligned(*values) }
         Ok(())
     }
 
     #[inline(always)]
-    fn check_row<T, const N: usize>(&self, address: u64) -> Result<(), AccessError> {
+    fn check_row<T, const N: usize, const NEED: u8>(&self, address: u64) -> Result<(), AccessError> {
         const { assert!(size_of::<[T; N]>() <= GRANULE as usize && N > 0) }
         let size = size_of::<T>() as u64;
         let last = address.wrapping_add((N as u64 - 1) * size);
         if self.in_arena(address) && self.in_arena(last) {
             // A row spans at most two granules, so its ends decide.
-            self.check_small(address, size)?;
-            return self.check_small(last, size);
+            self.check_small::<NEED>(address, size)?;
+            return self.check_small::<NEED>(last, size);
         }
         self.check_window(address, size, N as u64 * size)
     }
@@ -218,7 +263,7 @@ macro_rules! atomic {
             /// The naturally aligned word at `address` as a host atomic.
             #[inline(always)]
             pub fn $name(&self, address: u64) -> Result<&$atomic, AccessError> {
-                self.check_small(address, size_of::<$atomic>() as u64)?;
+                self.check_small::<WRITABLE>(address, size_of::<$atomic>() as u64)?;
                 // SAFETY: checked, aligned, and live while `self` exists.
                 Ok(unsafe { <$atomic>::from_ptr(pointer(address).cast()) })
             }

@@ -143,3 +143,89 @@ fn hostile_addresses_are_refused_by_every_access() {
     }
     assert_eq!(stack, 0);
 }
+
+#[test]
+fn physical_memory_shows_the_same_bytes_at_every_mapping() {
+    let m = memory();
+    let physical = m.create_physical(2 * MAPPING_UNIT).unwrap();
+    assert_eq!(m.info().free, 60 * MIB);
+    let base = m.reserve(8 * MAPPING_UNIT, 0, 0).unwrap();
+    let (first, second) = (base, base + 4 * MAPPING_UNIT);
+    m.map(first, 2 * MAPPING_UNIT, 0, &physical).unwrap();
+    m.map(second, MAPPING_UNIT, MAPPING_UNIT, &physical).unwrap();
+    assert_eq!(m.pin().store(first, 1u32), Err(AccessError::Illegal(first)), "no access yet");
+    m.protect(first, 2 * MAPPING_UNIT, Access::ReadWrite).unwrap();
+    m.protect(second, MAPPING_UNIT, Access::Read).unwrap();
+    m.pin().store(first + MAPPING_UNIT + 8, 77u32).unwrap();
+    assert_eq!(m.pin().load::<u32>(second + 8), Ok(77));
+    assert_eq!(m.pin().store(second + 8, 1u32), Err(AccessError::Illegal(second + 8)));
+    assert!(m.write(second, &[1]).is_err() && m.pin().atomic_u32(second).is_err());
+    assert!(m.copy(first, second, 64).is_ok() && m.copy(second, first, 64).is_err());
+    m.unmap(first, 2 * MAPPING_UNIT).unwrap();
+    assert_eq!(m.pin().load::<u32>(first), Err(AccessError::Illegal(first)));
+    drop(physical);
+    assert_eq!(m.pin().load::<u32>(second + 8), Ok(77), "a mapping keeps its memory");
+    m.unmap(second, MAPPING_UNIT).unwrap();
+    assert_eq!(m.info().free, 64 * MIB);
+    m.unreserve(base, 8 * MAPPING_UNIT).unwrap();
+    let again = m.create_physical(2 * MAPPING_UNIT).unwrap();
+    let base = m.reserve(2 * MAPPING_UNIT, 0, 0).unwrap();
+    m.map(base, 2 * MAPPING_UNIT, 0, &again).unwrap();
+    m.protect(base, 2 * MAPPING_UNIT, Access::Read).unwrap();
+    assert_eq!(m.pin().load::<u32>(base + MAPPING_UNIT + 8), Ok(0), "fresh memory reads as zero");
+}
+
+#[test]
+fn ranges_may_span_mappings_but_no_gap() {
+    let m = memory();
+    let base = m.reserve(4 * MAPPING_UNIT, 0, 0).unwrap();
+    let parts: Vec<_> = (0..3).map(|_| m.create_physical(MAPPING_UNIT).unwrap()).collect();
+    for (i, part) in [0, 1, 3].into_iter().zip(&parts) {
+        m.map(base + i * MAPPING_UNIT, MAPPING_UNIT, 0, part).unwrap();
+    }
+    m.protect(base, 2 * MAPPING_UNIT, Access::ReadWrite).unwrap();
+    m.fill(base, 5u32, MAPPING_UNIT / 2).unwrap();
+    assert_eq!(m.check(base, 3 * MAPPING_UNIT), Err(AccessError::Illegal(base + 2 * MAPPING_UNIT)));
+    assert_eq!(m.protect(base, 3 * MAPPING_UNIT, Access::Read), Err(MemoryError::InvalidValue));
+    assert_eq!(m.unmap(base, 4 * MAPPING_UNIT), Err(MemoryError::InvalidValue));
+    assert_eq!(m.unmap(base, MAPPING_UNIT / 2), Err(MemoryError::InvalidValue));
+    assert_eq!(m.unreserve(base, 4 * MAPPING_UNIT), Err(MemoryError::InvalidValue));
+    m.unmap(base, 2 * MAPPING_UNIT).unwrap();
+}
+
+#[test]
+fn wrong_reservations_and_mappings_are_refused() {
+    let m = memory();
+    let other = memory();
+    let base = m.reserve(4 * MAPPING_UNIT, 1 << 30, 0).unwrap();
+    assert_eq!(base % (1 << 30), 0);
+    assert_eq!(m.reserve(MAPPING_UNIT, 0, base + (1 << 33)), Ok(base + (1 << 33)), "a wanted address that is free");
+    assert_ne!(m.reserve(MAPPING_UNIT, 0, base), Ok(base));
+    for (size, alignment) in [(0, 0), (1, 0), (MAPPING_UNIT, 3), (u64::MAX, 0)] {
+        assert_eq!(m.reserve(size, alignment, 0), Err(MemoryError::InvalidValue));
+    }
+    assert_eq!(m.reserve(1 << 50, 0, 0), Err(MemoryError::OutOfMemory));
+    assert_eq!(m.create_physical(66 * MIB).err(), Some(MemoryError::OutOfMemory));
+    let physical = m.create_physical(2 * MAPPING_UNIT).unwrap();
+    let foreign = other.create_physical(MAPPING_UNIT).unwrap();
+    let bad = Err(MemoryError::InvalidValue);
+    assert_eq!(m.map(base, MAPPING_UNIT, 0, &foreign), bad);
+    for (address, size, offset) in [
+        (base, 0, 0),
+        (base, 4 * MAPPING_UNIT, 0),
+        (base, 2 * MAPPING_UNIT, MAPPING_UNIT),
+        (base + 1, MAPPING_UNIT, 0),
+        (base, MAPPING_UNIT, 1),
+        (base + 3 * MAPPING_UNIT, 2 * MAPPING_UNIT, 0),
+        (base - MAPPING_UNIT, MAPPING_UNIT, 0),
+        (u64::MAX - MAPPING_UNIT + 1, MAPPING_UNIT, 0),
+        (0, MAPPING_UNIT, 0),
+    ] {
+        assert_eq!(m.map(address, size, offset, &physical), bad, "{address:#x} {size} {offset}");
+    }
+    m.map(base + MAPPING_UNIT, 2 * MAPPING_UNIT, 0, &physical).unwrap();
+    for at in 0..3 {
+        assert_eq!(m.map(base + at * MAPPING_UNIT, 2 * MAPPING_UNIT, 0, &physical), bad);
+    }
+    assert!(m.allocate(MIB).is_ok());
+}

@@ -1,15 +1,15 @@
 //! Device allocations and registered host memory: who owns which range, and when it goes away.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use vgpu_protocol::cuda::CUresult;
 
 use super::queue::Point;
 use super::state::Driver;
-use super::{Context, Pinned, Pool, Result, Stream, Target};
-use vgpu_engine::memory::{MemoryError, GRANULE};
+use super::{current_handle, Context, Pinned, Pool, Result, Stream, Target};
+use vgpu_engine::memory::{MemoryError, Physical, Range, GRANULE};
 
 /// Rows of pitched allocations start at multiples of this, bytes.
 pub(in crate::driver) const PITCH_ALIGNMENT: u64 = 512;
@@ -27,6 +27,8 @@ pub(in crate::driver) enum Kind {
     Host,
     /// Host memory of the driver's own.
     Pinned(Arc<Pinned>),
+    /// A reserved range, into which physical memory may be mapped.
+    Reserved,
 }
 
 /// What a pointer belongs to.
@@ -56,9 +58,14 @@ impl Allocation {
         matches!(self.kind, Kind::Host | Kind::Pinned(_))
     }
 
+    /// Whether it is managed memory.
+    pub(in crate::driver) fn is_managed(&self) -> bool {
+        matches!(self.kind, Kind::Managed)
+    }
+
     /// Whether the host can use it at its address.
     pub(in crate::driver) fn is_for_host(&self) -> bool {
-        self.is_host() || matches!(self.kind, Kind::Managed)
+        self.is_host() || self.is_managed()
     }
 }
 
@@ -69,6 +76,9 @@ pub(in crate::driver) struct Allocations {
     /// Freed by the user, and maybe still in use by work queued before.
     retired: Mutex<Vec<Retired>>,
     last_id: AtomicU64,
+    /// Bases of the ranges for which calls wait that need not.
+    synchronous: Mutex<BTreeSet<u64>>,
+    any_synchronous: AtomicBool,
 }
 
 struct Retired {
@@ -94,11 +104,32 @@ impl Allocations {
     pub(super) fn take(&self, base: u64, may_be: impl FnOnce(&Kind) -> bool) -> Option<Allocation> {
         let mut live = self.live();
         live.get(&base).filter(|allocation| may_be(&allocation.kind))?;
+        if self.any_synchronous.load(Ordering::Acquire) {
+            self.synchronous().remove(&base);
+        }
         live.remove(&base)
     }
 
     fn take_device(&self, base: u64) -> Option<Allocation> {
         self.take(base, |kind| matches!(kind, Kind::Device | Kind::Managed | Kind::Pool(_)))
+    }
+
+    /// Sets whether calls that concern the range of this base wait for their work.
+    pub(in crate::driver) fn set_synchronous(&self, base: u64, synchronous: bool) {
+        match synchronous {
+            true => self.synchronous().insert(base),
+            false => self.synchronous().remove(&base),
+        };
+        self.any_synchronous.store(true, Ordering::Release);
+    }
+
+    /// Whether calls that concern the range of this base wait for their work.
+    pub(in crate::driver) fn is_synchronous(&self, base: u64) -> bool {
+        self.any_synchronous.load(Ordering::Acquire) && self.synchronous().contains(&base)
+    }
+
+    fn synchronous(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.synchronous.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn live(&self) -> MutexGuard<'_, BTreeMap<u64, Allocation>> {
@@ -127,6 +158,9 @@ impl Driver {
     /// ranges without a gap.
     pub(super) fn holds(&self, address: u64, len: u64) -> bool {
         let Some(range) = self.range_of(address) else { return false };
+        if matches!(range.kind, Kind::Reserved) {
+            return self.memory.check(address, len).is_ok();
+        }
         let fits = len <= range.extent() - (address - range.base);
         fits || (range.is_host() && self.memory.check(address, len).is_ok())
     }
@@ -136,6 +170,12 @@ impl Driver {
         self.allocations
             .find(address)
             .or_else(|| self.modules.all().iter().find_map(|module| module.variable_at(address)))
+            .or_else(|| self.reservation_at(address))
+    }
+
+    fn reservation_at(&self, address: u64) -> Option<Allocation> {
+        let Range { base, size } = self.memory.reservation_of(address)?;
+        Some(Allocation { base, size, id: base, context: 0, kind: Kind::Reserved })
     }
 
     /// Gives back what was freed in a context, and waits for what is still in use.
@@ -148,22 +188,36 @@ impl Driver {
     /// Memory of the device. When there is none, pools give back what they keep, then what was freed
     /// in the context is waited for.
     pub(super) fn obtain(&self, size: u64, context: u64) -> Result<u64> {
-        self.sweep();
-        let hopeless = size > self.memory.info().total;
-        let base = self.memory.allocate(size).or_else(|error| {
-            if hopeless {
-                return Err(error);
-            }
-            self.trim_pools();
-            self.memory.allocate(size).or_else(|_| {
-                self.reclaim(context);
-                self.drain_pools();
-                self.memory.allocate(size)
-            })
-        });
+        let base = self.try_hard(size, context, || self.memory.allocate(size));
         base.map_err(|error| match error {
             MemoryError::OutOfMemory => CUresult::OUT_OF_MEMORY,
             MemoryError::InvalidValue => CUresult::INVALID_VALUE,
+        })
+    }
+
+    /// Physical memory, as [`Driver::obtain`].
+    pub(in crate::driver) fn create_physical(&self, size: u64) -> std::result::Result<Arc<Physical>, MemoryError> {
+        self.try_hard(size, current_handle(), || self.memory.create_physical(size))
+    }
+
+    fn try_hard<T>(
+        &self,
+        size: u64,
+        context: u64,
+        take: impl Fn() -> std::result::Result<T, MemoryError>,
+    ) -> std::result::Result<T, MemoryError> {
+        self.sweep();
+        let hopeless = size > self.memory.info().total;
+        take().or_else(|error| {
+            if hopeless || error == MemoryError::InvalidValue {
+                return Err(error);
+            }
+            self.trim_pools();
+            take().or_else(|_| {
+                self.reclaim(context);
+                self.drain_pools();
+                take()
+            })
         })
     }
 
@@ -192,6 +246,8 @@ impl Driver {
                     pool.give_back(allocation.base, allocation.size, Weak::new(), Vec::new());
                     Ok(())
                 }
+                // Reservations are not in the table.
+                Kind::Reserved => Ok(()),
             };
         }
     }
@@ -253,9 +309,11 @@ impl Context {
     fn retire(&self, allocation: Allocation, stream: Weak<Stream>, after: Vec<Point>) {
         let Allocation { base, size, kind, .. } = allocation;
         match kind {
-            Kind::Pool(pool) => pool.give_back(base, size, stream, after),
-            _ => self.driver.allocations.retired().push(Retired { base, context: self.handle, after }),
+            Kind::Pool(pool) => return pool.give_back(base, size, stream, after),
+            Kind::Managed => self.driver.hints().forget(base, size),
+            _ => {}
         }
+        self.driver.allocations.retired().push(Retired { base, context: self.handle, after });
     }
 }
 

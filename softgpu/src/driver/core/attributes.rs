@@ -93,7 +93,9 @@ pub(in crate::driver) fn device_attribute(driver: &Driver, attribute: i32) -> Op
         | id::GLOBAL_L1_CACHE_SUPPORTED
         | id::LOCAL_L1_CACHE_SUPPORTED
         | id::MANAGED_MEMORY
+        | id::CONCURRENT_MANAGED_ACCESS
         | id::MEMORY_POOLS_SUPPORTED
+        | id::VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED
         | id::COMPUTE_PREEMPTION_SUPPORTED
         | id::CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM
         | id::COOPERATIVE_LAUNCH

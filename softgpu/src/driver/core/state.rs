@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use vgpu_protocol::cuda::hints::Hints;
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::HandleKind;
 
@@ -16,7 +17,7 @@ use super::registry::Registry;
 use super::staging::Staging;
 use super::{Context, Event, Function, Kernel, Library, Link, Module, Pool, Result, Stream};
 use vgpu_engine::engine::Engine;
-use vgpu_engine::memory::Memory;
+use vgpu_engine::memory::{Memory, Physical};
 
 /// The initialised driver.
 pub(in crate::driver) struct Driver {
@@ -36,6 +37,7 @@ pub(in crate::driver) struct Driver {
     pub(in crate::driver) libraries: Registry<Library>,
     pub(in crate::driver) kernels: Registry<Kernel>,
     pub(in crate::driver) links: Registry<Mutex<Link>>,
+    pub(in crate::driver) physical: Registry<Physical>,
     pub(in crate::driver) pools: Registry<Pool>,
     pub(super) device_pools: Mutex<DevicePools>,
     /// Destroyed, and with memory that is still allocated or in use.
@@ -45,6 +47,7 @@ pub(in crate::driver) struct Driver {
     pub(in crate::driver) arrays: Registry<Array>,
     pub(in crate::driver) mipmapped_arrays: Registry<MipmappedArray>,
     pub(super) staging: Staging,
+    hints: Mutex<Hints>,
     primary: Mutex<Primary>,
     epoch: Instant,
 }
@@ -98,6 +101,7 @@ impl Driver {
             libraries: Registry::new(HandleKind::Library),
             kernels: Registry::new(HandleKind::Kernel),
             links: Registry::new(HandleKind::LinkState),
+            physical: Registry::new(HandleKind::MemGenericAllocationHandle),
             pools: Registry::new(HandleKind::MemoryPool),
             device_pools: Mutex::default(),
             ended_pools: Mutex::default(),
@@ -105,9 +109,15 @@ impl Driver {
             arrays: Registry::new(HandleKind::Array),
             mipmapped_arrays: Registry::new(HandleKind::MipmappedArray),
             staging: Staging::default(),
+            hints: Mutex::default(),
             primary: Mutex::default(),
             epoch: Instant::now(),
         })
+    }
+
+    /// Hints about managed memory.
+    pub(in crate::driver) fn hints(&self) -> MutexGuard<'_, Hints> {
+        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nanoseconds since the driver was initialised.

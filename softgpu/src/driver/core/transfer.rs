@@ -106,6 +106,16 @@ impl Target {
         self.context.synchronise_stream(&self.stream)
     }
 
+    /// After a call that need not wait for its work: waits if the application wants that of the range
+    /// around an address (`CU_POINTER_ATTRIBUTE_SYNC_MEMOPS`).
+    pub(in crate::driver) fn settle(&self, address: u64) -> Result {
+        let driver = self.context.driver;
+        match driver.range_of(address) {
+            Some(range) if driver.allocations.is_synchronous(range.base) => self.synchronise(),
+            _ => Ok(()),
+        }
+    }
+
     /// Queues a job.
     pub(in crate::driver) fn submit(&self, job: impl FnOnce(&Context) -> Result + Send + 'static) -> Result {
         self.context.submit(&self.stream, job).map(drop)

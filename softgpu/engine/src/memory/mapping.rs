@@ -1,0 +1,264 @@
+//! Virtual memory management: reserved address ranges, physical memory, and mappings of the one into
+//! the other. Physical memory lies in one sparse file, so that the same bytes can appear at several
+//! addresses.
+
+use super::{Memory, MemoryError, Range, Space, GRANULE, READABLE, WRITABLE};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLockReadGuard, Weak};
+
+/// Unit of reservations, physical memory and mappings, in bytes.
+pub const MAPPING_UNIT: u64 = 2 << 20;
+
+/// What the GPU may do with a mapped range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing.
+    None,
+    /// Load.
+    Read,
+    /// Load and store.
+    ReadWrite,
+}
+
+impl Access {
+    fn bits(self) -> u8 {
+        match self {
+            Access::None => 0,
+            Access::Read => READABLE,
+            Access::ReadWrite => READABLE | WRITABLE,
+        }
+    }
+}
+
+/// Physical memory of the device. Given back when nothing refers to it any more.
+pub struct Physical {
+    id: u64,
+    offset: u64,
+    size: u64,
+    memory: Weak<Memory>,
+}
+
+impl Physical {
+    /// Unique in the process's life.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+/// The next id of physical memory, far above those of allocations.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1 << 48);
+
+impl Drop for Physical {
+    fn drop(&mut self) {
+        if let Some(memory) = self.memory.upgrade() {
+            memory.release_physical(self.offset, self.size);
+        }
+    }
+}
+
+/// Physical memory at an address.
+#[derive(Clone)]
+pub struct Mapping {
+    /// The addresses.
+    pub range: Range,
+    /// What lies there.
+    pub physical: Arc<Physical>,
+    /// What the GPU may do there.
+    pub access: Access,
+}
+
+/// The reserved ranges and what is mapped into them, by address.
+pub(super) struct Mappings {
+    /// The part of the arena that is for reservations: first address and end.
+    span: (u64, u64),
+    reserved: BTreeMap<u64, u64>,
+    mapped: BTreeMap<u64, Mapping>,
+}
+
+impl Mappings {
+    pub(super) fn new(start: u64, end: u64) -> Mappings {
+        let start = start.next_multiple_of(MAPPING_UNIT);
+        Mappings { span: (start, end.max(start)), reserved: BTreeMap::new(), mapped: BTreeMap::new() }
+    }
+
+    /// A free range: at `wanted` if that is one, else the first that is aligned.
+    fn find_space(&self, size: u64, alignment: u64, wanted: u64) -> Option<u64> {
+        let is_free = |base: u64| {
+            let end = base.checked_add(size)?;
+            let before = self.reserved.range(..end).next_back();
+            let free = base >= self.span.0 && end <= self.span.1 && before.is_none_or(|(at, len)| at + len <= base);
+            free.then_some(base)
+        };
+        if wanted != 0 && wanted.is_multiple_of(alignment) {
+            if let Some(base) = is_free(wanted) {
+                return Some(base);
+            }
+        }
+        let ends = self.reserved.iter().map(|(at, len)| at + len);
+        [self.span.0].into_iter().chain(ends).find_map(|at| is_free(at.checked_next_multiple_of(alignment)?))
+    }
+
+    fn reservation_of(&self, address: u64) -> Option<Range> {
+        let (base, size) = self.reserved.range(..=address).next_back()?;
+        (address - base < *size).then_some(Range { base: *base, size: *size })
+    }
+
+    pub(super) fn mapping_of(&self, address: u64) -> Option<&Mapping> {
+        let (_, mapping) = self.mapped.range(..=address).next_back()?;
+        mapping.range.contains(address).then_some(mapping)
+    }
+
+    /// The mappings that make up a range exactly, without gaps; their addresses.
+    fn exactly(&self, address: u64, size: u64) -> Result<Vec<u64>, MemoryError> {
+        let end = address.checked_add(size).filter(|end| *end > address).ok_or(MemoryError::InvalidValue)?;
+        let mut bases = Vec::new();
+        let mut at = address;
+        while at < end {
+            let mapping = self.mapped.get(&at).ok_or(MemoryError::InvalidValue)?;
+            bases.push(at);
+            at += mapping.range.size;
+        }
+        if at == end {
+            Ok(bases)
+        } else {
+            Err(MemoryError::InvalidValue)
+        }
+    }
+}
+
+fn is_unit(value: u64) -> bool {
+    value.is_multiple_of(MAPPING_UNIT)
+}
+
+impl Memory {
+    /// Physical memory of `size` > 0 zeroed bytes, a multiple of [`MAPPING_UNIT`]. It counts against
+    /// the quota whether it is mapped or not.
+    pub fn create_physical(self: &Arc<Self>, size: u64) -> Result<Arc<Physical>, MemoryError> {
+        if size == 0 || !is_unit(size) {
+            return Err(MemoryError::InvalidValue);
+        }
+        self.space().charge(size)?;
+        let taken = self.file().and_then(|_| self.backing().allocate(size));
+        match taken {
+            Ok(span) => {
+                let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+                Ok(Arc::new(Physical { id, offset: span.start, size, memory: Arc::downgrade(self) }))
+            }
+            Err(error) => {
+                self.space().discharge(size);
+                Err(error)
+            }
+        }
+    }
+
+    fn release_physical(&self, offset: u64, size: u64) {
+        if let Ok(file) = self.file() {
+            file.discard(offset, size);
+        }
+        self.backing().release(offset);
+        self.space().discharge(size);
+    }
+
+    /// Reserves `size` > 0 bytes of address space, a multiple of [`MAPPING_UNIT`], at `wanted` if that
+    /// is free. `alignment` is 0 or a power of two.
+    pub fn reserve(&self, size: u64, alignment: u64, wanted: u64) -> Result<u64, MemoryError> {
+        if size == 0 || !is_unit(size) || (alignment != 0 && !alignment.is_power_of_two()) {
+            return Err(MemoryError::InvalidValue);
+        }
+        let mut mappings = self.mappings.write().unwrap_or_else(PoisonError::into_inner);
+        let base = mappings.find_space(size, alignment.max(MAPPING_UNIT), wanted).ok_or(MemoryError::OutOfMemory)?;
+        mappings.reserved.insert(base, size);
+        Ok(base)
+    }
+
+    /// Ends a reservation, named exactly, into which nothing is mapped.
+    pub fn unreserve(&self, base: u64, size: u64) -> Result<(), MemoryError> {
+        let mut mappings = self.mappings.write().unwrap_or_else(PoisonError::into_inner);
+        let is_whole = mappings.reserved.get(&base) == Some(&size);
+        if !is_whole || mappings.mapped.range(base..base + size).next().is_some() {
+            return Err(MemoryError::InvalidValue);
+        }
+        mappings.reserved.remove(&base);
+        Ok(())
+    }
+
+    /// Maps `size` bytes of `physical` from `offset` on at `address`, in a reserved range where nothing
+    /// is mapped. The GPU may not access it yet.
+    pub fn map(&self, address: u64, size: u64, offset: u64, physical: &Arc<Physical>) -> Result<(), MemoryError> {
+        let within = offset.checked_add(size).is_some_and(|end| end <= physical.size);
+        let belongs = std::ptr::eq(physical.memory.as_ptr(), self);
+        if size == 0 || !within || !belongs || ![address, size, offset].into_iter().all(is_unit) {
+            return Err(MemoryError::InvalidValue);
+        }
+        let mut mappings = self.mappings.write().unwrap_or_else(PoisonError::into_inner);
+        let range = mappings.reservation_of(address).ok_or(MemoryError::InvalidValue)?;
+        let occupied =
+            |end: u64| mappings.mapped.range(..end).next_back().is_some_and(|(at, m)| at + m.range.size > address);
+        if size > range.size - (address - range.base) || occupied(address + size) {
+            return Err(MemoryError::InvalidValue);
+        }
+        self.arena.map(address - self.arena.base(), size, self.file()?, physical.offset + offset)?;
+        let mapping =
+            Mapping { range: Range { base: address, size }, physical: physical.clone(), access: Access::None };
+        mappings.mapped.insert(address, mapping);
+        Ok(())
+    }
+
+    /// Takes away the mappings that make up a range; when this returns no access to it is running.
+    pub fn unmap(&self, address: u64, size: u64) -> Result<(), MemoryError> {
+        let gone = {
+            let _nothing_runs = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+            let mut mappings = self.mappings.write().unwrap_or_else(PoisonError::into_inner);
+            let bases = mappings.exactly(address, size)?;
+            self.set_live(address, size, Access::None);
+            self.arena.unmap(address - self.arena.base(), size)?;
+            bases.iter().filter_map(|base| mappings.mapped.remove(base)).collect::<Vec<_>>()
+        };
+        // The last reference to physical memory may be among them; it goes without the locks.
+        drop(gone);
+        Ok(())
+    }
+
+    /// Sets what the GPU may do with the mappings that make up a range.
+    pub fn protect(&self, address: u64, size: u64, access: Access) -> Result<(), MemoryError> {
+        let _nothing_runs = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let mut mappings = self.mappings.write().unwrap_or_else(PoisonError::into_inner);
+        for base in mappings.exactly(address, size)? {
+            if let Some(mapping) = mappings.mapped.get_mut(&base) {
+                mapping.access = access;
+            }
+        }
+        self.set_live(address, size, access);
+        Ok(())
+    }
+
+    /// The mapping that contains `address`.
+    pub fn mapping_of(&self, address: u64) -> Option<Mapping> {
+        self.mappings().mapping_of(address).cloned()
+    }
+
+    /// The reserved range that contains `address`.
+    pub fn reservation_of(&self, address: u64) -> Option<Range> {
+        self.mappings().reservation_of(address)
+    }
+
+    /// The end of the mapping around `address`, if it allows what `need` says.
+    pub(super) fn mapped_end(&self, address: u64, need: u8) -> Option<u64> {
+        let mappings = self.mappings();
+        let mapping = mappings.mapping_of(address).filter(|mapping| mapping.access.bits() & need == need)?;
+        Some(mapping.range.base + mapping.range.size)
+    }
+
+    fn set_live(&self, address: u64, size: u64, access: Access) {
+        self.live.set_bytes((address - self.arena.base()) / GRANULE, size / GRANULE, access.bits());
+    }
+
+    fn mappings(&self) -> RwLockReadGuard<'_, Mappings> {
+        self.mappings.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn backing(&self) -> std::sync::MutexGuard<'_, Space> {
+        self.backing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
