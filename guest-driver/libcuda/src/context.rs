@@ -183,10 +183,20 @@ impl Driver {
         if CURRENT.get().is_some_and(|current| std::ptr::eq(current, context)) {
             pop();
         }
+        self.memory.forget_context(context.handle);
         self.arrays.forget_context(context.handle);
         self.session.call(0, &VgpuContextDestroy { ctx: context.handle })?;
+        self.free_shared_memory(context.handle);
         self.session.handles().retire(context.handle);
         Ok(())
+    }
+
+    /// Pinned and managed memory ends with its context, once the worker is done with it.
+    fn free_shared_memory(&self, context: Handle) {
+        for address in self.memory.take_shared(context) {
+            // It came out of the table, so it is allocated.
+            let _ = self.session.free(address);
+        }
     }
 
     fn mint_context(&self) -> Result<Handle, CUresult> {
@@ -240,6 +250,7 @@ impl Driver {
         primary.context = None;
         drop(primaries);
         self.contexts.end(context);
+        self.memory.forget_context(context.handle);
         self.arrays.forget_context(context.handle);
         self.session.post(0, &VgpuPrimaryRelease { dev: device })?;
         self.session.handles().retire(context.handle);
@@ -255,6 +266,7 @@ impl Driver {
         self.memory.forget_context(context.handle);
         self.arrays.forget_context(context.handle);
         self.session.call(0, &VgpuPrimaryReset { dev: device })?;
+        self.free_shared_memory(context.handle);
         context.fault.store(0, Ordering::Release);
         Ok(())
     }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
+use vgpu_protocol::cuda::hints::Hints;
 use vgpu_protocol::Handle;
 
 /// What kind of memory a range is.
@@ -47,6 +48,7 @@ pub struct Range {
 pub struct Memory {
     ranges: RwLock<BTreeMap<u64, Range>>,
     next_id: AtomicU64,
+    hints: Mutex<Hints>,
     /// Some range is or was synchronous.
     any_synchronous: AtomicBool,
 }
@@ -56,6 +58,11 @@ impl Memory {
     pub fn add(&self, start: u64, size: u64, kind: Kind, context: Handle, device: i32) {
         let range = Range { start, size, kind, context, device, id: self.next_id(), synchronous: false };
         self.ranges.write().unwrap_or_else(PoisonError::into_inner).insert(start, range);
+    }
+
+    /// Hints about managed memory.
+    pub fn hints(&self) -> MutexGuard<'_, Hints> {
+        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A number that nothing else has.
@@ -87,15 +94,29 @@ impl Memory {
     /// Removes and returns the range that starts at `start` if it `fits`.
     pub fn remove(&self, start: u64, fits: impl Fn(Kind) -> bool) -> Option<Range> {
         let mut ranges = self.ranges.write().unwrap_or_else(PoisonError::into_inner);
-        let kind = ranges.get(&start)?.kind;
-        if fits(kind) {
-            ranges.remove(&start)
-        } else {
-            None
+        let Range { kind, size, .. } = *ranges.get(&start)?;
+        if !fits(kind) {
+            return None;
         }
+        if kind == Kind::Managed {
+            self.hints().forget(start, size);
+        }
+        ranges.remove(&start)
     }
 
-    /// Drops the device memory of a context that was reset.
+    /// Takes out the memory of a context that lies in shared memory: the addresses to be freed there.
+    pub fn take_shared(&self, context: Handle) -> Vec<u64> {
+        let mut ranges = self.ranges.write().unwrap_or_else(PoisonError::into_inner);
+        let shared = |range: &Range| range.context == context && matches!(range.kind, Kind::Host(_) | Kind::Managed);
+        let gone: Vec<Range> = ranges.values().filter(|range| shared(range)).copied().collect();
+        for range in &gone {
+            ranges.remove(&range.start);
+            self.hints().forget(range.start, range.size);
+        }
+        gone.iter().map(|range| range.start).collect()
+    }
+
+    /// Drops the device memory of a context that was reset or has ended.
     pub fn forget_context(&self, context: Handle) {
         let gone = |range: &Range| {
             range.context == context && matches!(range.kind, Kind::Device | Kind::Pool(_) | Kind::Global)
@@ -119,6 +140,9 @@ mod tests {
         assert_eq!(memory.remove(0x2000, |kind| kind == Kind::Device), None);
         assert_eq!(memory.remove(0x2004, |_| true), None);
         memory.forget_context(Handle(1));
-        assert_eq!((memory.find(0x1000), memory.find(0x2000).is_some()), (None, true));
+        assert_eq!(memory.find(0x1000), None);
+        memory.add(0x3000, 0x100, Kind::Managed, Handle(2), 0);
+        assert_eq!(memory.take_shared(Handle(1)), [0x2000]);
+        assert_eq!((memory.find(0x2000), memory.find(0x3000).is_some()), (None, true));
     }
 }

@@ -216,6 +216,21 @@ pub unsafe fn give<T>(pointer: *mut T, value: T) -> Result<(), CUresult> {
     Ok(())
 }
 
+/// Elements that one call may list.
+const LIST_MAX: usize = 1 << 20;
+
+/// An array of the caller's, which may only be null if it is empty.
+///
+/// # Safety
+/// `pointer` is null or valid for reads of `count` values.
+pub unsafe fn list<T: Copy>(pointer: *const T, count: usize) -> Result<Vec<T>, CUresult> {
+    if count > LIST_MAX || (pointer.is_null() && count > 0) {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    // SAFETY: as the caller says.
+    Ok((0..count).map(|i| unsafe { pointer.add(i).read_unaligned() }).collect())
+}
+
 /// A C string of the caller.
 ///
 /// # Safety

@@ -71,6 +71,38 @@ pub struct CUDA_MEMCPY3D {
     pub Depth: usize,
 }
 
+/// Attributes of the copies of a batch.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, non_snake_case)]
+pub struct CUmemcpyAttributes {
+    /// `CUmemcpySrcAccessOrder`.
+    pub srcAccessOrder: u32,
+    pub srcLocHint: CUmemLocation,
+    pub dstLocHint: CUmemLocation,
+    pub flags: u32,
+}
+
+impl CUmemcpyAttributes {
+    /// `CU_MEMCPY_SRC_ACCESS_ORDER_ANY`.
+    pub const SOURCE_ANY: u32 = 3;
+}
+
+/// `CU_MEMCPY_SRC_ACCESS_ORDER_STREAM`: the source is read when the stream gets there.
+pub const SOURCE_IN_STREAM_ORDER: u32 = 1;
+/// `CU_MEMCPY_SRC_ACCESS_ORDER_DURING_API_CALL`: the source is read before the call returns.
+pub const SOURCE_DURING_CALL: u32 = 2;
+
+/// Checks which entry of a batch's list holds from which element on: from the first one, in order.
+pub fn check_indices(indices: &[usize], count: usize) -> Result<(), CUresult> {
+    let rising = indices.is_sorted_by(|before, after| before < after);
+    if indices.first() == Some(&0) && rising && indices.last().is_some_and(|last| *last < count) {
+        Ok(())
+    } else {
+        Err(CUresult::INVALID_VALUE)
+    }
+}
+
 /// One end of a copy of a batch: a pointer or an array, by `kind`.
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -207,7 +207,13 @@ pub unsafe extern "C" fn cuMemcpy3DWithAttributesAsync(
 ///
 /// # Safety
 /// As for [`run`].
-unsafe fn line(target: &Target, dst: (Place, usize), src: (Place, usize), size: usize, asynchronous: bool) -> Result {
+pub(super) unsafe fn line(
+    target: &Target,
+    dst: (Place, usize),
+    src: (Place, usize),
+    size: usize,
+    asynchronous: bool,
+) -> Result {
     let copy = BoxCopy { dst: CopyEnd::line(dst.0, dst.1), src: CopyEnd::line(src.0, src.1), extent: [size, 1, 1] };
     // SAFETY: the caller's promise.
     unsafe { run(target, &copy, asynchronous) }
@@ -225,7 +231,7 @@ pub unsafe extern "C" fn cuMemcpyAsync(dst: u64, src: u64, ByteCount: usize, hSt
     guard(|| unsafe { line(&Target::of(hStream as u64)?, unified(dst), unified(src), ByteCount, true) })
 }
 
-fn unified(address: u64) -> (Place, usize) {
+pub(super) fn unified(address: u64) -> (Place, usize) {
     (Place::Unified(address), 0)
 }
 

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 
 use vgpu_protocol::cuda::{
     pool_attribute, CUmemAccessDesc, CUmemLocation, CUmemPoolProps, CUmemoryPool, CUresult, CUstream,
-    ACCESS_READ_WRITE, ALLOCATION_PINNED, LOCATION_DEVICE,
+    ACCESS_READ_WRITE, ALLOCATION_MANAGED, ALLOCATION_PINNED, LOCATION_DEVICE,
 };
 
 use super::abi::{bytes_out, guard, out, values};
@@ -40,6 +40,59 @@ pub unsafe extern "C" fn cuDeviceSetMemPool(dev: i32, pool: CUmemoryPool) -> CUr
         driver.set_current_pool(driver.pool(pool as u64)?);
         Ok(())
     })
+}
+
+/// A location and kind of memory that has pools: the device's. Those of host and managed memory are not
+/// supported.
+///
+/// # Safety
+/// `location` is null or readable.
+unsafe fn check_kind(location: *const CUmemLocation, kind: i32) -> Result<i32> {
+    // SAFETY: as the caller says.
+    let [location] = (unsafe { values(location, 1) })? else { return Err(CUresult::INVALID_VALUE) };
+    match (kind, location.kind) {
+        (ALLOCATION_PINNED, LOCATION_DEVICE) => Ok(location.id),
+        (ALLOCATION_PINNED, 2..=4) | (ALLOCATION_MANAGED, 0..=4) => Err(CUresult::NOT_SUPPORTED),
+        _ => Err(CUresult::INVALID_VALUE),
+    }
+}
+
+/// As `cuDeviceGetDefaultMemPool`, by location.
+pub unsafe extern "C" fn cuMemGetDefaultMemPool(
+    pool_out: *mut CUmemoryPool,
+    location: *const CUmemLocation,
+    kind: i32,
+) -> CUresult {
+    // SAFETY: null or readable, by the driver API's contract.
+    match unsafe { check_kind(location, kind) } {
+        // SAFETY: the contract is the same.
+        Ok(dev) => unsafe { cuDeviceGetDefaultMemPool(pool_out, dev) },
+        Err(error) => error,
+    }
+}
+
+/// As `cuDeviceGetMemPool`, by location.
+pub unsafe extern "C" fn cuMemGetMemPool(
+    pool: *mut CUmemoryPool,
+    location: *const CUmemLocation,
+    kind: i32,
+) -> CUresult {
+    // SAFETY: null or readable, by the driver API's contract.
+    match unsafe { check_kind(location, kind) } {
+        // SAFETY: the contract is the same.
+        Ok(dev) => unsafe { cuDeviceGetMemPool(pool, dev) },
+        Err(error) => error,
+    }
+}
+
+/// As `cuDeviceSetMemPool`, by location.
+pub unsafe extern "C" fn cuMemSetMemPool(location: *const CUmemLocation, kind: i32, pool: CUmemoryPool) -> CUresult {
+    // SAFETY: null or readable, by the driver API's contract.
+    match unsafe { check_kind(location, kind) } {
+        // SAFETY: no pointers are involved.
+        Ok(dev) => unsafe { cuDeviceSetMemPool(dev, pool) },
+        Err(error) => error,
+    }
 }
 
 /// Creates a pool of device memory; others, and pools that can be exported, are not supported.

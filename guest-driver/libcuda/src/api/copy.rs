@@ -137,7 +137,7 @@ impl Order {
         }
     }
 
-    fn on_device(self, dst: u64, src: u64, size: usize) -> Result {
+    pub(super) fn on_device(self, dst: u64, src: u64, size: usize) -> Result {
         if size == 0 {
             return Ok(());
         }

@@ -123,6 +123,7 @@ unsafe fn batch(
     Ok(())
 }
 
+#[allow(clippy::too_many_arguments)]
 pub unsafe fn cuMemcpyBatchAsync(
     dsts: *const u64,
     srcs: *const u64,
@@ -138,6 +139,7 @@ pub unsafe fn cuMemcpyBatchAsync(
     unsafe { batch(dsts, srcs, sizes, count, attributes, indices, attribute_count, failed, stream) }
 }
 
+#[allow(clippy::too_many_arguments)]
 pub unsafe fn cuMemcpyBatchAsync_v2(
     dsts: *const u64,
     srcs: *const u64,

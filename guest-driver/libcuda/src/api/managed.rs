@@ -104,6 +104,7 @@ pub unsafe fn cuMemDiscardBatchAsync(
     unsafe { ranges(driver()?, ptrs, sizes, count, flags, stream) }.map(drop)
 }
 
+#[allow(clippy::too_many_arguments)]
 pub unsafe fn cuMemPrefetchBatchAsync(
     ptrs: *const u64,
     sizes: *const usize,
@@ -127,6 +128,7 @@ pub unsafe fn cuMemPrefetchBatchAsync(
     Ok(())
 }
 
+#[allow(clippy::too_many_arguments)]
 pub unsafe fn cuMemDiscardAndPrefetchBatchAsync(
     ptrs: *const u64,
     sizes: *const usize,

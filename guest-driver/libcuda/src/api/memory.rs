@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 
 use vgpu_protocol::cmd::CuCtxSynchronize;
-use vgpu_protocol::cuda::{CUmemLocation, CUresult, CUstream};
+use vgpu_protocol::cuda::CUresult;
 
 use super::Result;
 use crate::context::{self, Context};
@@ -170,23 +170,4 @@ pub unsafe fn cuMemHostRegister_v2(p: *mut c_void, size: usize, _flags: u32) -> 
 pub unsafe fn cuMemHostUnregister(_p: *mut c_void) -> Result {
     stub::ready()?;
     Err(CUresult::HOST_MEMORY_NOT_REGISTERED)
-}
-
-/// Managed memory does not move, so there is nothing to prefetch.
-pub unsafe fn cuMemPrefetchAsync_v2(
-    ptr: u64,
-    size: usize,
-    _location: CUmemLocation,
-    flags: u32,
-    stream: CUstream,
-) -> Result {
-    let driver = driver()?;
-    crate::stream::find(stream as u64)?;
-    let range = driver.memory.find(ptr).filter(|range| range.kind == Kind::Managed).ok_or(CUresult::INVALID_VALUE)?;
-    let fits = range.size - (ptr - range.start) >= size as u64;
-    if fits && flags == 0 {
-        Ok(())
-    } else {
-        Err(CUresult::INVALID_VALUE)
-    }
 }

@@ -238,6 +238,9 @@ impl Driver {
         }
         drop(live);
         for allocation in own {
+            if allocation.is_managed() {
+                self.hints().forget(allocation.base, allocation.size);
+            }
             // Both come out of the table, so they exist.
             let _ = match allocation.kind {
                 Kind::Host | Kind::Pinned(_) => self.memory.remove_window(allocation.base),
