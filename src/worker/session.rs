@@ -8,7 +8,7 @@ use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::{DriverApi, Handle};
 
 use super::arena::Arena;
-use super::commands::Link;
+use super::commands::{Link, ObjectKind};
 use super::hostfunc::HostFunctions;
 use super::ledger::{Ledger, Pointer};
 use super::output::Output;
@@ -32,6 +32,8 @@ pub struct Session {
     pub primaries: Mutex<HashMap<i32, Vec<Handle>>>,
     /// Whether device 0's primary context is held by this process without the guest's asking.
     pub keeps_primary: AtomicBool,
+    /// Texture and surface objects, each with its context.
+    pub objects: Mutex<HashMap<(ObjectKind, u64), Pointer>>,
     /// What links in progress need besides the driver's object.
     pub links: Mutex<HashMap<Handle, Arc<Mutex<Link>>>>,
     lane_streams: Mutex<HashMap<(u32, Pointer), Pointer>>,
@@ -56,6 +58,7 @@ impl Session {
             host_functions: Arc::default(),
             primaries: Mutex::default(),
             keeps_primary: AtomicBool::new(false),
+            objects: Mutex::default(),
             links: Mutex::default(),
             lane_streams: Mutex::default(),
             latched: AtomicU64::new(0),
@@ -83,6 +86,7 @@ impl Session {
     /// Forgets a context that the driver has destroyed, and all that was in it.
     pub fn forget_context(&self, context: Pointer) {
         self.ledger.drop_context(context);
+        lock(&self.objects).retain(|_, owner| *owner != context);
         lock(&self.lane_streams).retain(|(_, owner), _| *owner != context);
         self.arena.forget_registrations();
         self.epoch.fetch_add(1, Ordering::AcqRel);

@@ -1,9 +1,11 @@
-//! What the guest answers about arrays by itself.
+//! What the guest answers by itself about arrays, and about texture and surface objects.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use vgpu_protocol::cuda::{CUresult, CUDA_ARRAY3D_DESCRIPTOR};
+use vgpu_protocol::cuda::{
+    CUresult, CUDA_ARRAY3D_DESCRIPTOR, CUDA_RESOURCE_DESC, CUDA_RESOURCE_VIEW_DESC, CUDA_TEXTURE_DESC,
+};
 use vgpu_protocol::{Handle, HandleKind};
 
 use crate::driver::driver;
@@ -30,7 +32,29 @@ pub struct Mipmapped {
     pub levels: Vec<Option<Handle>>,
 }
 
-/// All arrays of the process.
+/// Kinds of objects that kernels get by value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ObjectKind {
+    /// `CUtexObject`.
+    Texture,
+    /// `CUsurfObject`.
+    Surface,
+}
+
+/// What a texture or surface object was made of.
+#[derive(Clone, Copy)]
+pub struct TextureObject {
+    /// Context in which it was made.
+    pub context: Handle,
+    /// What it reads.
+    pub resource: CUDA_RESOURCE_DESC,
+    /// How a texture samples.
+    pub texture: Option<CUDA_TEXTURE_DESC>,
+    /// The view of the resource, if there is one.
+    pub view: Option<CUDA_RESOURCE_VIEW_DESC>,
+}
+
+/// All arrays, texture and surface objects of the process.
 #[derive(Default)]
 pub struct Arrays(Mutex<Tables>);
 
@@ -41,6 +65,8 @@ pub struct Tables {
     pub arrays: HashMap<u64, Array>,
     /// Mipmapped arrays.
     pub mipmapped: HashMap<u64, Mipmapped>,
+    /// Texture and surface objects by their values.
+    pub objects: HashMap<(ObjectKind, u64), TextureObject>,
 }
 
 impl Arrays {
@@ -60,6 +86,7 @@ impl Arrays {
         };
         tables.arrays.retain(|handle, array| gone(array.context, *handle));
         tables.mipmapped.retain(|handle, array| gone(array.context, *handle));
+        tables.objects.retain(|_, object| object.context != context);
     }
 }
 
@@ -72,4 +99,14 @@ pub fn find(handle: u64) -> Result<Array, CUresult> {
 /// Checks the handle of a mipmapped array.
 pub fn check_mipmapped(handle: u64) -> Result<Handle, CUresult> {
     stub::handle(HandleKind::MipmappedArray, handle)
+}
+
+/// What a texture or surface object was made of.
+pub fn find_object(kind: ObjectKind, object: u64) -> Result<TextureObject, CUresult> {
+    driver()?.arrays.lock().objects.get(&(kind, object)).copied().ok_or(CUresult::INVALID_VALUE)
+}
+
+/// Forgets a texture or surface object that is about to be destroyed.
+pub fn take_object(kind: ObjectKind, object: u64) -> Result<(), CUresult> {
+    driver()?.arrays.lock().objects.remove(&(kind, object)).map(drop).ok_or(CUresult::INVALID_VALUE)
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 use std::time::Instant;
+use vgpu_engine::engine::texture::Snapshot;
 use vgpu_engine::engine::{DeviceHeap, Engine, Launch, Program};
 use vgpu_engine::memory::Memory;
 use vgpu_engine::ptx;
@@ -47,6 +48,7 @@ impl Bench<'_> {
             output: &|_| (),
             cancel: &cancel,
             heap: &heap,
+            objects: &Snapshot::default(),
         };
         let time = || {
             let start = Instant::now();

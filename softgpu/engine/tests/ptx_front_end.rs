@@ -414,11 +414,11 @@ fn shared_memory_of_callees_is_counted() {
 #[test]
 fn unsupported_instructions_do_not_spoil_the_module() {
     let module = module(
-        ".entry bad() { .reg .b32 %r<9>;\n  tex.2d.v4.f32.s32 {%r1,%r2,%r3,%r4}, [t, {%r5,%r6}];\n add.s32 %r1, %r1, 1; ret; }\n\
+        ".entry bad() { .reg .b32 %r<9>;\n  movmatrix.sync.aligned.m8n8.trans.b16 %r1, [t, {%r5,%r6}];\n add.s32 %r1, %r1, 1; ret; }\n\
          .entry good() { ret; }",
     );
     let unsupported = module.functions[0].unsupported.as_ref().unwrap();
-    assert_eq!(unsupported.what, "instruction `tex.2d.v4.f32.s32`");
+    assert_eq!(unsupported.what, "instruction `movmatrix.sync.aligned.m8n8.trans.b16`");
     assert_eq!(unsupported.at, PtxPos { line: 5, column: 3 });
     assert_eq!(module.functions[1].unsupported, None);
 }
@@ -566,5 +566,36 @@ fn random_mutations_are_survived() {
         let mut text = excerpt(&mut random, sample);
         mutate(&mut random, &mut text);
         survive(&text);
+    }
+}
+
+#[test]
+fn texture_and_surface_instructions() {
+    assert_lowers(
+        "tex.2d.v4.f32.f32 {%f1, %f2, %f3, _}, [%rd1, {%f5, %f6}];",
+        "geometry: D2, mode: Base, integer: false",
+    );
+    assert_lowers(
+        "tex.base.1d.v4.s32.s32 {%r1, %r2, %r3, %r4}, [%rd1, %r5];",
+        "geometry: D1, mode: Base, integer: true",
+    );
+    let layered = "tex.level.a2d.v4.u32.f32 {%r1,%r2,%r3,%r4}|%p1, [%rd1, %rd2, {%r5,%f1,%f2,%f2}], 0f3f800000;";
+    assert_lowers(layered, "geometry: D2Array, mode: Level");
+    let gradient =
+        "tex.grad.3d.v4.f32.f32 {%f1,%f2,%f3,%f4}, [%rd1, {%f1,%f2,%f3,%f3}], {%f1,%f2,%f3,%f3}, {%f1,%f2,%f3,%f3};";
+    assert_lowers(gradient, "geometry: D3, mode: Grad");
+    assert_lowers("tld4.g.2d.v4.f32.f32 {%f1,%f2,%f3,%f4}, [%rd1, {%f1,%f2}];", "mode: Gather(1)");
+    assert_lowers("txq.level.width.b32 %r1, [%rd1], 2;", "TexQuery { query: Width");
+    assert_lowers("suld.b.2d.v2.b64.clamp {%rd3, %rd4}, [%rd1, {%r1, %r2}];", "action: Load(W64), bounds: Clamp");
+    assert_lowers("sust.b.a1d.cg.b8.zero [%rd1, {%r1, %r2}], {%h1};", "action: Store(W8), bounds: Zero");
+    assert_lowers("sured.b.min.1d.s32.trap [%rd1, {%r1}], %r2;", "Reduce { op: Min, ty: S32, formatted: false }");
+    for (code, message) in [
+        ("tex.2d.v4.f32.f32 {%f1,%f2,%f3,%f4}, [%rd1, {%f1}];", "2 coordinates are needed, found 1"),
+        ("tex.2d.v4.f32.f32 {%f1,%f2}, [%rd1, {%f1,%f2}];", "the results do not fit `.v4` or `.v2.f16x2`"),
+        ("tex.v4.f32.f32 {%f1,%f2,%f3,%f4}, [%rd1, {%f1,%f2}];", "a geometry such as `.2d` is missing"),
+        ("suld.b.2d.b32 {%r1}, [%rd1, {%r1,%r2}];", "`.trap`, `.clamp` or `.zero` is missing"),
+        ("tex.2d.v4.f32.f32 {%f1,%f2,%f3,%f4}, [%r1, {%f1,%f2}];", "register `%r1` is 32 bits wide, 64 bits needed"),
+    ] {
+        assert_eq!(error(&entry(code)).2, message, "{code}");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use vgpu_engine::engine::texture::Snapshot;
 use vgpu_engine::engine::{DeviceHeap, Engine, Launch, Program};
 use vgpu_engine::memory::Memory;
 use vgpu_engine::ptx;
@@ -56,6 +57,7 @@ impl Sample {
             output: &|bytes| printed.lock().unwrap().extend_from_slice(bytes),
             cancel: &AtomicBool::new(false),
             heap: &self.heap,
+            objects: &Snapshot::default(),
         };
         self.engine.launch(&launch).unwrap_or_else(|fault| panic!("{fault}"));
         String::from_utf8(printed.into_inner().unwrap()).unwrap()
@@ -207,6 +209,7 @@ fn tiled_matrix_product() {
         output: &|_| {},
         cancel: &AtomicBool::new(false),
         heap: &sample.heap,
+        objects: &Snapshot::default(),
     };
     sample.engine.launch(&launch).unwrap();
     let cell = |row: usize, column: usize| (0..16).map(|k| x[row * 16 + k] * y[k * 16 + column]).sum::<f32>() * 2.0;

@@ -32,6 +32,7 @@ mod params;
 mod pointer;
 mod pool;
 mod stream;
+mod texture;
 mod vmm;
 
 pub use self::core::{configure, Config, ConfigError};
@@ -54,4 +55,5 @@ pub use occupancy::*;
 pub use pointer::*;
 pub use pool::*;
 pub use stream::*;
+pub use texture::*;
 pub use vmm::*;

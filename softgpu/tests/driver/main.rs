@@ -15,4 +15,5 @@ mod links;
 mod memory;
 mod output;
 mod streams;
+mod textures;
 mod threads;

@@ -12,6 +12,7 @@ mod link;
 mod pointer;
 mod pool;
 mod tensor_map;
+mod texture;
 mod vmm;
 
 pub use context::{context_create, context_destroy, primary_release, primary_reset, primary_retain};
@@ -26,4 +27,5 @@ pub use link::{link_add, link_complete, link_create, link_destroy, link_read, Li
 pub use pointer::pointer_info;
 pub use pool::{pool_create, pool_default, pool_get_access, pool_get_attribute, pool_set_access, pool_set_attribute};
 pub use tensor_map::{tensor_map_im2col, tensor_map_im2col_wide, tensor_map_replace_address, tensor_map_tiled};
+pub use texture::{surf_object_create, surf_object_destroy, tex_object_create, tex_object_destroy, ObjectKind};
 pub use vmm::{mem_create, mem_granularity, mem_retain, mem_set_access};

@@ -26,6 +26,7 @@ mod pointer;
 mod pool;
 mod stream;
 mod tensor_map;
+mod texture;
 mod vmm;
 
 pub use array::*;
@@ -50,6 +51,7 @@ pub use pointer::*;
 pub use pool::*;
 pub use stream::*;
 pub use tensor_map::*;
+pub use texture::*;
 pub use vmm::*;
 
 use vgpu_protocol::cuda::CUresult;

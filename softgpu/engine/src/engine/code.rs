@@ -3,6 +3,7 @@
 use super::isa::Entry;
 use super::ops::atomic::AtomicSpec;
 use super::ops::call::{CallSpec, Place};
+use super::ops::texture::{SurfaceSpec, TextureSpec};
 use crate::ir::SpecialReg;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -124,6 +125,8 @@ pub(super) struct Code {
     pub(super) branch_tables: Vec<Vec<u32>>,
     pub(super) atomics: Vec<AtomicSpec>,
     pub(super) calls: Vec<CallSpec>,
+    pub(super) textures: Vec<TextureSpec>,
+    pub(super) surfaces: Vec<SurfaceSpec>,
     /// By IR function id; `None` where the kernel cannot reach it.
     pub(super) functions: Vec<Option<DeviceFunction>>,
     pub(super) kernel: FunctionCode,

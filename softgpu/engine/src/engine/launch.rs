@@ -3,6 +3,7 @@
 use super::block::{Block, Outcome};
 use super::code::{Code, Lanes, LANES};
 use super::pool::Pool;
+use super::texture::Snapshot;
 use super::{DeviceHeap, Fault, FaultKind, Kernel};
 use crate::memory::Memory;
 use std::collections::VecDeque;
@@ -46,6 +47,8 @@ pub struct Launch<'a> {
     pub cancel: &'a AtomicBool,
     /// Heap of the context for device-side `malloc`.
     pub heap: &'a DeviceHeap,
+    /// Texture and surface objects that the kernel may name.
+    pub objects: &'a Snapshot,
 }
 
 /// Output of the device, kept until the launch ends.
@@ -78,6 +81,7 @@ pub(super) struct Env<'a> {
     pub(super) local: u32,
     pub(super) output: Output,
     pub(super) heap: &'a DeviceHeap,
+    pub(super) objects: &'a Snapshot,
     pub(super) grid_id: u64,
     pub(super) workers: u32,
     pub(super) start: Instant,
@@ -139,6 +143,7 @@ impl Engine {
             local: code.kernel.frame.saturating_add(stack),
             output: Output { text: Mutex::default(), limit: launch.printf_limit },
             heap: launch.heap,
+            objects: launch.objects,
             grid_id: self.launches.fetch_add(1, Relaxed),
             workers: self.threads() as u32,
             start: Instant::now(),

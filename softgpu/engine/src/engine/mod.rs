@@ -28,6 +28,7 @@ mod program;
 mod runtime;
 mod shared;
 mod space;
+pub mod texture;
 
 pub use fault::{Fault, FaultKind};
 pub use heap::DeviceHeap;

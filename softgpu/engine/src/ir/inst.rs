@@ -3,6 +3,7 @@
 //! An instruction is fully decoded: operand types, rounding and other modifiers
 //! are fields of the operation, names are resolved to indices.
 
+use super::texture::*;
 use super::types::*;
 
 /// Index of a virtual register in [`super::Function::regs`].
@@ -767,6 +768,22 @@ pub enum Op {
         dst: Option<Reg>,
         is_leader: Reg,
         mask: Operand,
+    },
+
+    Tex(Tex),
+    /// A property of a texture or surface; `level` of a mipmapped texture.
+    TexQuery {
+        query: TexQuery,
+        dst: Reg,
+        handle: Operand,
+        level: Option<Operand>,
+    },
+    Surf(Surf),
+    /// Whether a handle names an object of a type.
+    Istypep {
+        ty: OpaqueType,
+        dst: Reg,
+        a: Operand,
     },
 
     Call {

@@ -17,12 +17,14 @@
 mod inst;
 mod postdom;
 mod print;
+mod texture;
 mod types;
 mod verify;
 mod visit;
 
 pub use inst::*;
 pub use postdom::{for_each_successor, set_post_dominators};
+pub use texture::*;
 pub use types::*;
 pub use verify::verify;
 pub use visit::Visitor;

@@ -80,6 +80,9 @@ impl Function {
         match inst.op {
             Op::Pack { src, .. } | Op::StoreVec { src, .. } => write!(f, " {:?}", self.operand_list(src))?,
             Op::Unpack { dst, .. } | Op::LoadVec { dst, .. } => write!(f, " {:?}", self.reg_list(dst))?,
+            Op::Tex(Tex { dst, sources, .. }) | Op::Surf(Surf { dst, sources, .. }) => {
+                write!(f, " {:?} {:?}", self.reg_list(dst), self.operand_list(sources))?;
+            }
             Op::Call { results, args, .. } => {
                 write!(f, " {:?} {:?}", self.arg_list(results), self.arg_list(args))?;
             }

@@ -2,7 +2,7 @@
 
 use super::inst::*;
 use super::BoolOp;
-use super::{Function, Terminator};
+use super::{Function, Surf, Terminator, Tex};
 
 /// Receives what an operation reads and writes.
 pub trait Visitor {
@@ -41,7 +41,8 @@ impl Op {
             | Op::Testp { dst, a, .. }
             | Op::Cvt { dst, a, .. }
             | Op::Cvta { dst, a, .. }
-            | Op::Isspacep { dst, a, .. } => one(v, dst, [a]),
+            | Op::Isspacep { dst, a, .. }
+            | Op::Istypep { dst, a, .. } => one(v, dst, [a]),
             Op::IntBinary { dst, a, b, .. }
             | Op::PredBinary { dst, a: PredOperand { value: a, .. }, b: PredOperand { value: b, .. }, .. }
             | Op::FloatBinary { dst, a, b, .. }
@@ -140,6 +141,21 @@ impl Op {
             Op::Elect { dst, is_leader, mask } => {
                 one(v, is_leader, [mask]);
                 optional_def(v, dst);
+            }
+            Op::Tex(Tex { dst, resident, handle, sources, .. }) => {
+                v.read(handle);
+                v.read_list(*sources);
+                v.def_list(*dst);
+                optional_def(v, resident);
+            }
+            Op::TexQuery { dst, handle, level, .. } => {
+                reads(v, level);
+                one(v, dst, [handle]);
+            }
+            Op::Surf(Surf { dst, handle, sources, .. }) => {
+                v.read(handle);
+                v.read_list(*sources);
+                v.def_list(*dst);
             }
             Op::Call { target, results, args } => {
                 if let CallTarget::Indirect { address, .. } = target {

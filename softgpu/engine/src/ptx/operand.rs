@@ -28,6 +28,20 @@ pub(super) enum Raw<'a> {
     Address(&'a [u8], i64),
     /// `[immediate]`.
     AbsoluteAddress(u64),
+    /// `[name, {…}]`: a texture or surface and coordinates, with a sampler (`[name, name, {…}]`) or
+    /// without. Elements as for `Vector`.
+    Object {
+        name: &'a [u8],
+        sampler: Option<&'a [u8]>,
+        start: usize,
+        len: usize,
+    },
+    /// `{…}|p`.
+    VectorPair {
+        start: usize,
+        len: usize,
+        second: &'a [u8],
+    },
     /// `{…}`: elements in [`Operands::elements`].
     Vector {
         start: usize,
@@ -80,16 +94,60 @@ impl<'a> Operands<'a> {
         let raw = match cursor.token {
             Token::Punct(b'{') => {
                 let (start, len) = self.sequence(cursor, b'}')?;
-                Raw::Vector { start, len }
+                match cursor.accept(b'|')? {
+                    true => Raw::VectorPair { start, len, second: cursor.ident()? },
+                    false => Raw::Vector { start, len },
+                }
             }
             Token::Punct(b'(') => {
                 let (start, len) = self.sequence(cursor, b')')?;
                 Raw::List { start, len }
             }
-            Token::Punct(b'[') => address(cursor)?,
+            Token::Punct(b'[') => self.address(cursor)?,
             _ => scalar(cursor)?,
         };
         Ok(RawOperand { raw, at })
+    }
+
+    fn address(&mut self, cursor: &mut Cursor<'a>) -> Result<Raw<'a>> {
+        cursor.advance()?;
+        let raw = match cursor.token {
+            Token::Ident(name) => {
+                cursor.advance()?;
+                if cursor.accept(b',')? {
+                    self.object(cursor, name)?
+                } else {
+                    Raw::Address(name, offset(cursor)?)
+                }
+            }
+            _ => Raw::AbsoluteAddress(cursor.integer()?),
+        };
+        cursor.expect(b']')?;
+        Ok(raw)
+    }
+
+    /// The rest of `[name, …]`: coordinates, and maybe a sampler before them.
+    fn object(&mut self, cursor: &mut Cursor<'a>, name: &'a [u8]) -> Result<Raw<'a>> {
+        let mut sampler = None;
+        loop {
+            match cursor.token {
+                Token::Punct(b'{') => {
+                    let (start, len) = self.sequence(cursor, b'}')?;
+                    return Ok(Raw::Object { name, sampler, start, len });
+                }
+                Token::Ident(second) if sampler.is_none() => {
+                    let at = cursor.at;
+                    cursor.advance()?;
+                    if !cursor.accept(b',')? {
+                        // A single coordinate needs no braces.
+                        self.elements.push(RawOperand { raw: Raw::Name(second), at });
+                        return Ok(Raw::Object { name, sampler, start: self.elements.len() - 1, len: 1 });
+                    }
+                    sampler = Some(second);
+                }
+                _ => return cursor.unexpected("coordinates"),
+            }
+        }
     }
 
     /// Elements between the bracket under the cursor and `close`.
@@ -112,19 +170,6 @@ impl<'a> Operands<'a> {
             }
         }
     }
-}
-
-fn address<'a>(cursor: &mut Cursor<'a>) -> Result<Raw<'a>> {
-    cursor.advance()?;
-    let raw = match cursor.token {
-        Token::Ident(name) => {
-            cursor.advance()?;
-            Raw::Address(name, offset(cursor)?)
-        }
-        _ => Raw::AbsoluteAddress(cursor.integer()?),
-    };
-    cursor.expect(b']')?;
-    Ok(raw)
 }
 
 /// An optional `+n` or `-n`.

@@ -325,9 +325,10 @@ impl<'a> Statement<'_, 'a> {
     /// Elements of a `{…}` or `(…)` operand; a plain operand is its only element.
     pub(super) fn elements(&self, operand: RawOperand<'a>) -> Vec<RawOperand<'a>> {
         match operand.raw {
-            Raw::Vector { start, len } | Raw::List { start, len } => {
-                self.operands.elements[start..start + len].to_vec()
-            }
+            Raw::Vector { start, len }
+            | Raw::List { start, len }
+            | Raw::VectorPair { start, len, .. }
+            | Raw::Object { start, len, .. } => self.operands.elements[start..start + len].to_vec(),
             _ => vec![operand],
         }
     }
@@ -338,6 +339,10 @@ impl<'a> Statement<'_, 'a> {
             Raw::Pair(first, second) => {
                 let at = operand.at;
                 (RawOperand { raw: Raw::Name(first), at }, Some(RawOperand { raw: Raw::Name(second), at }))
+            }
+            Raw::VectorPair { start, len, second } => {
+                let at = operand.at;
+                (RawOperand { raw: Raw::Vector { start, len }, at }, Some(RawOperand { raw: Raw::Name(second), at }))
             }
             _ => (operand, None),
         }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use vgpu_engine::engine::texture::Objects;
 use vgpu_engine::engine::{DeviceHeap, Engine, Fault, Launch, Program};
 use vgpu_engine::memory::Memory;
 use vgpu_engine::ptx;
@@ -14,6 +15,7 @@ pub struct Device {
     pub cooperative: bool,
     pub dynamic_shared: u32,
     pub printed: Mutex<Vec<u8>>,
+    pub objects: Objects,
 }
 
 impl Device {
@@ -31,6 +33,7 @@ impl Device {
             cooperative: false,
             dynamic_shared: 0,
             printed: Mutex::default(),
+            objects: Objects::default(),
         }
     }
 
@@ -88,6 +91,7 @@ impl Device {
             output: &|text| self.printed.lock().unwrap().extend_from_slice(text),
             cancel: &self.cancel,
             heap: &self.heap,
+            objects: &self.objects.snapshot(),
         })
     }
 

@@ -7,3 +7,4 @@ mod forms;
 mod hostile;
 mod integers;
 mod programs;
+mod textures;

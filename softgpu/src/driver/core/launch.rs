@@ -9,6 +9,7 @@ use super::attributes::{BLOCK_MAX, GRID_MAX, THREADS_PER_BLOCK};
 use super::context::Limit;
 use super::occupancy::blocks_per_multiprocessor;
 use super::{Context, Function, Result, Target};
+use vgpu_engine::engine::texture::Snapshot;
 use vgpu_engine::engine::{Fault, Launch};
 
 /// What `cuLaunchKernel` and its relatives are given.
@@ -62,11 +63,13 @@ impl Target {
         }
         request.check(&function, self.context.driver.engine.threads())?;
         function.check_supported()?;
-        self.submit(move |context| execute(context, &function, &request))
+        // As of now: what is destroyed while the launch waits is still there for it.
+        let objects = self.context.driver.textures.snapshot();
+        self.submit(move |context| execute(context, &function, &request, &objects))
     }
 }
 
-fn execute(context: &Context, function: &Function, request: &LaunchRequest) -> Result {
+fn execute(context: &Context, function: &Function, request: &LaunchRequest, objects: &Snapshot) -> Result {
     let outcome = context.driver.engine.launch(&Launch {
         kernel: &function.kernel,
         grid: request.grid,
@@ -79,6 +82,7 @@ fn execute(context: &Context, function: &Function, request: &LaunchRequest) -> R
         output: &print,
         cancel: &context.cancel,
         heap: &context.heap,
+        objects,
     });
     outcome.map_err(|fault| report(context, &fault))
 }

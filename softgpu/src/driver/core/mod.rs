@@ -25,6 +25,7 @@ mod registry;
 mod staging;
 mod state;
 mod stream;
+mod texture;
 mod transfer;
 
 use vgpu_protocol::cuda::CUresult;

@@ -15,6 +15,7 @@ use super::fork;
 use super::pool::DevicePools;
 use super::registry::Registry;
 use super::staging::Staging;
+use super::texture::Textures;
 use super::{Context, Event, Function, Kernel, Library, Link, Module, Pool, Result, Stream};
 use vgpu_engine::engine::Engine;
 use vgpu_engine::memory::{Memory, Physical};
@@ -46,6 +47,7 @@ pub(in crate::driver) struct Driver {
     pub(super) pool_excess: AtomicBool,
     pub(in crate::driver) arrays: Registry<Array>,
     pub(in crate::driver) mipmapped_arrays: Registry<MipmappedArray>,
+    pub(in crate::driver) textures: Textures,
     pub(super) staging: Staging,
     hints: Mutex<Hints>,
     primary: Mutex<Primary>,
@@ -108,6 +110,7 @@ impl Driver {
             pool_excess: AtomicBool::new(false),
             arrays: Registry::new(HandleKind::Array),
             mipmapped_arrays: Registry::new(HandleKind::MipmappedArray),
+            textures: Textures::default(),
             staging: Staging::default(),
             hints: Mutex::default(),
             primary: Mutex::default(),

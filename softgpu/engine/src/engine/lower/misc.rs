@@ -146,6 +146,10 @@ impl Lowering<'_, '_> {
                 let is_leader = self.pred_index(is_leader);
                 self.plain(plain::<Elect>(), is_leader, sources, dst.is_some().into())
             }
+            Op::Tex(ref tex) => self.texture(tex),
+            Op::TexQuery { query, dst, handle, level } => self.texture_query(query, dst, handle, level),
+            Op::Surf(ref surf) => self.surface(surf),
+            Op::Istypep { ty, dst, a } => self.is_type(ty, dst, a),
             Op::Call { target, results, args } => self.call(target, results, args),
             Op::Nanosleep { .. } => self.plain(plain::<Nanosleep>(), 0, [Slot(0); 3], 0),
         }

@@ -10,6 +10,7 @@ mod liveness;
 mod memory;
 mod misc;
 mod select;
+mod texture;
 
 use super::code::{Code, DeviceFunction, Row, Slot, LANES};
 use super::program::Placed;

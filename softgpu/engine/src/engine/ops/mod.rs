@@ -12,6 +12,7 @@ pub(super) mod lane;
 pub(super) mod memory;
 pub(super) mod moves;
 pub(super) mod special;
+pub(super) mod texture;
 pub(super) mod warp;
 
 use super::code::{Op, LANES};

@@ -279,7 +279,7 @@ fn int_type(bits: u32) -> Result<IntType> {
     })
 }
 
-fn atom_op(s: &mut Statement) -> Result<AtomOp> {
+pub(super) fn atom_op(s: &mut Statement) -> Result<AtomOp> {
     let op = s.modifiers.take_map(|name| {
         Some(match name {
             b"add" => AtomOp::Add,

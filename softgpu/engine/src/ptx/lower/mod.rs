@@ -8,6 +8,7 @@ mod float;
 mod integer;
 mod mbarrier;
 mod memory;
+mod texture;
 mod warp;
 
 use super::builder::Builder;
@@ -35,7 +36,6 @@ pub(super) struct Lower<'c, 'a> {
 /// Whether this is a PTX instruction that is not implemented.
 pub(super) fn is_unsupported(base: &[u8], modifiers: &Modifiers) -> bool {
     match base {
-        b"tex" | b"tld4" | b"txq" | b"suld" | b"sust" | b"sured" | b"suq" | b"istypep" => true,
         b"mma" | b"wmma" | b"wgmma" | b"ldmatrix" | b"stmatrix" | b"movmatrix" | b"tcgen05" => true,
         b"mbarrier" => modifiers.has("expect_tx") || modifiers.has("complete_tx"),
         b"multimem" | b"tensormap" | b"mapa" | b"getctarank" | b"clusterlaunchcontrol" => true,
@@ -127,6 +127,13 @@ impl<'a> Lower<'_, 'a> {
             b"nanosleep" => self.nanosleep(s),
             b"createpolicy" => self.createpolicy(s),
             b"rcp" | b"sqrt" | b"rsqrt" | b"sin" | b"cos" | b"lg2" | b"ex2" | b"tanh" => self.float_function(s),
+            b"tex" => self.tex(s),
+            b"tld4" => self.gather(s),
+            b"txq" | b"suq" => self.tex_query(s),
+            b"suld" => self.surface_load(s),
+            b"sust" => self.surface_store(s),
+            b"sured" => self.surface_reduce(s),
+            b"istypep" => self.istypep(s),
             b"copysign" => self.copysign(s),
             b"testp" => self.testp(s),
             _ => self.integer_operation(s),
