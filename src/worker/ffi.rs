@@ -1,9 +1,9 @@
 //! Calling the driver.
 
 use std::ffi::c_void;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use vgpu_protocol::cuda::{CUlinkState, CUstream};
+use vgpu_protocol::cuda::{CUhostFn, CUlinkState, CUstream};
 use vgpu_protocol::DriverApi;
 
 use super::context::Failure;
@@ -60,4 +60,20 @@ pub fn launch_host_function(
         drop(unsafe { Box::from_raw(user_data.cast::<Call>()) });
     }
     launched
+}
+
+static GRAPH_HOST_FUNCTIONS: OnceLock<Arc<HostFunctions>> = OnceLock::new();
+
+/// Runs on a thread of the driver, at every launch. `id` is a number, not an address.
+unsafe extern "C" fn graph_trampoline(id: *mut c_void) {
+    if let Some(functions) = GRAPH_HOST_FUNCTIONS.get() {
+        functions.run(id.addr() as u64);
+    }
+}
+
+/// What a host node calls, and with which argument, so that `functions` run `id` at every launch. A
+/// process serves one session, so the functions are the same for all nodes.
+pub fn graph_host_function(functions: &Arc<HostFunctions>, id: u64) -> (CUhostFn, *mut c_void) {
+    GRAPH_HOST_FUNCTIONS.get_or_init(|| functions.clone());
+    (Some(graph_trampoline), std::ptr::without_provenance_mut(id as usize))
 }

@@ -8,7 +8,7 @@ use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::{DriverApi, Handle};
 
 use super::arena::Arena;
-use super::commands::{Link, ObjectKind};
+use super::commands::{Graph, Link, ObjectKind};
 use super::hostfunc::HostFunctions;
 use super::ledger::{Ledger, Pointer};
 use super::output::Output;
@@ -34,6 +34,8 @@ pub struct Session {
     pub keeps_primary: AtomicBool,
     /// Texture and surface objects, each with its context.
     pub objects: Mutex<HashMap<(ObjectKind, u64), Pointer>>,
+    /// Graphs with the nodes that the driver made of them.
+    pub graphs: Mutex<HashMap<Handle, Arc<Mutex<Graph>>>>,
     /// What links in progress need besides the driver's object.
     pub links: Mutex<HashMap<Handle, Arc<Mutex<Link>>>>,
     lane_streams: Mutex<HashMap<(u32, Pointer), Pointer>>,
@@ -59,6 +61,7 @@ impl Session {
             primaries: Mutex::default(),
             keeps_primary: AtomicBool::new(false),
             objects: Mutex::default(),
+            graphs: Mutex::default(),
             links: Mutex::default(),
             lane_streams: Mutex::default(),
             latched: AtomicU64::new(0),

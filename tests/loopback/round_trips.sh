@@ -50,5 +50,14 @@ else
     echo "FAIL round_trips/launch-loop: $few round trips for 1 launch, $many for 20001"
 fi
 
+# Nor does a loop of captures, updates and launches of graphs.
+few=$(round_trips "$programs/graph_loop" 2)
+many=$(round_trips "$programs/graph_loop" 2002)
+if [ -n "$few" ] && [ "$few" = "$many" ]; then
+    echo "PASS round_trips/graphs (0 for 2000 captures, updates and launches)"
+else
+    echo "FAIL round_trips/graphs: $few round trips for 2 graphs, $many for 2002"
+fi
+
 client numba 60
 client cupy 150

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use vgpu_client::{OpenError, Session};
+use vgpu_graphs::Graphs;
 use vgpu_protocol::broker::BrokerError;
 use vgpu_protocol::cmd::VgpuDeviceInfo;
 use vgpu_protocol::cuda::{attribute as attr, CUresult};
@@ -12,6 +13,7 @@ use vgpu_protocol::{DeviceInfo, ATTRIBUTE_UNKNOWN};
 use crate::arrays::Arrays;
 use crate::context::Contexts;
 use crate::function::Functions;
+use crate::graph::{Guest, RecordedEvents};
 use crate::hostfunc::HostFunctions;
 use crate::library::Libraries;
 use crate::link::Links;
@@ -56,6 +58,10 @@ pub struct Driver {
     pub arrays: Arrays,
     /// Callbacks.
     pub host_functions: HostFunctions,
+    /// Graphs and captures.
+    pub graphs: Graphs<Guest>,
+    /// Events that stand for work.
+    pub recorded_events: RecordedEvents,
 }
 
 /// The driver of this process.
@@ -95,6 +101,8 @@ pub fn initialise() -> Result<(), CUresult> {
         streams: Streams::default(),
         arrays: Arrays::default(),
         host_functions: HostFunctions::default(),
+        graphs: Graphs::new(Guest),
+        recorded_events: RecordedEvents::default(),
     });
     sys::at_exit(on_exit);
     Ok(())

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use vgpu_client::{block_signals, Session};
 use vgpu_protocol::cmd::{VgpuHostFunction, VgpuHostFunctionDone, VgpuHostFunctionNext};
@@ -21,7 +21,12 @@ pub enum Work {
     Function(CUhostFn),
     /// `cuStreamAddCallback`.
     Callback(CUstreamCallback, CUstream),
+    /// What a graph leaves to be done behind its launches.
+    Then(Box<dyn FnOnce() + Send>),
 }
+
+/// What host nodes of a graph run, at every launch.
+pub type Repeated = Arc<dyn Fn() + Send + Sync>;
 
 struct Entry {
     work: Work,
@@ -39,6 +44,7 @@ impl Entry {
             // SAFETY: as above.
             Work::Callback(Some(callback), stream) => unsafe { callback(stream, CUresult::SUCCESS, self.user_data) },
             Work::Function(None) | Work::Callback(None, _) => {}
+            Work::Then(then) => then(),
         }
     }
 }
@@ -47,6 +53,7 @@ impl Entry {
 #[derive(Default)]
 pub struct HostFunctions {
     waiting: Mutex<HashMap<u64, Entry>>,
+    repeated: Mutex<HashMap<u64, Repeated>>,
     next_id: AtomicU64,
     started: AtomicBool,
 }
@@ -70,6 +77,23 @@ impl HostFunctions {
         posted.map(drop)
     }
 
+    /// Adds a function that may run any number of times; the id by which the worker asks for it.
+    pub fn add_repeated(&'static self, session: &'static Session, work: Repeated) -> Result<u64, CUresult> {
+        self.start(session)?;
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
+        self.repeated().insert(id, work);
+        Ok(id)
+    }
+
+    /// Removes a function that no launch runs any more.
+    pub fn remove_repeated(&self, id: u64) {
+        self.repeated().remove(&id);
+    }
+
+    fn repeated(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Repeated>> {
+        self.repeated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn table(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Entry>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,8 +113,14 @@ impl HostFunctions {
         block_signals();
         while let Ok(next) = session.call(0, &VgpuHostFunctionNext {}) {
             let entry = self.table().remove(&next.id);
-            if let Some(entry) = entry {
-                entry.run();
+            match entry {
+                Some(entry) => entry.run(),
+                None => {
+                    let repeated = self.repeated().get(&next.id).cloned();
+                    if let Some(work) = repeated {
+                        work();
+                    }
+                }
             }
             if session.post(0, &VgpuHostFunctionDone { id: next.id }).is_err() {
                 return;

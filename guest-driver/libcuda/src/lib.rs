@@ -10,6 +10,7 @@ mod context;
 mod driver;
 mod exports;
 mod function;
+mod graph;
 mod hostfunc;
 mod image;
 mod integrity;

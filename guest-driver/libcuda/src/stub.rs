@@ -2,8 +2,9 @@
 
 use std::ffi::{c_char, c_void};
 
+use vgpu_graphs::Fill;
 use vgpu_protocol::cmd::{CuStreamSynchronize, VgpuPointerInfo};
-use vgpu_protocol::cuda::{CUresult, CU_STREAM_PER_THREAD};
+use vgpu_protocol::cuda::{CUresult, Place, CU_STREAM_PER_THREAD};
 use vgpu_protocol::{opcode_name, Command, Handle, HandleKind};
 
 use crate::api;
@@ -162,6 +163,30 @@ pub fn check_fill(address: u64, unit: u64, pitch: usize, width: usize, height: u
         return Err(CUresult::INVALID_VALUE);
     }
     check_range(address, extent)
+}
+
+/// An error if the stream captures, for what cannot be captured; otherwise `false`.
+pub fn refuse_captured(stream: u64) -> Result<bool, CUresult> {
+    driver()?.graphs.refuse_captured(stream).map(|()| false)
+}
+
+/// Whether a capture takes a memset.
+pub fn capture_fill(
+    stream: u64,
+    dst: u64,
+    unit: u32,
+    value: u32,
+    pitch: usize,
+    width: usize,
+    height: usize,
+) -> Result<bool, CUresult> {
+    let fill = || Fill::rows(dst, pitch, value, unit, width, height);
+    Ok(width != 0 && height != 0 && driver()?.graphs.capture_fill(stream, fill)?)
+}
+
+/// Whether a capture takes a copy within the device.
+pub fn capture_copy(stream: u64, dst: u64, src: u64, size: usize) -> Result<bool, CUresult> {
+    Ok(size != 0 && driver()?.graphs.capture_copy(stream, Place::Device(dst), Place::Device(src), size)?)
 }
 
 /// A buffer that may only be null if it is empty.

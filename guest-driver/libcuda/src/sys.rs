@@ -2,6 +2,8 @@
 
 use std::ffi::CStr;
 
+use vgpu_protocol::cuda::CUhostFn;
+
 extern "C" {
     static mut stdout: *mut libc::FILE;
 }
@@ -25,6 +27,28 @@ pub fn at_exit(handler: extern "C" fn()) {
 pub fn thread_id() -> u32 {
     // SAFETY: has no preconditions.
     unsafe { libc::pthread_self() as u32 }
+}
+
+/// Calls a host function of a graph.
+///
+/// # Safety
+/// The function may be called with this argument now.
+pub unsafe fn call_host(function: CUhostFn, data: usize) {
+    if let Some(function) = function {
+        // SAFETY: as the caller says.
+        unsafe { function(std::ptr::with_exposed_provenance_mut(data)) };
+    }
+}
+
+/// Copies bytes by their addresses.
+///
+/// # Safety
+/// `from` is readable and `to` writable for `size` bytes; they may overlap.
+pub unsafe fn copy_bytes(to: u64, from: u64, size: usize) {
+    let to = std::ptr::with_exposed_provenance_mut::<u8>(to as usize);
+    let from = std::ptr::with_exposed_provenance::<u8>(from as usize);
+    // SAFETY: as the caller says.
+    unsafe { std::ptr::copy(from, to, size) };
 }
 
 /// Reads a C string of the application; `None` for null.

@@ -1,9 +1,11 @@
 //! Writes the functions that the guest's `libcuda.so.1` exports.
 //!
 //! The generated code expects these in the including crate:
-//! - `crate::api::NAME(args…) -> Result<(), CUresult>` for every `local` and `custom` function;
+//! - `crate::api::NAME(args…) -> Result<(), CUresult>` for every `local` and `custom` function, and
+//!   `crate::driver::driver()?.graphs.NAME(args…)` for those that are `shared`;
 //! - `crate::stub::{enter, refuse, ready, call, create, post, post_anywhere, mint, forget, handle}` and
-//!   `{check_out, check_buffer, check_device, settle, check_fill, input, string, buffer, put, put_optional, fill}`.
+//!   `{refuse_captured, capture_fill, capture_copy, check_out, check_buffer, check_device, settle, check_fill, input, string,
+//!   buffer, put, put_optional, fill}`.
 
 use std::fmt::Write;
 
@@ -59,10 +61,13 @@ pub(crate) fn signature(f: &Function) -> String {
 fn write_export(out: &mut String, f: &Function) {
     let _ = writeln!(out, "#[no_mangle]\npub unsafe extern \"C\" fn {}({}) -> CUresult {{", f.name, signature(f));
     let _ = writeln!(out, "    // SAFETY: the caller keeps to this function's contract in the CUDA driver API.\n    crate::stub::enter({:?}, || unsafe {{", f.name);
+    let names = f.args.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ");
     match f.class {
+        _ if f.shared => {
+            let _ = writeln!(out, "        crate::driver::driver()?.graphs.{}({names})", f.name);
+        }
         _ if f.wrapped || !f.class.on_wire() => {
-            let names: Vec<&str> = f.args.iter().map(|a| a.name.as_str()).collect();
-            let _ = writeln!(out, "        crate::api::{}({})", f.name, names.join(", "));
+            let _ = writeln!(out, "        crate::api::{}({names})", f.name);
         }
         _ => write_body(out, f),
     }
@@ -96,6 +101,9 @@ fn write_body(out: &mut String, f: &Function) {
                 kind_name(handle)
             );
         }
+    }
+    if let Some(captured) = captured(f) {
+        let _ = writeln!(out, "        if crate::stub::{captured}? {{ return Ok(()); }}");
     }
     let fields: Vec<String> = f.args.iter().filter_map(input_field).collect();
     let _ = writeln!(out, "        let command = cmd::{} {{ {} }};", f.struct_name(), fields.join(", "));
@@ -139,10 +147,40 @@ fn unordered(f: &Function) -> Vec<&str> {
 
 /// The check of a `cuMemset*`: its rows must be aligned to the value and lie in one allocation.
 fn fill_check(f: &Function) -> Option<String> {
+    let (_, unit) = fill_value(f)?;
+    Some(format!("check_fill(dstDevice, {unit}, {})", fill_rows(f)))
+}
+
+/// What a stream that captures makes of the call: a node, or an error. Functions without a stream that
+/// have a per-thread twin use the legacy default stream.
+fn captured(f: &Function) -> Option<String> {
     let has = |name: &str| f.args.iter().any(|a| a.name == name);
-    let unit = [("uc", 1), ("us", 2), ("ui", 4)].into_iter().find(|(value, _)| has(value))?.1;
-    let rows = if has("dstPitch") { "dstPitch, Width, Height" } else { "0, N, 1" };
-    Some(format!("check_fill(dstDevice, {unit}, {rows})"))
+    let stream = f.args.iter().find(|a| a.kind == Kind::Handle("CUstream".into()));
+    let Some(stream) = stream.map(|a| format!("{} as u64", a.name)) else {
+        return f.per_thread.as_ref().map(|_| "refuse_captured(0)".into());
+    };
+    if let Some((value, unit)) = fill_value(f) {
+        let rows = fill_rows(f);
+        return Some(format!("capture_fill({stream}, dstDevice, {unit}, {value}.into(), {rows})"));
+    }
+    if ["dstDevice", "srcDevice", "ByteCount"].into_iter().all(has) {
+        return Some(format!("capture_copy({stream}, dstDevice, srcDevice, ByteCount)"));
+    }
+    Some(format!("refuse_captured({stream})"))
+}
+
+/// The argument that a `cuMemset*` fills with, and its size in bytes.
+fn fill_value(f: &Function) -> Option<(&'static str, usize)> {
+    let has = |name: &str| f.args.iter().any(|a| a.name == name);
+    [("uc", 1), ("us", 2), ("ui", 4)].into_iter().find(|(value, _)| has(value))
+}
+
+/// Pitch, width and height of what a `cuMemset*` fills.
+fn fill_rows(f: &Function) -> &'static str {
+    match f.args.iter().any(|a| a.name == "dstPitch") {
+        true => "dstPitch, Width, Height",
+        false => "0, N, 1",
+    }
 }
 
 /// How the command is sent. A call that creates something does not return the latched error of an

@@ -21,6 +21,24 @@ pub fn write(table: &Table) -> String {
     out
 }
 
+/// Writes the software GPU's entry points that are `shared`: methods of what `graphs` passes.
+pub fn shared(table: &Table) -> String {
+    let mut out = String::new();
+    for f in table.driver_functions().filter(|f| f.soft && f.shared) {
+        let names: Vec<&str> = f.args.iter().map(|a| a.name.as_str()).collect();
+        let _ = writeln!(
+            out,
+            "/// As documented for CUDA.\npub unsafe extern \"C\" fn {0}({1}) -> CUresult {{\n    \
+             // SAFETY: the caller keeps to this function's contract in the CUDA driver API.\n    \
+             graphs(|graphs| unsafe {{ graphs.{0}({2}) }})\n}}",
+            f.name,
+            signature(f),
+            names.join(", ")
+        );
+    }
+    out
+}
+
 /// Writes the module that `vgpu-softgpu-libcuda` includes: every entry point of the table. What the
 /// software GPU lacks is `crate::refuse(NAME)`.
 pub fn library(table: &Table) -> String {

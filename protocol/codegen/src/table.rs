@@ -97,6 +97,8 @@ pub struct Function {
     pub soft: bool,
     /// Whether hand-written guest code stands in front of the generated call.
     pub wrapped: bool,
+    /// Whether `vgpu-graphs` implements it, for the guest and for the software GPU.
+    pub shared: bool,
     /// Whether it is a command of ours rather than a driver function.
     pub command: bool,
     /// Arguments in order.
@@ -223,6 +225,7 @@ fn parse_function(line: &str, section: &str, handles: &[String]) -> Result<Funct
         class: Class::Refused,
         soft: false,
         wrapped: false,
+        shared: false,
         command: false,
         args: Vec::new(),
         section: section.to_string(),
@@ -231,6 +234,7 @@ fn parse_function(line: &str, section: &str, handles: &[String]) -> Result<Funct
         match word {
             "soft" => function.soft = true,
             "wrapped" => function.wrapped = true,
+            "shared" => function.shared = true,
             "command" => function.command = true,
             "local" => function.class = Class::Local,
             "custom" => function.class = Class::Custom,

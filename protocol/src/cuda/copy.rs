@@ -287,6 +287,46 @@ impl TryFrom<&CUDA_MEMCPY3D> for BoxCopy {
     }
 }
 
+impl From<&BoxCopy> for CUDA_MEMCPY3D {
+    fn from(copy: &BoxCopy) -> Self {
+        let end = |end: &CopyEnd| match end.place {
+            Place::Host(address) => (MEMORYTYPE_HOST, [address, 0, 0]),
+            Place::Device(address) => (MEMORYTYPE_DEVICE, [0, address, 0]),
+            Place::Unified(address) => (MEMORYTYPE_UNIFIED, [0, address, 0]),
+            Place::Array(handle) => (MEMORYTYPE_ARRAY, [0, 0, handle]),
+        };
+        let ((dst_kind, dst), (src_kind, src)) = (end(&copy.dst), end(&copy.src));
+        let host = |address: u64| std::ptr::with_exposed_provenance_mut::<c_void>(address as usize);
+        CUDA_MEMCPY3D {
+            srcXInBytes: copy.src.at[0],
+            srcY: copy.src.at[1],
+            srcZ: copy.src.at[2],
+            srcLOD: 0,
+            srcMemoryType: src_kind,
+            srcHost: host(src[0]),
+            srcDevice: src[1],
+            srcArray: src[2] as CUarray,
+            srcContext: std::ptr::null_mut(),
+            srcPitch: copy.src.pitch,
+            srcHeight: copy.src.height,
+            dstXInBytes: copy.dst.at[0],
+            dstY: copy.dst.at[1],
+            dstZ: copy.dst.at[2],
+            dstLOD: 0,
+            dstMemoryType: dst_kind,
+            dstHost: host(dst[0]),
+            dstDevice: dst[1],
+            dstArray: dst[2] as CUarray,
+            dstContext: std::ptr::null_mut(),
+            dstPitch: copy.dst.pitch,
+            dstHeight: copy.dst.height,
+            WidthInBytes: copy.extent[0],
+            Height: copy.extent[1],
+            Depth: copy.extent[2],
+        }
+    }
+}
+
 /// `CU_MEMCPY_SRC_ACCESS_ORDER_STREAM` to `_ANY`.
 const ACCESS_ORDERS: std::ops::RangeInclusive<u32> = 1..=3;
 /// `CU_MEMCPY_FLAG_PREFER_OVERLAP_WITH_COMPUTE`: a hint.

@@ -3,6 +3,7 @@
 mod array;
 pub mod attribute;
 mod copy;
+mod graph;
 pub mod hints;
 mod memory;
 mod result;
@@ -15,6 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub use crate::info::{DeviceInfo, FunctionAttributes, PointerInfo};
 pub use array::*;
 pub use copy::*;
+pub use graph::*;
 pub use memory::*;
 pub use result::CUresult;
 pub use texture::*;
@@ -50,6 +52,7 @@ handles! {
     CUarray CUarray_st;
     CUmipmappedArray CUmipmappedArray_st;
     CUmemGenericAllocationHandle CUmemGenericAllocation_st;
+    CUuserObject CUuserObject_st;
 }
 
 /// The legacy default stream, as an explicit handle.

@@ -197,6 +197,32 @@ impl HostCall {
     }
 }
 
+/// Calls a host function of a graph, which may be called again.
+pub(super) fn call_host(function: CUhostFn, argument: usize) {
+    if let Some(function) = function {
+        // SAFETY: the node was given this function for this argument, to be called at every launch.
+        unsafe { function(std::ptr::with_exposed_provenance_mut(argument)) }
+    }
+}
+
+/// Host memory by its address.
+///
+/// # Safety
+/// As for [`bytes`].
+pub(super) unsafe fn host_bytes<'a>(address: u64, len: usize) -> Result<&'a [u8]> {
+    // SAFETY: the caller's promise is the same.
+    unsafe { bytes(std::ptr::with_exposed_provenance(address as usize), len) }
+}
+
+/// Host memory to fill, by its address.
+///
+/// # Safety
+/// As for [`bytes_mut`].
+pub(super) unsafe fn host_bytes_mut<'a>(address: u64, len: usize) -> Result<&'a mut [u8]> {
+    // SAFETY: the caller's promise is the same.
+    unsafe { bytes_mut(std::ptr::with_exposed_provenance_mut(address as usize), len) }
+}
+
 /// Writes a result whose type depends on another argument.
 ///
 /// # Safety

@@ -96,7 +96,11 @@ pub unsafe extern "C" fn cuCtxGetCurrent(pctx: *mut CUcontext) -> CUresult {
 
 /// Waits for all work of the current context.
 pub unsafe extern "C" fn cuCtxSynchronize() -> CUresult {
-    guard(|| current()?.synchronise())
+    guard(|| {
+        let context = current()?;
+        context.driver.graphs.check_context(context.handle)?;
+        context.synchronise()
+    })
 }
 
 /// Sets a limit: stack, printf buffer or heap, in bytes.

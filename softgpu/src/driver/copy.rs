@@ -2,10 +2,12 @@
 
 use std::ffi::c_void;
 
-use vgpu_protocol::cuda::{CUresult, CUstream};
+use vgpu_engine::memory::Plain;
+use vgpu_graphs::Fill;
+use vgpu_protocol::cuda::{CUresult, CUstream, Place};
 
 use super::abi::{bytes, bytes_mut, guard};
-use super::core::{Rows, Target};
+use super::core::{driver, Rows, Target};
 
 /// Copies from the host; returns when it is done.
 pub unsafe extern "C" fn cuMemcpyHtoD_v2(dstDevice: u64, srcHost: *const c_void, ByteCount: usize) -> CUresult {
@@ -44,8 +46,11 @@ pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(
     hStream: CUstream,
 ) -> CUresult {
     guard(|| {
+        let source = srcHost.expose_provenance() as u64;
+        if captured(hStream, Place::Device(dstDevice), Place::Host(source), ByteCount)? {
+            return Ok(());
+        }
         let target = Target::of(hStream as u64)?;
-        let source = srcHost.addr() as u64;
         if target.reaches(source, ByteCount as u64) {
             return target.copy(dstDevice, source, ByteCount as u64);
         }
@@ -63,8 +68,11 @@ pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
     hStream: CUstream,
 ) -> CUresult {
     guard(|| {
+        let destination = dstHost.expose_provenance() as u64;
+        if captured(hStream, Place::Host(destination), Place::Device(srcDevice), ByteCount)? {
+            return Ok(());
+        }
         let target = Target::of(hStream as u64)?;
-        let destination = dstHost.addr() as u64;
         if target.reaches(destination, ByteCount as u64) {
             return target.copy(destination, srcDevice, ByteCount as u64);
         }
@@ -80,7 +88,28 @@ pub unsafe extern "C" fn cuMemcpyDtoDAsync_v2(
     ByteCount: usize,
     hStream: CUstream,
 ) -> CUresult {
-    guard(|| Target::of(hStream as u64)?.copy(dstDevice, srcDevice, ByteCount as u64))
+    guard(|| match captured(hStream, Place::Device(dstDevice), Place::Device(srcDevice), ByteCount)? {
+        true => Ok(()),
+        false => Target::of(hStream as u64)?.copy(dstDevice, srcDevice, ByteCount as u64),
+    })
+}
+
+/// Whether a capture takes a copy.
+fn captured(stream: CUstream, dst: Place, src: Place, size: usize) -> Result<bool, CUresult> {
+    driver()?.graphs.capture_copy(stream as u64, dst, src, size)
+}
+
+/// Fills, unless a capture takes it.
+fn fill<T: Plain + Into<u32> + Send + 'static>(
+    stream: CUstream,
+    [base, pitch, width, height]: [usize; 4],
+    value: T,
+) -> Result<(), CUresult> {
+    let fill = || Fill::rows(base as u64, pitch, value.into(), size_of::<T>() as u32, width, height);
+    match width == 0 || height == 0 || !driver()?.graphs.capture_fill(stream as u64, fill)? {
+        true => Target::of(stream as u64)?.fill(rows::<T>(base as u64, pitch, width, height)?, value),
+        false => Ok(()),
+    }
 }
 
 macro_rules! fills {
@@ -111,7 +140,7 @@ macro_rules! fills {
 
         #[doc = concat!("Sets `N` ", $what, " of device memory in stream order.")]
         pub unsafe extern "C" fn $asynchronous(dstDevice: u64, value: $ty, N: usize, hStream: CUstream) -> CUresult {
-            guard(|| Target::of(hStream as u64)?.fill(line::<$ty>(dstDevice, N)?, value))
+            guard(|| fill(hStream, [dstDevice as usize, 0, N, 1], value))
         }
 
         #[doc = concat!("Sets `Height` rows of `Width` ", $what, " in stream order; the pitch is in bytes.")]
@@ -123,7 +152,7 @@ macro_rules! fills {
             Height: usize,
             hStream: CUstream,
         ) -> CUresult {
-            guard(|| Target::of(hStream as u64)?.fill(rows::<$ty>(dstDevice, dstPitch, Width, Height)?, value))
+            guard(|| fill(hStream, [dstDevice as usize, dstPitch, Width, Height], value))
         }
     )*};
 }

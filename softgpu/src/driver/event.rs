@@ -7,9 +7,6 @@ use vgpu_protocol::cuda::{CUevent, CUresult, CUstream};
 use super::abi::{guard, out};
 use super::core::{current, driver, Event, Result, Target};
 
-/// `CU_EVENT_RECORD_EXTERNAL`, which matters in graphs only.
-const RECORD_FLAGS: u32 = 1;
-
 /// Creates an event; flag 1 is blocking synchronisation (always so here), flag 2 disables timing.
 pub unsafe extern "C" fn cuEventCreate(phEvent: *mut CUevent, Flags: u32) -> CUresult {
     guard(|| {
@@ -22,16 +19,18 @@ pub unsafe extern "C" fn cuEventCreate(phEvent: *mut CUevent, Flags: u32) -> CUr
 
 /// Captures the stream's work so far.
 pub unsafe extern "C" fn cuEventRecord(hEvent: CUevent, hStream: CUstream) -> CUresult {
-    guard(|| event_of(hEvent)?.record(&Target::of(hStream as u64)?))
+    // SAFETY: the contract is the same.
+    unsafe { cuEventRecordWithFlags(hEvent, hStream, 0) }
 }
 
-/// As `cuEventRecord`.
+/// As `cuEventRecord`; flag 1 makes a node of it in a stream that captures.
 pub unsafe extern "C" fn cuEventRecordWithFlags(hEvent: CUevent, hStream: CUstream, flags: u32) -> CUresult {
     guard(|| {
-        if flags & !RECORD_FLAGS != 0 {
-            return Err(CUresult::INVALID_VALUE);
+        let event = event_of(hEvent)?;
+        match driver()?.graphs.record_event(hEvent as u64, hStream as u64, flags)? {
+            true => Ok(()),
+            false => event.record(&Target::of(hStream as u64)?),
         }
-        event_of(hEvent)?.record(&Target::of(hStream as u64)?)
     })
 }
 
@@ -39,6 +38,7 @@ pub unsafe extern "C" fn cuEventRecordWithFlags(hEvent: CUevent, hStream: CUstre
 pub unsafe extern "C" fn cuEventQuery(hEvent: CUevent) -> CUresult {
     guard(|| {
         let event = event_of(hEvent)?;
+        driver()?.graphs.check_event(hEvent as u64)?;
         event.check_context()?;
         match event.is_complete() {
             true => event.check_context(),
@@ -51,6 +51,7 @@ pub unsafe extern "C" fn cuEventQuery(hEvent: CUevent) -> CUresult {
 pub unsafe extern "C" fn cuEventSynchronize(hEvent: CUevent) -> CUresult {
     guard(|| {
         let event = event_of(hEvent)?;
+        driver()?.graphs.check_event(hEvent as u64)?;
         event.wait();
         event.check_context()
     })
@@ -64,7 +65,11 @@ pub unsafe extern "C" fn cuEventDestroy(hEvent: CUevent) -> CUresult {
 
 /// Destroys an event at once, recorded or not.
 pub unsafe extern "C" fn cuEventDestroy_v2(hEvent: CUevent) -> CUresult {
-    guard(|| driver()?.events.remove(hEvent as u64).map(drop).ok_or(CUresult::INVALID_HANDLE))
+    guard(|| {
+        driver()?.events.remove(hEvent as u64).ok_or(CUresult::INVALID_HANDLE)?;
+        driver()?.graphs.forget_event(hEvent as u64);
+        Ok(())
+    })
 }
 
 /// Milliseconds between two events.
@@ -73,6 +78,8 @@ pub unsafe extern "C" fn cuEventElapsedTime(pMilliseconds: *mut f32, hStart: CUe
         // SAFETY: null or writable, by the driver API's contract.
         let milliseconds = unsafe { out(pMilliseconds) }?;
         let (start, end) = (event_of(hStart)?, event_of(hEnd)?);
+        driver()?.graphs.check_event(hStart as u64)?;
+        driver()?.graphs.check_event(hEnd as u64)?;
         start.check_context()?;
         milliseconds.write(Event::elapsed(&start, &end)?);
         Ok(())

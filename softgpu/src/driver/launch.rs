@@ -1,10 +1,13 @@
 //! Functions and launches.
 
 use std::ffi::c_void;
+use std::sync::Arc;
 
+use vgpu_graphs::{Attributes, Block, Host, Kernel, Params};
 use vgpu_protocol::cuda::{
     CUfunction, CUhostFn, CUlaunchAttribute, CUlaunchConfig, CUresult, CUstream, LAUNCH_ATTRIBUTE_COOPERATIVE,
 };
+use vgpu_protocol::ParamInfo;
 
 use super::abi::{guard, out, out_opt, set, values, HostCall};
 use super::core::{driver, Function, LaunchRequest, Result, Target};
@@ -71,7 +74,7 @@ pub unsafe extern "C" fn cuLaunchKernel(
             cooperative: false,
             params,
         };
-        Target::of(hStream as u64)?.launch(function, request)
+        launch(f as u64, function, request, hStream as u64)
     })
 }
 
@@ -102,7 +105,7 @@ pub unsafe extern "C" fn cuLaunchKernelEx(
             cooperative: is_cooperative(attributes)?,
             params,
         };
-        Target::of(config.hStream as u64)?.launch(function, request)
+        launch(f as u64, function, request, config.hStream as u64)
     })
 }
 
@@ -130,7 +133,7 @@ pub unsafe extern "C" fn cuLaunchCooperativeKernel(
             cooperative: true,
             params,
         };
-        Target::of(hStream as u64)?.launch(function, request)
+        launch(f as u64, function, request, hStream as u64)
     })
 }
 
@@ -140,11 +143,43 @@ pub unsafe extern "C" fn cuLaunchHostFunc(hStream: CUstream, func: CUhostFn, use
         // SAFETY: the function may be called with its argument from any thread, by the driver API's
         // contract.
         let call = unsafe { HostCall::new(func, userData) }?;
+        let host = Host { function: func, data: userData.expose_provenance() };
+        if driver()?.graphs.capture(hStream as u64, || Ok(Params::Host(host)))? {
+            return Ok(());
+        }
         Target::of(hStream as u64)?.submit(move |_| {
             call.call();
             Ok(())
         })
     })
+}
+
+/// Queues a launch, or captures it.
+fn launch(handle: u64, function: Arc<Function>, request: LaunchRequest, stream: u64) -> Result {
+    let driver = driver()?;
+    let captured = driver.graphs.capture(stream, || {
+        let params = function.kernel().params().iter().map(|p| ParamInfo { offset: p.offset, size: p.size });
+        let attributes = match request.cooperative {
+            true => Attributes::default().with(LAUNCH_ATTRIBUTE_COOPERATIVE, 1),
+            false => Attributes::default(),
+        };
+        let kernel = Kernel {
+            function: handle,
+            is_kernel: driver.functions.get(handle).is_none(),
+            context: function.context(),
+            grid: request.grid,
+            block: request.block,
+            shared: request.shared,
+            params: Block::new(&request.params, params.collect()),
+            attributes,
+        };
+        driver.graphs.check_kernel(&kernel)?;
+        Ok(Params::Kernel(Box::new(kernel)))
+    })?;
+    match captured {
+        true => Ok(()),
+        false => Target::of(stream)?.launch(function, request),
+    }
 }
 
 fn is_cooperative(attributes: &[CUlaunchAttribute]) -> Result<bool> {

@@ -30,7 +30,9 @@ pub unsafe extern "C" fn cuMemAlloc_v2(dptr: *mut u64, bytesize: usize) -> CUres
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
         let dptr = unsafe { out(dptr) }?;
-        dptr.write(current()?.allocate(bytesize as u64)?);
+        let context = current()?;
+        context.driver.graphs.check_unsafe()?;
+        dptr.write(context.allocate(bytesize as u64)?);
         Ok(())
     })
 }
@@ -47,6 +49,7 @@ pub unsafe extern "C" fn cuMemAllocPitch_v2(
         // SAFETY: null or writable, by the driver API's contract.
         let (dptr, pitch_out) = unsafe { (out(dptr)?, out(pPitch)?) };
         let context = current()?;
+        context.driver.graphs.check_unsafe()?;
         if !matches!(ElementSizeBytes, 4 | 8 | 16) {
             return Err(CUresult::INVALID_VALUE);
         }
@@ -60,7 +63,14 @@ pub unsafe extern "C" fn cuMemAllocPitch_v2(
 
 /// Frees device memory after all work queued so far.
 pub unsafe extern "C" fn cuMemFree_v2(dptr: u64) -> CUresult {
-    guard(|| current()?.free(dptr))
+    guard(|| {
+        let context = current()?;
+        context.driver.graphs.check_unsafe()?;
+        match context.driver.graphs.free(dptr)? {
+            true => Ok(()),
+            false => context.free(dptr),
+        }
+    })
 }
 
 /// The allocation around an address.

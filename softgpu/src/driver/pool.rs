@@ -195,7 +195,12 @@ pub unsafe extern "C" fn cuMemAllocAsync(dptr: *mut u64, bytesize: usize, hStrea
         // SAFETY: null or writable, by the driver API's contract.
         let place = unsafe { out(dptr) }?;
         let target = Target::of(hStream as u64)?;
-        place.write(driver()?.current_pool().allocate(&target, bytesize as u64)?);
+        let pool = driver()?.current_pool();
+        let address = match driver()?.graphs.capture_allocation(hStream as u64, 0, bytesize as u64)? {
+            Some(address) => address,
+            None => pool.allocate(&target, bytesize as u64)?,
+        };
+        place.write(address);
         Ok(())
     })
 }
@@ -211,12 +216,23 @@ pub unsafe extern "C" fn cuMemAllocFromPoolAsync(
         // SAFETY: null or writable, by the driver API's contract.
         let place = unsafe { out(dptr) }?;
         let target = Target::of(hStream as u64)?;
-        place.write(driver()?.pool(pool as u64)?.allocate(&target, bytesize as u64)?);
+        let pool = driver()?.pool(pool as u64)?;
+        let address = match driver()?.graphs.capture_allocation(hStream as u64, 0, bytesize as u64)? {
+            Some(address) => address,
+            None => pool.allocate(&target, bytesize as u64)?,
+        };
+        place.write(address);
         Ok(())
     })
 }
 
 /// Frees device memory in stream order.
 pub unsafe extern "C" fn cuMemFreeAsync(dptr: u64, hStream: CUstream) -> CUresult {
-    guard(|| Target::of(hStream as u64)?.free(dptr))
+    guard(|| {
+        let target = Target::of(hStream as u64)?;
+        match driver()?.graphs.free_in_stream(hStream as u64, dptr)? {
+            true => Ok(()),
+            false => target.free(dptr),
+        }
+    })
 }

@@ -6,8 +6,6 @@ use super::abi::{guard, out};
 use super::core::{current, driver, StreamKind, Target};
 
 const NON_BLOCKING: u32 = 1;
-/// `CU_EVENT_WAIT_EXTERNAL`, which matters in graphs only.
-const WAIT_FLAGS: u32 = 1;
 
 /// Creates a stream; flag 1 makes it independent of the legacy default stream.
 pub unsafe extern "C" fn cuStreamCreate(phStream: *mut CUstream, Flags: u32) -> CUresult {
@@ -35,10 +33,10 @@ pub unsafe extern "C" fn cuStreamWaitEvent(hStream: CUstream, hEvent: CUevent, F
     guard(|| {
         let target = Target::of(hStream as u64)?;
         let event = driver()?.events.get(hEvent as u64).ok_or(CUresult::INVALID_HANDLE)?;
-        if Flags & !WAIT_FLAGS != 0 {
-            return Err(CUresult::INVALID_VALUE);
+        match driver()?.graphs.wait_event(hStream as u64, hEvent as u64, Flags)? {
+            true => Ok(()),
+            false => event.hold(&target),
         }
-        event.hold(&target)
     })
 }
 
@@ -46,6 +44,7 @@ pub unsafe extern "C" fn cuStreamWaitEvent(hStream: CUstream, hEvent: CUevent, F
 pub unsafe extern "C" fn cuStreamQuery(hStream: CUstream) -> CUresult {
     guard(|| {
         let target = Target::of(hStream as u64)?;
+        driver()?.graphs.check_stream(hStream as u64)?;
         match target.context.is_idle(&target.stream) {
             true => target.context.check(),
             false => Err(CUresult::NOT_READY),
@@ -55,7 +54,11 @@ pub unsafe extern "C" fn cuStreamQuery(hStream: CUstream) -> CUresult {
 
 /// Waits for the work of the stream.
 pub unsafe extern "C" fn cuStreamSynchronize(hStream: CUstream) -> CUresult {
-    guard(|| Target::of(hStream as u64)?.synchronise())
+    guard(|| {
+        let target = Target::of(hStream as u64)?;
+        driver()?.graphs.check_stream(hStream as u64)?;
+        target.synchronise()
+    })
 }
 
 /// As `cuStreamDestroy_v2`.
@@ -67,6 +70,7 @@ pub unsafe extern "C" fn cuStreamDestroy(hStream: CUstream) -> CUresult {
 /// Destroys a stream at once; what it has to do is still done.
 pub unsafe extern "C" fn cuStreamDestroy_v2(hStream: CUstream) -> CUresult {
     guard(|| {
+        driver()?.graphs.forget_stream(hStream as u64);
         let stream = driver()?.streams.remove(hStream as u64).ok_or(CUresult::INVALID_HANDLE)?;
         stream.end();
         Ok(())

@@ -53,14 +53,20 @@ fn resolve(ctx: &Context<'_>, wire: &WireEnd, extent: [usize; 3]) -> Result<End,
 }
 
 /// Has the driver make a copy whose ends are checked.
-fn run(
-    ctx: &Context<'_>,
-    dst: End,
-    src: End,
-    [width, height, depth]: [usize; 3],
-    stream: Handle,
-) -> Result<(), Failure> {
-    let copy = CUDA_MEMCPY3D {
+fn run(ctx: &Context<'_>, dst: End, src: End, extent: [usize; 3], stream: Handle) -> Result<(), Failure> {
+    let copy = params(dst, src, extent);
+    let stream = self::stream(ctx, stream)?;
+    driver!(ctx, cuMemcpy3DAsync_v2(&copy, stream))
+}
+
+/// A copy as the driver takes it, its ends checked.
+pub(super) fn copy_params(ctx: &Context<'_>, copy: &WireCopy) -> Result<CUDA_MEMCPY3D, Failure> {
+    let extent = extent(copy)?;
+    Ok(params(resolve(ctx, &copy.dst, extent)?, resolve(ctx, &copy.src, extent)?, extent))
+}
+
+fn params(dst: End, src: End, [width, height, depth]: [usize; 3]) -> CUDA_MEMCPY3D {
+    CUDA_MEMCPY3D {
         srcXInBytes: src.end.at[0],
         srcY: src.end.at[1],
         srcZ: src.end.at[2],
@@ -86,9 +92,7 @@ fn run(
         WidthInBytes: width,
         Height: height,
         Depth: depth,
-    };
-    let stream = self::stream(ctx, stream)?;
-    driver!(ctx, cuMemcpy3DAsync_v2(&copy, stream))
+    }
 }
 
 fn extent(copy: &WireCopy) -> Result<[usize; 3], Failure> {

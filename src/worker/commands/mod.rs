@@ -5,6 +5,7 @@ mod copy;
 mod copy_box;
 mod device;
 mod function;
+mod graph;
 mod hostfunc;
 mod image;
 mod launch;
@@ -20,6 +21,10 @@ pub use copy::{copy_dto_h, copy_dto_h_wait, copy_hto_d, copy_hto_d_inline};
 pub use copy_box::{copy_box, copy_box_inline, copy_box_wait};
 pub use device::{describe, device_info};
 pub use function::{library_get_kernel, module_get_function};
+pub use graph::{
+    graph_begin, graph_copy, graph_destroy, graph_empty, graph_enable, graph_event, graph_fill, graph_host,
+    graph_instantiate, graph_kernel, graph_launch, graph_upload, Graph,
+};
 pub use hostfunc::{host_function, host_function_done, host_function_next, read_output};
 pub use image::{library_load, module_load};
 pub use launch::{launch, launch_large, occupancy_clusters};

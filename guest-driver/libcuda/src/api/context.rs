@@ -149,9 +149,15 @@ pub unsafe fn cuCtxGetApiVersion(ctx: CUcontext, version: *mut u32) -> Result {
     unsafe { give(version, CUDA_VERSION as u32) }
 }
 
+pub unsafe fn cuCtxSynchronize() -> Result {
+    // SAFETY: as for the caller.
+    unsafe { cuCtxSynchronize_v2(std::ptr::null_mut()) }
+}
+
 pub unsafe fn cuCtxSynchronize_v2(ctx: CUcontext) -> Result {
     let driver = driver()?;
     let context = resolve(ctx)?;
+    driver.graphs.check_context(context.handle.0)?;
     driver.session.call(context.handle.0, &CuCtxSynchronize {}).inspect_err(|error| context.note(*error))?;
     latched()
 }

@@ -11,7 +11,7 @@ use vgpu_protocol::cmd::{
     CuMemcpyDtoDAsyncV2, CuStreamSynchronize, VgpuCopyDtoH, VgpuCopyDtoHWait, VgpuCopyHtoD, VgpuCopyHtoDInline,
     VgpuPointerInfo,
 };
-use vgpu_protocol::cuda::{CUresult, CUstream};
+use vgpu_protocol::cuda::{CUresult, CUstream, Place};
 use vgpu_protocol::{Handle, HandleKind};
 
 use super::Result;
@@ -54,10 +54,15 @@ impl Order {
         }
     }
 
+    /// Whether a capture takes a copy.
+    fn is_captured(self, dst: Place, src: Place, size: usize) -> std::result::Result<bool, CUresult> {
+        self.driver.graphs.capture_copy(self.stream.0, dst, src, size)
+    }
+
     /// # Safety
     /// `src` is valid for reads of `size` bytes.
     unsafe fn to_device(self, dst: u64, src: *const c_void, size: usize) -> Result {
-        if size == 0 {
+        if size == 0 || self.is_captured(Place::Device(dst), Place::Host(src as u64), size)? {
             return Ok(());
         }
         stub::check_range(dst, size as u64)?;
@@ -87,7 +92,7 @@ impl Order {
     /// # Safety
     /// `dst` is valid for writes of `size` bytes; for pinned memory until the stream has got there.
     unsafe fn to_host(self, dst: *mut c_void, src: u64, size: usize) -> Result {
-        if size == 0 {
+        if size == 0 || self.is_captured(Place::Host(dst as u64), Place::Device(src), size)? {
             return Ok(());
         }
         stub::check_range(src, size as u64)?;
@@ -138,7 +143,7 @@ impl Order {
     }
 
     pub(super) fn on_device(self, dst: u64, src: u64, size: usize) -> Result {
-        if size == 0 {
+        if size == 0 || self.is_captured(Place::Device(dst), Place::Device(src), size)? {
             return Ok(());
         }
         stub::check_range(dst, size as u64)?;
@@ -150,6 +155,9 @@ impl Order {
     /// # Safety
     /// Both ranges are valid for `size` bytes.
     unsafe fn on_host(self, dst: *mut c_void, src: *const c_void, size: usize) -> Result {
+        if self.is_captured(Place::Host(dst as u64), Place::Host(src as u64), size)? {
+            return Ok(());
+        }
         // What the stream still has to do may concern either range.
         self.synchronise()?;
         stub::check_buffer(dst, size)?;

@@ -22,9 +22,9 @@ const BATCH_MAX: usize = 1 << 20;
 
 /// An end of a copy, its arguments checked.
 #[derive(Clone, Copy)]
-struct Side {
+pub(crate) struct Side {
     /// As the worker gets it. The address of linear memory is that of the box's first byte.
-    wire: WireEnd,
+    pub(crate) wire: WireEnd,
     /// How the box lies in linear memory.
     strides: Option<Strides>,
     pinned: bool,
@@ -65,6 +65,17 @@ impl Side {
         let at = end.at.map(|offset| offset as u64);
         let wire = WireEnd { kind: MEMORYTYPE_ARRAY.into(), base: handle, at, ..WireEnd::default() };
         Ok(Side { wire, strides: None, pinned: false })
+    }
+
+    /// The ends of a copy that is not empty.
+    pub(crate) fn of(copy: &BoxCopy) -> std::result::Result<(Side, Side), CUresult> {
+        let order = Order::new(no_stream(), false)?;
+        Ok((Side::new(order, &copy.dst, copy.extent)?, Side::new(order, &copy.src, copy.extent)?))
+    }
+
+    /// The address and layout of host memory that only this process has.
+    pub(crate) fn pageable(&self) -> Option<(u64, Strides)> {
+        self.host().filter(|_| !self.pinned)
     }
 
     /// The address and layout of host memory.
@@ -137,6 +148,10 @@ fn wire(dst: WireEnd, src: WireEnd, extent: [usize; 3]) -> WireCopy {
 /// Host memory is valid for the copy; pinned memory until the stream has got there.
 unsafe fn copy_box(order: Order, copy: &BoxCopy) -> Result {
     if copy.is_empty() {
+        return Ok(());
+    }
+    let driver = driver()?;
+    if driver.graphs.capture_box(|| driver.graphs.stream(order.stream.0), copy)? {
         return Ok(());
     }
     let extent = copy.extent;

@@ -1,9 +1,13 @@
-//! Events: creation is sent without waiting, so its flags are checked here.
+//! Events: creation is sent without waiting, so its flags are checked here. Captures see what is done
+//! with events first.
 
-use vgpu_protocol::cuda::{CUevent, CUresult};
+use vgpu_protocol::cuda::{CUevent, CUresult, CUstream};
+use vgpu_protocol::HandleKind;
 
 use super::Result;
+use crate::driver::driver;
 use crate::exports::raw;
+use crate::stub;
 
 const DISABLE_TIMING: u32 = 2;
 const INTERPROCESS: u32 = 4;
@@ -17,4 +21,59 @@ pub unsafe fn cuEventCreate(out: *mut CUevent, flags: u32) -> Result {
     }
     // SAFETY: as for the caller.
     unsafe { raw::cuEventCreate(out, flags) }
+}
+
+pub unsafe fn cuEventRecord(event: CUevent, stream: CUstream) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { cuEventRecordWithFlags(event, stream, 0) }
+}
+
+pub unsafe fn cuEventRecordWithFlags(event: CUevent, stream: CUstream, flags: u32) -> Result {
+    let driver = driver()?;
+    stub::handle(HandleKind::Event, event as u64)?;
+    if driver.graphs.record_event(event as u64, stream as u64, flags)? {
+        return Ok(());
+    }
+    driver.recorded_events.note(event as u64);
+    // SAFETY: handles are no pointers to anything.
+    unsafe { raw::cuEventRecord(event, stream) }
+}
+
+pub unsafe fn cuEventQuery(event: CUevent) -> Result {
+    driver()?.graphs.check_event(event as u64)?;
+    // SAFETY: as above.
+    unsafe { raw::cuEventQuery(event) }
+}
+
+pub unsafe fn cuEventSynchronize(event: CUevent) -> Result {
+    driver()?.graphs.check_event(event as u64)?;
+    // SAFETY: as above.
+    unsafe { raw::cuEventSynchronize(event) }
+}
+
+pub unsafe fn cuEventDestroy(event: CUevent) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { cuEventDestroy_v2(event) }
+}
+
+pub unsafe fn cuEventDestroy_v2(event: CUevent) -> Result {
+    let driver = driver()?;
+    // SAFETY: as above.
+    unsafe { raw::cuEventDestroy_v2(event)? };
+    driver.graphs.forget_event(event as u64);
+    driver.recorded_events.forget(event as u64);
+    Ok(())
+}
+
+pub unsafe fn cuEventElapsedTime(milliseconds: *mut f32, start: CUevent, end: CUevent) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { cuEventElapsedTime_v2(milliseconds, start, end) }
+}
+
+pub unsafe fn cuEventElapsedTime_v2(milliseconds: *mut f32, start: CUevent, end: CUevent) -> Result {
+    let graphs = &driver()?.graphs;
+    graphs.check_event(start as u64)?;
+    graphs.check_event(end as u64)?;
+    // SAFETY: as for the caller.
+    unsafe { raw::cuEventElapsedTime(milliseconds, start, end) }
 }

@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 
 use vgpu_client::PIECE_SIZE;
+use vgpu_graphs::{Attributes, Block, Host, Kernel, Params};
 use vgpu_protocol::cmd::{VgpuLaunch, VgpuLaunchLarge, VgpuOccupancyClusters};
 use vgpu_protocol::cuda::{
     attribute as attr, CUfunction, CUhostFn, CUlaunchAttribute, CUlaunchConfig, CUresult, CUstream,
@@ -158,8 +159,58 @@ unsafe fn launch(
         // SAFETY: as the caller says.
         None => unsafe { gather(&function, params, block)? },
     }
+    let captured = driver.graphs.capture(stream as u64, || {
+        let Shape { grid, block: threads, shared } = *shape;
+        Ok(Params::Kernel(Box::new(Kernel {
+            function: function.handle.0,
+            is_kernel: function.handle.kind() == HandleKind::Kernel as u8,
+            context: context.handle.0,
+            grid,
+            block: threads,
+            shared,
+            params: Block::new(block, function.params.as_slice().into()),
+            attributes: Attributes::of_launch(attributes)?,
+        })))
+    })?;
+    if captured {
+        return Ok(());
+    }
     let stream = stub::handle(HandleKind::Stream, stream as u64)?;
     submit(&function, shape, stream, attributes.as_bytes(), block)
+}
+
+/// Copies a kernel's parameters into a block.
+///
+/// # Safety
+/// As for [`launch`].
+pub(crate) unsafe fn pack(
+    function: &Function,
+    params: *mut *mut c_void,
+    extra: *mut *mut c_void,
+) -> std::result::Result<Vec<u8>, CUresult> {
+    // SAFETY: as the caller says.
+    let given = unsafe { packed(extra)? };
+    let size = function.param_bytes;
+    if (given.is_some() && !params.is_null()) || size > MAX_BLOCK || given.is_some_and(|given| given.len() < size) {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    let mut block = vec![0; size];
+    match given {
+        Some(given) => block.copy_from_slice(&given[..size]),
+        // SAFETY: as the caller says.
+        None => unsafe { gather(function, params, &mut block)? },
+    }
+    Ok(block)
+}
+
+/// Whether a node's launch can be run.
+pub(crate) fn check_node(driver: &Driver, dev: i32, function: &Function, kernel: &Kernel) -> Result {
+    let clusters = driver.attribute(dev, attr::CLUSTER_LAUNCH).is_ok_and(|value| value != 0);
+    for (id, value) in &kernel.attributes.0 {
+        check_attribute(&CUlaunchAttribute { id: *id, pad: 0, value: *value }, clusters)?;
+    }
+    let Kernel { grid, block, shared, .. } = *kernel;
+    check(driver, dev, function, &Shape { grid, block, shared })
 }
 
 /// Sends the launch: with its parameters if they are few, else with their place in the staging area.
@@ -368,6 +419,10 @@ pub unsafe fn cuLaunchHostFunc(stream: CUstream, function: CUhostFn, user_data: 
     let driver = driver()?;
     if function.is_none() {
         return Err(CUresult::INVALID_VALUE);
+    }
+    let host = || Ok(Params::Host(Host { function, data: user_data.expose_provenance() }));
+    if driver.graphs.capture(stream as u64, host)? {
+        return Ok(());
     }
     let stream = stub::handle(HandleKind::Stream, stream as u64)?;
     driver.host_functions.enqueue(driver.session, stream, Work::Function(function), user_data)

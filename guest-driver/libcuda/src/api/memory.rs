@@ -27,19 +27,23 @@ pub(super) fn note(context: &Context, start: u64, size: usize, kind: Kind) -> Re
 }
 
 pub unsafe fn cuMemAlloc_v2(dptr: *mut u64, size: usize) -> Result {
-    stub::ready()?;
-    context::required()?;
+    driver()?.graphs.check_unsafe()?;
+    check_out(dptr)?;
+    // SAFETY: the pointer is checked.
+    unsafe { give(dptr, allocate_device(size)?) }
+}
+
+/// Allocates device memory.
+pub(crate) fn allocate_device(size: usize) -> std::result::Result<u64, CUresult> {
+    let context = context::required()?;
     if size == 0 {
         return Err(CUresult::INVALID_VALUE);
     }
     let mut address = 0;
-    check_out(dptr)?;
-    // SAFETY: the pointers are checked or ours.
-    unsafe {
-        raw::cuMemAlloc_v2(&mut address, size)?;
-        note(context::required()?, address, size, Kind::Device)?;
-        give(dptr, address)
-    }
+    // SAFETY: the pointer is ours.
+    unsafe { raw::cuMemAlloc_v2(&mut address, size)? };
+    note(context, address, size, Kind::Device)?;
+    Ok(address)
 }
 
 pub unsafe fn cuMemAllocPitch_v2(
@@ -49,7 +53,7 @@ pub unsafe fn cuMemAllocPitch_v2(
     height: usize,
     element: u32,
 ) -> Result {
-    stub::ready()?;
+    driver()?.graphs.check_unsafe()?;
     context::required()?;
     check_out(dptr)?;
     check_out(pitch)?;
@@ -68,6 +72,16 @@ pub unsafe fn cuMemFree_v2(dptr: u64) -> Result {
     if dptr == 0 {
         return Ok(());
     }
+    driver.graphs.check_unsafe()?;
+    match driver.graphs.free(dptr)? {
+        true => Ok(()),
+        false => free_device(dptr),
+    }
+}
+
+/// Frees device or managed memory.
+pub(crate) fn free_device(dptr: u64) -> Result {
+    let driver = driver()?;
     let range = driver.memory.remove(dptr, |kind| matches!(kind, Kind::Device | Kind::Pool(_) | Kind::Managed));
     match range.ok_or(CUresult::INVALID_VALUE)?.kind {
         Kind::Managed => release(dptr),
@@ -78,6 +92,7 @@ pub unsafe fn cuMemFree_v2(dptr: u64) -> Result {
 
 fn allocate(size: usize, kind: Kind) -> std::result::Result<u64, CUresult> {
     let driver = driver()?;
+    driver.graphs.check_unsafe()?;
     let context = context::required()?;
     if size == 0 {
         return Err(CUresult::INVALID_VALUE);
@@ -114,6 +129,7 @@ pub unsafe fn cuMemAllocHost_v2(pp: *mut *mut c_void, size: usize) -> Result {
 }
 
 pub unsafe fn cuMemFreeHost(p: *mut c_void) -> Result {
+    driver()?.graphs.check_unsafe()?;
     let range = driver()?.memory.remove(p as u64, |kind| matches!(kind, Kind::Host(_)));
     range.ok_or(CUresult::INVALID_VALUE)?;
     release(p as u64)

@@ -198,6 +198,10 @@ pub unsafe fn cuMemAllocFromPoolAsync(dptr: *mut u64, size: usize, pool: CUmemor
     if size == 0 {
         return Err(CUresult::INVALID_VALUE);
     }
+    if let Some(address) = driver()?.graphs.capture_allocation(stream as u64, owner.device, size as u64)? {
+        // SAFETY: the caller vouches for the pointer.
+        return unsafe { give(dptr, address) };
+    }
     let mut address = 0;
     // SAFETY: the pointers are checked or ours.
     unsafe {
@@ -210,6 +214,9 @@ pub unsafe fn cuMemAllocFromPoolAsync(dptr: *mut u64, size: usize, pool: CUmemor
 pub unsafe fn cuMemFreeAsync(dptr: u64, stream: CUstream) -> Result {
     let driver = driver()?;
     stream::find(stream as u64)?;
+    if driver.graphs.free_in_stream(stream as u64, dptr)? {
+        return Ok(());
+    }
     let freeable = |kind| matches!(kind, Kind::Device | Kind::Pool(_));
     driver.memory.remove(dptr, freeable).ok_or(CUresult::INVALID_VALUE)?;
     // SAFETY: no pointers are involved.

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use vgpu_protocol::cuda::{CUcontext, CUresult, CUstream, CUstreamCallback};
+use vgpu_protocol::cuda::{CUcontext, CUevent, CUresult, CUstream, CUstreamCallback};
 use vgpu_protocol::HandleKind;
 
 use super::Result;
@@ -11,7 +11,7 @@ use crate::driver::driver;
 use crate::exports::raw;
 use crate::hostfunc::Work;
 use crate::stream::{find, priorities, Stream};
-use crate::stub::{self, give, put};
+use crate::stub::{self, give};
 
 /// `CU_STREAM_NON_BLOCKING`, the only flag.
 const NON_BLOCKING: u32 = 1;
@@ -50,6 +50,7 @@ pub unsafe fn cuStreamDestroy_v2(stream: CUstream) -> Result {
     if (stream as u64) <= vgpu_protocol::cuda::CU_STREAM_PER_THREAD {
         return Err(CUresult::INVALID_HANDLE);
     }
+    driver()?.graphs.forget_stream(stream as u64);
     // SAFETY: a handle is no pointer to anything.
     unsafe { raw::cuStreamDestroy_v2(stream)? };
     driver()?.streams.remove(stream as u64);
@@ -86,11 +87,26 @@ pub unsafe fn cuStreamGetCtx(stream: CUstream, pctx: *mut CUcontext) -> Result {
     unsafe { give(pctx, find(stream as u64)?.context.raw()) }
 }
 
-/// Capture does not exist yet (`cuStreamBeginCapture` says so), so no stream is ever capturing.
-pub unsafe fn cuStreamIsCapturing(stream: CUstream, status: *mut i32) -> Result {
-    find(stream as u64)?;
-    // SAFETY: the caller vouches for the pointer.
-    unsafe { give(status, 0) }
+pub unsafe fn cuStreamWaitEvent(stream: CUstream, event: CUevent, flags: u32) -> Result {
+    let driver = driver()?;
+    stub::handle(HandleKind::Event, event as u64)?;
+    match driver.graphs.wait_event(stream as u64, event as u64, flags)? {
+        true => Ok(()),
+        // SAFETY: handles are no pointers to anything.
+        false => unsafe { raw::cuStreamWaitEvent(stream, event, flags) },
+    }
+}
+
+pub unsafe fn cuStreamQuery(stream: CUstream) -> Result {
+    driver()?.graphs.check_stream(stream as u64)?;
+    // SAFETY: as above.
+    unsafe { raw::cuStreamQuery(stream) }
+}
+
+pub unsafe fn cuStreamSynchronize(stream: CUstream) -> Result {
+    driver()?.graphs.check_stream(stream as u64)?;
+    // SAFETY: as above.
+    unsafe { raw::cuStreamSynchronize(stream) }
 }
 
 pub unsafe fn cuStreamAddCallback(
@@ -103,23 +119,7 @@ pub unsafe fn cuStreamAddCallback(
     if callback.is_none() || flags != 0 {
         return Err(CUresult::INVALID_VALUE);
     }
+    driver.graphs.refuse_captured(stream as u64)?;
     let handle = stub::handle(HandleKind::Stream, stream as u64)?;
     driver.host_functions.enqueue(driver.session, handle, Work::Callback(callback, stream), user_data)
-}
-
-thread_local! {
-    static CAPTURE_MODE: std::cell::Cell<i32> = const { std::cell::Cell::new(0) };
-}
-
-pub unsafe fn cuThreadExchangeStreamCaptureMode(mode: *mut i32) -> Result {
-    stub::ready()?;
-    stub::check_out(mode)?;
-    // SAFETY: the caller vouches for the pointer, which is not null.
-    let wanted = unsafe { mode.read_unaligned() };
-    if !(0..=2).contains(&wanted) {
-        return Err(CUresult::INVALID_VALUE);
-    }
-    // SAFETY: as above.
-    unsafe { put(mode, CAPTURE_MODE.replace(wanted)) };
-    Ok(())
 }

@@ -178,6 +178,12 @@ impl Driver {
         Some(Allocation { base, size, id: base, context: 0, kind: Kind::Reserved })
     }
 
+    /// Frees device memory of whichever context once all work of that has completed.
+    pub(super) fn free_from_any(&self, base: u64) -> Result {
+        let owner = self.allocations.find(base).ok_or(CUresult::INVALID_VALUE)?.context;
+        self.contexts.get(owner).ok_or(CUresult::INVALID_VALUE)?.free(base)
+    }
+
     /// Gives back what was freed in a context, and waits for what is still in use.
     fn reclaim(&self, context: u64) {
         let gone = self.allocations.take_retired(|retired| retired.context == context);
@@ -324,6 +330,7 @@ impl Target {
     /// Frees device memory in stream order.
     pub(in crate::driver) fn free(&self, base: u64) -> Result {
         let Target { context, stream } = self;
+        self.refuse_captured()?;
         let allocation = context.driver.allocations.take_device(base).ok_or(CUresult::INVALID_VALUE)?;
         context.retire(allocation, Arc::downgrade(stream), context.barrier(stream));
         Ok(())

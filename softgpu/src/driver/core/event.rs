@@ -108,6 +108,16 @@ impl Event {
         Ok(((time(&last) - time(&first)) / 1e6) as f32)
     }
 
+    /// The place in its stream's order that the event stands for, if it was ever recorded.
+    pub(super) fn point(&self) -> Option<Point> {
+        self.record_taken().map(|record| record.point)
+    }
+
+    /// Makes the event stand for a place that was reached at `time`.
+    pub(super) fn set(&self, point: Point, time: Arc<AtomicU64>) {
+        *self.last() = Some(Record { point, time });
+    }
+
     fn record_taken(&self) -> Option<Record> {
         self.last().clone()
     }

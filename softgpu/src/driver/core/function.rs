@@ -57,6 +57,11 @@ impl Function {
         Ok(kernel.function(&*current()?)?.1)
     }
 
+    /// Handle of its context.
+    pub(in crate::driver) fn context(&self) -> u64 {
+        self.context
+    }
+
     /// `cuFuncGetAttribute`.
     pub(in crate::driver) fn attribute(&self, driver: &Driver, attribute: i32) -> Result<i32> {
         let known = self.kernel.attributes();

@@ -32,7 +32,7 @@ impl LaunchRequest {
         self.grid.iter().map(|n| u128::from(*n)).product()
     }
 
-    fn check(&self, function: &Function, multiprocessors: usize) -> Result {
+    pub(super) fn check(&self, function: &Function, multiprocessors: usize) -> Result {
         let within =
             |sizes: [u32; 3], limits: [u32; 3]| sizes.iter().zip(limits).all(|(n, most)| (1..=most).contains(n));
         if !within(self.grid, GRID_MAX) || !within(self.block, BLOCK_MAX) || self.threads() > THREADS_PER_BLOCK.into() {
@@ -61,6 +61,7 @@ impl Target {
         if function.context != self.context.handle {
             return Err(CUresult::INVALID_HANDLE);
         }
+        self.refuse_captured()?;
         request.check(&function, self.context.driver.engine.threads())?;
         function.check_supported()?;
         // As of now: what is destroyed while the launch waits is still there for it.
@@ -69,7 +70,8 @@ impl Target {
     }
 }
 
-fn execute(context: &Context, function: &Function, request: &LaunchRequest, objects: &Snapshot) -> Result {
+/// Runs a launch. `objects`: textures and surfaces as of the call.
+pub(super) fn execute(context: &Context, function: &Function, request: &LaunchRequest, objects: &Snapshot) -> Result {
     let outcome = context.driver.engine.launch(&Launch {
         kernel: &function.kernel,
         grid: request.grid,

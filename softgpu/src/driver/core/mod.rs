@@ -12,6 +12,7 @@ mod event;
 mod fatbin;
 mod fork;
 mod function;
+mod graph;
 mod image;
 mod launch;
 mod library;
@@ -41,6 +42,7 @@ pub(super) use current::{current, current_handle, pop_current, push_current, set
 pub(super) use event::Event;
 pub(super) use fatbin::{container_size, HEADER as FATBIN_HEADER, MAGIC as FATBIN_MAGIC};
 pub(super) use function::Function;
+pub(super) use graph::Soft;
 pub(super) use image::{compile, JitLog};
 pub(super) use launch::LaunchRequest;
 pub(super) use library::{Kernel, Library};

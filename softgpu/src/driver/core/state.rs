@@ -16,9 +16,10 @@ use super::pool::DevicePools;
 use super::registry::Registry;
 use super::staging::Staging;
 use super::texture::Textures;
-use super::{Context, Event, Function, Kernel, Library, Link, Module, Pool, Result, Stream};
+use super::{Context, Event, Function, Kernel, Library, Link, Module, Pool, Result, Soft, Stream};
 use vgpu_engine::engine::Engine;
 use vgpu_engine::memory::{Memory, Physical};
+use vgpu_graphs::Graphs;
 
 /// The initialised driver.
 pub(in crate::driver) struct Driver {
@@ -48,6 +49,7 @@ pub(in crate::driver) struct Driver {
     pub(in crate::driver) arrays: Registry<Array>,
     pub(in crate::driver) mipmapped_arrays: Registry<MipmappedArray>,
     pub(in crate::driver) textures: Textures,
+    pub(in crate::driver) graphs: Graphs<Soft>,
     pub(super) staging: Staging,
     hints: Mutex<Hints>,
     primary: Mutex<Primary>,
@@ -111,6 +113,7 @@ impl Driver {
             arrays: Registry::new(HandleKind::Array),
             mipmapped_arrays: Registry::new(HandleKind::MipmappedArray),
             textures: Textures::default(),
+            graphs: Graphs::new(Soft),
             staging: Staging::default(),
             hints: Mutex::default(),
             primary: Mutex::default(),

@@ -25,6 +25,20 @@ impl Rows {
         (0..self.height).map(move |row| self.base + row * self.pitch)
     }
 
+    /// Whether values of `unit` bytes fit the rows, and those the memory.
+    pub(super) fn check_values(self, driver: &Driver, unit: u64) -> Result {
+        if !self.base.is_multiple_of(unit) || (self.height > 1 && !self.pitch.is_multiple_of(unit)) {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        self.check(driver)
+    }
+
+    /// Sets all values.
+    pub(super) fn fill<T: Plain>(self, driver: &Driver, value: T) -> Result {
+        let count = self.width / size_of::<T>() as u64;
+        self.starts().try_for_each(|start| driver.memory.fill(start, value, count)).map_err(illegal)
+    }
+
     /// Whether the rows lie in one range and do not overlap.
     fn check(self, driver: &Driver) -> Result {
         let before_last = (self.height - 1).checked_mul(self.pitch).ok_or(CUresult::INVALID_VALUE)?;
@@ -43,6 +57,7 @@ impl Target {
             return Ok(());
         }
         self.check(to, from.len() as u64)?;
+        self.refuse_captured()?;
         self.context.run(&self.stream, || self.context.access(self.memory().write(to, from)))
     }
 
@@ -52,12 +67,14 @@ impl Target {
             return Ok(());
         }
         self.check(from, to.len() as u64)?;
+        self.refuse_captured()?;
         self.context.run(&self.stream, || self.context.access(self.memory().read(from, to)))
     }
 
     /// Copies into device memory; returns as soon as `from` may change.
     pub(in crate::driver) fn write_pageable(&self, to: u64, from: &[u8]) -> Result {
         self.check(to, from.len() as u64)?;
+        self.refuse_captured()?;
         if let Some(_turn) = self.context.idle_turn(&self.stream) {
             return self.context.access(self.memory().write(to, from));
         }
@@ -81,18 +98,11 @@ impl Target {
 
     /// Sets all values in `rows` (whose width is a multiple of the value's size), in stream order.
     pub(in crate::driver) fn fill<T: Plain + Send + 'static>(&self, rows: Rows, value: T) -> Result {
-        let unit = size_of::<T>() as u64;
         if rows.width == 0 || rows.height == 0 {
             return Ok(());
         }
-        if !rows.base.is_multiple_of(unit) || (rows.height > 1 && !rows.pitch.is_multiple_of(unit)) {
-            return Err(CUresult::INVALID_VALUE);
-        }
-        rows.check(self.context.driver)?;
-        self.light(rows.width.saturating_mul(rows.height), move |context| {
-            let memory = &context.driver.memory;
-            rows.starts().try_for_each(|start| memory.fill(start, value, rows.width / unit)).map_err(illegal)
-        })
+        rows.check_values(self.context.driver, size_of::<T>() as u64)?;
+        self.light(rows.width.saturating_mul(rows.height), move |context| rows.fill(context.driver, value))
     }
 
     /// Whether the GPU can reach all of a host range, so that it can be copied asynchronously.
@@ -118,11 +128,13 @@ impl Target {
 
     /// Queues a job.
     pub(in crate::driver) fn submit(&self, job: impl FnOnce(&Context) -> Result + Send + 'static) -> Result {
+        self.refuse_captured()?;
         self.context.submit(&self.stream, job).map(drop)
     }
 
     /// Runs a short operation here if nothing has to be awaited, else queues it.
     pub(super) fn light(&self, bytes: u64, job: impl FnOnce(&Context) -> Result + Send + 'static) -> Result {
+        self.refuse_captured()?;
         if bytes <= INLINE_BYTES {
             if let Some(_turn) = self.context.idle_turn(&self.stream) {
                 return job(&self.context).inspect_err(|error| self.context.fail(*error));

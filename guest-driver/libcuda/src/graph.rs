@@ -1,0 +1,551 @@
+//! Graphs: their data is this process's own (`vgpu-graphs`); what an executable graph does is told to the
+//! worker, operation by operation, when it is instantiated and when it changes.
+//!
+//! Copies from and to pageable memory go through memory shared with the worker: a host function before
+//! the copy fills it, or one behind the copy empties it, in the order of every launch.
+
+use std::collections::HashSet;
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use vgpu_graphs::{Backend, Block, Fill, Host, Kernel, Operation, Params, Stream};
+use vgpu_protocol::cmd::{
+    VgpuGraphBegin, VgpuGraphCopy, VgpuGraphDestroy, VgpuGraphEmpty, VgpuGraphEnable, VgpuGraphEvent, VgpuGraphFill,
+    VgpuGraphHost, VgpuGraphInstantiate, VgpuGraphKernel, VgpuGraphLaunch, VgpuGraphUpload,
+};
+use vgpu_protocol::cuda::{
+    BoxCopy, CUgraphEdgeData, CUresult, Strides, WireCopy, WireEdge, WireEnd, WireFill, CUDA_MEMCPY3D,
+    CU_STREAM_LEGACY, CU_STREAM_PER_THREAD, MEMORYTYPE_HOST,
+};
+use vgpu_protocol::{Handle, HandleKind};
+use zerocopy::IntoBytes;
+
+use crate::api::Side;
+use crate::driver::driver;
+use crate::hostfunc::Work;
+use crate::{api, context, stream, stub, sys};
+
+type Result<T = ()> = std::result::Result<T, CUresult>;
+
+/// What `vgpu-graphs` needs to know of this driver.
+pub struct Guest;
+
+/// Events that were recorded in streams. Others stand for no work.
+#[derive(Default)]
+pub struct RecordedEvents(RwLock<HashSet<u64>>);
+
+impl RecordedEvents {
+    /// An event was recorded.
+    pub fn note(&self, event: u64) {
+        if !self.contains(event) {
+            self.0.write().unwrap_or_else(PoisonError::into_inner).insert(event);
+        }
+    }
+
+    fn contains(&self, event: u64) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&event)
+    }
+
+    /// An event was destroyed.
+    pub fn forget(&self, event: u64) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&event);
+    }
+}
+
+/// An executable graph of the worker.
+pub struct Executable {
+    handle: Handle,
+    context: u64,
+    layout: Mutex<Layout>,
+    /// What changes have replaced, and launches that are under way may still run.
+    retired: Mutex<Vec<Parts>>,
+    /// Whether anything is run here.
+    has_host: AtomicBool,
+}
+
+/// Where an operation is.
+#[derive(Default)]
+struct Located {
+    /// Position of its node in the worker.
+    node: u32,
+    /// Position of the host node that belongs to a copy.
+    helper: u32,
+    /// Position of the node that what comes after it depends on.
+    last: u32,
+    parts: Parts,
+}
+
+/// What an operation needs here.
+#[derive(Default)]
+struct Parts {
+    /// What the worker copies.
+    copy: Option<WireCopy>,
+    /// What is run here at every launch, and when.
+    host: Option<(Registered, Turn)>,
+    /// Shared memory that stands for pageable memory.
+    shadow: Option<Shadow>,
+    /// Whether what is run here does anything.
+    enabled: Option<Arc<AtomicBool>>,
+}
+
+/// When a function that belongs to a copy is run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Before,
+    Behind,
+    Instead,
+}
+
+/// A function that the worker has run here.
+struct Registered(u64);
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        if let Ok(driver) = driver() {
+            driver.host_functions.remove_repeated(self.0);
+        }
+    }
+}
+
+struct Shadow {
+    address: u64,
+}
+
+impl Shadow {
+    fn new(size: usize) -> Result<Shadow> {
+        let address = driver()?.session.allocate(size as u64)?;
+        Ok(Shadow { address })
+    }
+}
+
+impl Drop for Shadow {
+    fn drop(&mut self) {
+        if let Ok(driver) = driver() {
+            let _ = driver.session.free(self.address);
+        }
+    }
+}
+
+impl Drop for Executable {
+    fn drop(&mut self) {
+        let Ok(driver) = driver() else { return };
+        let _ = driver.session.post(self.context, &VgpuGraphDestroy { graph: self.handle });
+        driver.session.handles().retire(self.handle);
+    }
+}
+
+/// A box that lies in shared memory without gaps.
+fn packed_end(address: u64, [width, height, _]: [usize; 3]) -> WireEnd {
+    WireEnd { kind: MEMORYTYPE_HOST.into(), base: address, at: [0; 3], pitch: width as u64, height: height as u64 }
+}
+
+/// Rows of the application's memory, copied at every launch.
+struct Rows {
+    first: u64,
+    strides: Strides,
+    extent: [usize; 3],
+}
+
+impl Rows {
+    /// Addresses of the rows here, and offsets in a box without gaps.
+    fn pairs(&self) -> impl Iterator<Item = (u64, usize)> + '_ {
+        let [width, height, depth] = self.extent;
+        let starts = self.strides.rows(height, depth).enumerate();
+        starts.map(move |(i, row)| (self.first.wrapping_add(row as u64), i * width))
+    }
+
+    /// Copies the rows to (`write`) or from a box without gaps at `shadow`.
+    fn copy(&self, shadow: u64, write: bool) {
+        for (here, offset) in self.pairs() {
+            let there = shadow.wrapping_add(offset as u64);
+            let (to, from) = if write { (there, here) } else { (here, there) };
+            // SAFETY: the application vouches for the memory of a node until its launches are done; the
+            // shadow has room for the box and lives as long as the function that does this.
+            unsafe { sys::copy_bytes(to, from, self.extent[0]) };
+        }
+    }
+}
+
+/// What a copy needs: pageable ends are copied here, from or to shared memory.
+fn copy_parts(copy: &BoxCopy) -> Result<Parts> {
+    if copy.is_empty() {
+        return Ok(Parts::default());
+    }
+    let extent = copy.extent;
+    let (dst, src) = Side::of(copy)?;
+    let size = extent.iter().try_fold(1usize, |size, n| size.checked_mul(*n)).ok_or(CUresult::INVALID_VALUE)?;
+    let enabled = Arc::new(AtomicBool::new(true));
+    let run = |work: Box<dyn Fn() + Send + Sync>| {
+        let enabled = enabled.clone();
+        register(Arc::new(move || {
+            if enabled.load(Ordering::Acquire) {
+                work();
+            }
+        }))
+    };
+    let wire = |dst, src| Some(WireCopy { dst, src, extent: extent.map(|n| n as u64) });
+    let mut parts = Parts::default();
+    let rows = |(first, strides): (u64, Strides)| Rows { first, strides, extent };
+    match (dst.pageable().map(rows), src.pageable().map(rows)) {
+        (None, None) => {
+            parts.copy = wire(dst.wire, src.wire);
+            return Ok(parts);
+        }
+        (None, Some(from)) => {
+            let shadow = Shadow::new(size)?;
+            let at = shadow.address;
+            parts.copy = wire(dst.wire, packed_end(at, extent));
+            parts.host = Some((run(Box::new(move || from.copy(at, true)))?, Turn::Before));
+            parts.shadow = Some(shadow);
+        }
+        (Some(to), None) => {
+            let shadow = Shadow::new(size)?;
+            let at = shadow.address;
+            parts.copy = wire(packed_end(at, extent), src.wire);
+            parts.host = Some((run(Box::new(move || to.copy(at, false)))?, Turn::Behind));
+            parts.shadow = Some(shadow);
+        }
+        (Some(to), Some(from)) => {
+            let work = move || {
+                for ((to, _), (from, _)) in to.pairs().zip(from.pairs()) {
+                    // SAFETY: the application vouches for the memory of a node until its launches are done.
+                    unsafe { sys::copy_bytes(to, from, extent[0]) };
+                }
+            };
+            parts.host = Some((run(Box::new(work))?, Turn::Instead));
+        }
+    }
+    parts.enabled = Some(enabled);
+    Ok(parts)
+}
+
+fn register(work: Arc<dyn Fn() + Send + Sync>) -> Result<Registered> {
+    let driver = driver()?;
+    driver.host_functions.add_repeated(driver.session, work).map(Registered)
+}
+
+fn register_host(host: Host) -> Result<Registered> {
+    // SAFETY: the node was given this function for this argument, to be called at every launch.
+    register(Arc::new(move || unsafe { sys::call_host(host.function, host.data) }))
+}
+
+fn edge(node: u32, data: CUgraphEdgeData) -> WireEdge {
+    WireEdge { node, reserved: 0, data }
+}
+
+/// Nodes of the worker that the operations so far have become.
+#[derive(Default)]
+struct Layout {
+    places: Vec<Located>,
+    next: u32,
+}
+
+impl Layout {
+    fn take(&mut self) -> u32 {
+        self.next += 1;
+        self.next - 1
+    }
+}
+
+impl Executable {
+    fn layout(&self) -> MutexGuard<'_, Layout> {
+        self.layout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn post<'a, C: vgpu_protocol::Command<'a>>(&self, command: &C) -> Result {
+        driver()?.session.post(self.context, command).map(drop)
+    }
+
+    fn host(&self, node: u32, after: &[WireEdge], host: &Registered) -> Result {
+        self.post(&VgpuGraphHost { graph: self.handle, node, after: after.as_bytes(), id: host.0 })
+    }
+
+    fn copy(&self, node: u32, after: &[WireEdge], copy: WireCopy) -> Result {
+        self.post(&VgpuGraphCopy { graph: self.handle, node, after: after.as_bytes(), copy })
+    }
+
+    /// Tells the worker of a node that is all there is to an operation, or how it changes.
+    fn put(&self, node: u32, after: &[WireEdge], params: &Params) -> Result {
+        let (graph, after) = (self.handle, after.as_bytes());
+        match params {
+            Params::Kernel(kernel) => {
+                let ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]) = (kernel.grid, kernel.block);
+                let mut attributes = Vec::new();
+                for (id, value) in &kernel.attributes.0 {
+                    attributes.extend(id.to_le_bytes());
+                    attributes.extend([0; 4]);
+                    attributes.extend(value);
+                }
+                self.post(&VgpuGraphKernel {
+                    graph,
+                    node,
+                    after,
+                    function: Handle(kernel.function),
+                    grid_x,
+                    grid_y,
+                    grid_z,
+                    block_x,
+                    block_y,
+                    block_z,
+                    shared: kernel.shared,
+                    attributes: &attributes,
+                    params: kernel.params.bytes(),
+                })
+            }
+            Params::Fill(fill) => {
+                let p = &fill.params;
+                let fill = WireFill {
+                    dst: p.dst,
+                    pitch: p.pitch as u64,
+                    value: p.value,
+                    element: p.elementSize,
+                    width: p.width as u64,
+                    height: p.height as u64,
+                };
+                self.post(&VgpuGraphFill { graph, node, after, fill })
+            }
+            Params::EventRecord(event) | Params::EventWait(event) => {
+                let record = u32::from(matches!(params, Params::EventRecord(_)));
+                if record != 0 {
+                    driver()?.recorded_events.note(*event);
+                }
+                self.post(&VgpuGraphEvent { graph, node, after, event: Handle(*event), record })
+            }
+            _ => self.post(&VgpuGraphEmpty { graph, node, after }),
+        }
+    }
+
+    /// Adds an operation behind what it depends on.
+    fn add(&self, layout: &mut Layout, operation: &Operation) -> Result {
+        let before = |(i, data): &(usize, CUgraphEdgeData)| layout.places.get(*i).map(|place| edge(place.last, *data));
+        let after: Vec<WireEdge> = operation.dependencies.iter().filter_map(before).collect();
+        let node = layout.take();
+        let mut place = Located { node, helper: node, last: node, parts: Parts::default() };
+        match &operation.params {
+            Params::Host(host) => {
+                let host = register_host(*host)?;
+                self.host(node, &after, &host)?;
+                place.parts.host = Some((host, Turn::Instead));
+            }
+            Params::Copy(copy) => {
+                let parts = copy_parts(&BoxCopy::try_from(&copy.params)?)?;
+                let behind = [edge(node, CUgraphEdgeData::default())];
+                match (parts.copy, &parts.host) {
+                    (None, None) => self.put(node, &after, &Params::Empty)?,
+                    (None, Some((host, _))) => self.host(node, &after, host)?,
+                    (Some(copy), None) => self.copy(node, &after, copy)?,
+                    (Some(copy), Some((host, Turn::Before))) => {
+                        self.host(node, &after, host)?;
+                        place.node = layout.take();
+                        self.copy(place.node, &behind, copy)?;
+                        place.last = place.node;
+                    }
+                    (Some(copy), Some((host, _))) => {
+                        self.copy(node, &after, copy)?;
+                        place.helper = layout.take();
+                        self.host(place.helper, &behind, host)?;
+                        place.last = place.helper;
+                    }
+                }
+                place.parts = parts;
+            }
+            params => self.put(node, &after, params)?,
+        }
+        layout.places.push(place);
+        Ok(())
+    }
+
+    /// Changes an operation. What runs here at launches that are under way stays until the end.
+    fn change(&self, operation: usize, params: &Params) -> Result {
+        let mut layout = self.layout();
+        let place = layout.places.get_mut(operation).ok_or(CUresult::INVALID_VALUE)?;
+        let parts = match params {
+            Params::Host(host) => {
+                let host = register_host(*host)?;
+                self.host(place.node, &[], &host)?;
+                Parts { host: Some((host, Turn::Instead)), ..Parts::default() }
+            }
+            Params::Copy(copy) => {
+                let parts = copy_parts(&BoxCopy::try_from(&copy.params)?)?;
+                let shape = |parts: &Parts| (parts.copy.is_some(), parts.host.as_ref().map(|(_, turn)| *turn));
+                if shape(&parts) != shape(&place.parts) {
+                    return Err(CUresult::INVALID_VALUE);
+                }
+                if let Some((host, _)) = &parts.host {
+                    self.host(place.helper, &[], host)?;
+                }
+                if let Some(copy) = parts.copy {
+                    self.copy(place.node, &[], copy)?;
+                }
+                parts
+            }
+            params => return self.put(place.node, &[], params),
+        };
+        let before = std::mem::replace(&mut place.parts, parts);
+        if before.host.is_some() {
+            self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(before);
+        }
+        Ok(())
+    }
+}
+
+fn next_thread_key() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+thread_local! {
+    static THREAD_KEY: u64 = next_thread_key();
+}
+
+impl Backend for Guest {
+    type Executable = Executable;
+
+    fn context(&self) -> Result<u64> {
+        Ok(context::required()?.handle.0)
+    }
+
+    fn stream(&self, handle: u64) -> Result<Stream> {
+        const NON_BLOCKING: u32 = 1;
+        const PER_THREAD: u64 = 1 << 63;
+        const LEGACY: u64 = 1 << 62;
+        let found = stream::find(handle)?;
+        let is_legacy = handle <= CU_STREAM_LEGACY;
+        let key = match handle {
+            _ if is_legacy => LEGACY | found.context.id,
+            CU_STREAM_PER_THREAD => PER_THREAD | THREAD_KEY.with(|key| *key) << 24 | found.context.id,
+            handle => handle,
+        };
+        let is_blocking = !is_legacy && found.flags & NON_BLOCKING == 0;
+        Ok(Stream { key, context: found.context.handle.0, is_legacy, is_blocking })
+    }
+
+    unsafe fn pack(&self, function: u64, params: *mut *mut c_void, extra: *mut *mut c_void) -> Result<Block> {
+        let function = driver()?.functions.find(function)?;
+        // SAFETY: the caller's promise is the same.
+        let block = unsafe { api::pack(&function, params, extra)? };
+        Ok(Block::new(&block, function.params.as_slice().into()))
+    }
+
+    fn name(&self, function: u64) -> Option<String> {
+        let function = driver().ok()?.functions.find(function).ok()?;
+        Some(function.name.to_string_lossy().into_owned())
+    }
+
+    fn check_kernel(&self, kernel: &Kernel) -> Result {
+        let driver = driver()?;
+        let function = driver.functions.find(kernel.function)?;
+        api::check_node(driver, context::required()?.device, &function, kernel)
+    }
+
+    fn check_copy(&self, copy: &CUDA_MEMCPY3D) -> Result {
+        let copy = BoxCopy::try_from(copy)?;
+        match copy.is_empty() {
+            true => Ok(()),
+            false => Side::of(&copy).map(drop),
+        }
+    }
+
+    fn check_fill(&self, fill: &Fill) -> Result {
+        let p = &fill.params;
+        let element = u64::from(p.elementSize);
+        let width = (p.width as u64).checked_mul(element).ok_or(CUresult::INVALID_VALUE)?;
+        let rows = (p.height as u64).saturating_sub(1).checked_mul(p.pitch as u64);
+        let extent = rows.and_then(|rows| rows.checked_add(width)).ok_or(CUresult::INVALID_VALUE)?;
+        let is_odd = |n: u64| !n.is_multiple_of(element);
+        if is_odd(p.dst) || (p.height > 1 && (is_odd(p.pitch as u64) || (p.pitch as u64) < width)) {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        match driver()?.memory.find(p.dst) {
+            Some(range) if extent <= range.start.saturating_add(range.size) - p.dst => Ok(()),
+            Some(_) => Err(CUresult::INVALID_VALUE),
+            None => stub::check_device(p.dst),
+        }
+    }
+
+    fn check_event(&self, event: u64) -> Result {
+        stub::handle(HandleKind::Event, event).map(drop)
+    }
+
+    fn is_recorded(&self, event: u64) -> bool {
+        driver().is_ok_and(|driver| driver.recorded_events.contains(event))
+    }
+
+    fn check_device(&self, device: i32) -> Result {
+        driver()?.device(device).map(drop)
+    }
+
+    fn allocate(&self, size: u64) -> Result<u64> {
+        api::allocate_device(size as usize)
+    }
+
+    fn release(&self, address: u64) {
+        // If its context has ended, so has the memory.
+        let _ = api::free_device(address);
+    }
+
+    fn instantiate(&self, operations: Vec<Operation>, flags: u64) -> Result<Executable> {
+        let driver = driver()?;
+        let kernels = operations.iter().find_map(|operation| operation.params.kernel().ok());
+        let context = kernels.map_or_else(|| self.context(), |kernel| Ok(kernel.context))?;
+        let graph = stub::mint(HandleKind::GraphExec)?;
+        if let Err(error) = driver.session.post(context, &VgpuGraphBegin { graph }) {
+            stub::forget(graph);
+            return Err(error);
+        }
+        let made = Executable {
+            handle: graph,
+            context,
+            layout: Mutex::default(),
+            retired: Mutex::default(),
+            has_host: AtomicBool::new(false),
+        };
+        let mut layout = Layout::default();
+        operations.iter().try_for_each(|operation| made.add(&mut layout, operation))?;
+        driver.session.call(context, &VgpuGraphInstantiate { graph, flags })?;
+        made.has_host.store(layout.places.iter().any(|place| place.parts.host.is_some()), Ordering::Relaxed);
+        *made.layout() = layout;
+        Ok(made)
+    }
+
+    fn update(&self, executable: &Executable, operation: usize, params: &Params) -> Result {
+        executable.change(operation, params)
+    }
+
+    fn enable(&self, executable: &Executable, operation: usize, enabled: bool) -> Result {
+        let layout = executable.layout();
+        let place = layout.places.get(operation).ok_or(CUresult::INVALID_VALUE)?;
+        if let Some(flag) = &place.parts.enabled {
+            flag.store(enabled, Ordering::Release);
+        }
+        let (graph, node, enabled) = (executable.handle, place.node, enabled.into());
+        match place.parts.copy.is_none() && place.parts.host.is_some() {
+            true => Ok(()),
+            false => executable.post(&VgpuGraphEnable { graph, node, enabled }),
+        }
+    }
+
+    fn launch(&self, executable: &Executable, stream: u64) -> Result {
+        let context = stream::find(stream)?.context;
+        context.fault()?;
+        let command = VgpuGraphLaunch { graph: executable.handle, stream: Handle(stream) };
+        driver()?.session.post(context.handle.0, &command).map(drop)
+    }
+
+    fn upload(&self, executable: &Executable, stream: u64) -> Result {
+        let context = stream::find(stream)?.context;
+        let command = VgpuGraphUpload { graph: executable.handle, stream: Handle(stream) };
+        driver()?.session.post(context.handle.0, &command).map(drop)
+    }
+
+    fn is_used_by_launches(&self, executable: &Executable) -> bool {
+        executable.has_host.load(Ordering::Relaxed)
+    }
+
+    fn after(&self, stream: u64, then: Box<dyn FnOnce() + Send>) -> Result {
+        let driver = driver()?;
+        let stream = stub::handle(HandleKind::Stream, stream)?;
+        driver.host_functions.enqueue(driver.session, stream, Work::Then(then), std::ptr::null_mut())
+    }
+}
