@@ -391,6 +391,15 @@ impl Captures {
         Err(CUresult::STREAM_CAPTURE_UNSUPPORTED)
     }
 
+    /// A context ends, and with it the captures that have a stream of it.
+    pub fn forget_context(&mut self, context: u64) -> Vec<u64> {
+        let inside = |c: &&Capturing| c.stream.context == context;
+        let gone: Vec<u64> = self.streams.values().filter(inside).map(|c| c.capture).collect();
+        self.streams.retain(|_, capturing| !gone.contains(&capturing.capture));
+        let captures = gone.into_iter().filter_map(|id| self.captures.remove(&id));
+        captures.filter(|capture| !capture.into_existing).map(|capture| capture.graph).collect()
+    }
+
     /// An operation that cannot be captured is given to a stream that captures.
     pub fn refuse(&mut self, stream: Stream) -> CUresult {
         if let Some(capturing) = self.streams.get(&stream.key) {
@@ -546,6 +555,16 @@ mod tests {
             };
             assert_eq!(answer, allowed, "{case:?}");
         }
+    }
+
+    #[test]
+    fn test_captures_end_with_their_context() {
+        let mut bench = begin(2, Mode::Global);
+        assert!(bench.captures.forget_context(7).is_empty());
+        assert_eq!(bench.captures.status(stream(2)), Ok(Status::Active));
+        assert_eq!(bench.captures.forget_context(1), [bench.graph]);
+        assert_eq!(bench.captures.status(stream(2)), Ok(Status::None));
+        assert_eq!(bench.captures.check_unsafe(), Ok(()));
     }
 
     #[test]

@@ -182,6 +182,19 @@ impl<B: Backend> Graphs<B> {
         }
     }
 
+    /// A context ends.
+    pub fn forget_context(&self, context: u64) {
+        if self.is_quiet() {
+            return;
+        }
+        let mut state = self.state();
+        for graph in state.captures.forget_context(context) {
+            // Memory of the context ends with it.
+            let _ = state.store.remove(graph);
+        }
+        self.note(&state);
+    }
+
     /// A call waits for all streams of a context.
     pub fn check_context(&self, context: u64) -> Result {
         if self.is_quiet() {

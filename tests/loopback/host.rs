@@ -1,6 +1,6 @@
 //! What matters where the driver is a host's own.
 
-use vgpu_protocol::cuda::{CUlaunchAttribute, CUresult};
+use vgpu_protocol::cuda::{CUlaunchAttribute, CUresult, WireCopy, WireEdge, WireEnd, MEMORYTYPE_HOST};
 use vgpu_protocol::session::STAGING_OFFSET;
 use vgpu_protocol::{cmd, Handle, HandleKind};
 use zerocopy::IntoBytes;
@@ -64,6 +64,85 @@ fn test_launch_attributes_reach_the_driver_and_events_by_its_own_pointers() {
     assert_eq!(latched(&forged.as_bytes()[..71]), CUresult::INVALID_VALUE.0);
     assert_eq!(latched([attribute(0, &[]); 65].as_bytes()), CUresult::INVALID_VALUE.0);
     assert_eq!(read(&mut client, &vm, memory), 30, "none of these was launched");
+}
+
+/// A dependency on a node.
+fn after(nodes: &[u32]) -> Vec<u8> {
+    nodes.iter().flat_map(|node| WireEdge { node: *node, ..WireEdge::default() }.as_bytes().to_vec()).collect()
+}
+
+#[test]
+fn test_graphs_reach_the_driver_by_its_own_pointers() {
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    let memory = client.call(&vm, &cmd::CuMemAllocV2 { bytesize: 64 }).dptr;
+    let function = client.kernel(&vm, "add");
+    let graph = client.mint(HandleKind::GraphExec);
+    client.call(&vm, &cmd::VgpuGraphBegin { graph });
+    let (five, seven) = (add_params(memory, 5), add_params(memory, 7));
+    let kernel = cmd::VgpuGraphKernel {
+        graph,
+        node: 0,
+        after: &[],
+        function,
+        grid_x: 1,
+        grid_y: 1,
+        grid_z: 1,
+        block_x: 1,
+        block_y: 1,
+        block_z: 1,
+        shared: 0,
+        attributes: &[],
+        params: &five,
+    };
+    client.call(&vm, &kernel);
+    let both = after(&[0, 1]);
+    client.call(&vm, &cmd::VgpuGraphEmpty { graph, node: 1, after: &both[..16] });
+    client.call(&vm, &cmd::VgpuGraphKernel { node: 2, after: &both, params: &seven, ..kernel.clone() });
+    client.call(&vm, &cmd::VgpuGraphInstantiate { graph, flags: 0 });
+    let launch = cmd::VgpuGraphLaunch { graph, stream: Handle::NULL };
+    client.call(&vm, &launch);
+    client.call(&vm, &launch);
+    assert_eq!(read(&mut client, &vm, memory), 24);
+    let one = add_params(memory, 1);
+    client.call(&vm, &cmd::VgpuGraphKernel { node: 2, after: &[], params: &one, ..kernel.clone() });
+    client.call(&vm, &launch);
+    assert_eq!(read(&mut client, &vm, memory), 30);
+    client.call(&vm, &cmd::VgpuGraphDestroy { graph });
+    let sent = client.send_batch(&vm, &client.batch(0).with(&launch));
+    assert_eq!(client.wait(&vm, sent).0.latched, CUresult::INVALID_HANDLE.0);
+}
+
+#[test]
+fn test_a_graph_with_a_bad_node_is_not_instantiated() {
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    let known = client.mint(HandleKind::Event);
+    client.call(&vm, &cmd::CuEventCreate { phEvent: known, Flags: 0 });
+    let (ahead, cut) = (after(&[0]), after(&[0])[..7].to_vec());
+    let end = |base: u64| WireEnd { kind: MEMORYTYPE_HOST.into(), base, ..WireEnd::default() };
+    let foreign = WireCopy { dst: end(0x1000), src: end(arena(1)), extent: [8, 1, 1] };
+    for case in 0..5 {
+        let graph = client.mint(HandleKind::GraphExec);
+        client.call(&vm, &cmd::VgpuGraphBegin { graph });
+        let batch = match case {
+            0 => client.batch(0).with(&cmd::VgpuGraphEmpty { graph, node: 1, after: &[] }),
+            1 => client.batch(0).with(&cmd::VgpuGraphEmpty { graph, node: 0, after: &ahead }),
+            2 => client.batch(0).with(&cmd::VgpuGraphEmpty { graph, node: 0, after: &cut }),
+            3 => {
+                let event = Handle(known.0 + 1);
+                client.batch(0).with(&cmd::VgpuGraphEvent { graph, node: 0, after: &[], event, record: 1 })
+            }
+            _ => client.batch(0).with(&cmd::VgpuGraphCopy { graph, node: 0, after: &[], copy: foreign }),
+        };
+        let sent = client.send_batch(&vm, &batch);
+        client.wait(&vm, sent);
+        let batch = client.batch(0).with(&cmd::VgpuGraphInstantiate { graph, flags: 0 });
+        let sent = client.send_batch(&vm, &batch);
+        assert_ne!(client.wait(&vm, sent).0.result, CUresult::SUCCESS.0, "case {case}");
+    }
 }
 
 #[test]

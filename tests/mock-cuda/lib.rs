@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use vgpu_protocol::cuda::attribute::PAGEABLE_MEMORY_ACCESS;
-use vgpu_protocol::cuda::{CUhostFn, CUlaunchConfig, CUresult, CUuuid};
+use vgpu_protocol::cuda::{CUhostFn, CUlaunchConfig, CUresult, CUuuid, CUDA_KERNEL_NODE_PARAMS};
 
 const KERNELS: [(&CStr, &[(usize, usize)]); 5] =
     [(c"add", &[(0, 8), (8, 4)]), (c"sleep", &[(0, 8)]), (c"print", &[]), (c"crash", &[]), (c"fault", &[])];
@@ -30,6 +30,9 @@ enum Kind {
     Function,
     Stream,
     Event,
+    Graph,
+    GraphNode,
+    GraphExec,
 }
 
 #[derive(Default)]
@@ -44,6 +47,10 @@ struct State {
     busy_until: HashMap<usize, Instant>,
     primary: usize,
     failed: bool,
+    /// Nodes of a graph or of an executable graph, in the order of their creation.
+    graphs: HashMap<usize, Vec<usize>>,
+    /// The kernel of a node, and its parameters; for an executable graph by both.
+    launches: HashMap<(usize, usize), (usize, Vec<u8>)>,
 }
 
 static STATE: Mutex<Option<State>> = Mutex::new(None);
@@ -80,6 +87,31 @@ impl State {
         let end = start.checked_add(length);
         let range = self.ranges.range(..=start).next_back();
         range.zip(end).is_some_and(|((base, size), end)| end <= base + size)
+    }
+}
+
+impl State {
+    /// Adds a node after others of its graph.
+    fn add_node(&mut self, graph: usize, after: &[usize]) -> usize {
+        self.check(Kind::Graph, graph);
+        after.iter().for_each(|node| self.check(Kind::GraphNode, *node));
+        let nodes = self.graphs.entry(graph).or_default();
+        assert!(after.iter().all(|node| nodes.contains(node)), "a dependency is of another graph");
+        let node = self.make(Kind::GraphNode);
+        self.graphs.entry(graph).or_default().push(node);
+        node
+    }
+
+    /// Keeps a node's launch; its parameters are in a buffer.
+    unsafe fn keep_launch(&mut self, of: usize, node: usize, params: &CUDA_KERNEL_NODE_PARAMS) {
+        let function = params.func as usize;
+        self.check(Kind::Function, function);
+        // SAFETY: `extra` is {1, buffer, 2, size, 0}.
+        let block = unsafe {
+            let size = *(*params.extra.add(3)).cast::<usize>();
+            std::slice::from_raw_parts((*params.extra.add(1)).cast::<u8>(), size).to_vec()
+        };
+        self.launches.insert((of, node), (function, block));
     }
 }
 
@@ -317,6 +349,69 @@ free_calls! {
 }
 
 calls! {
+    cuGraphCreate(out: *mut usize, _flags: u32) { *out = with(|s| s.make(Kind::Graph)); CUresult::SUCCESS }
+    cuGraphAddEmptyNode(out: *mut usize, graph: usize, after: *const usize, count: usize) {
+        let after = std::slice::from_raw_parts(after, count);
+        *out = with(|s| s.add_node(graph, after));
+        CUresult::SUCCESS
+    }
+    cuGraphAddKernelNode_v2(
+        out: *mut usize, graph: usize, after: *const usize, count: usize, params: *const CUDA_KERNEL_NODE_PARAMS
+    ) {
+        let after = std::slice::from_raw_parts(after, count);
+        *out = with(|s| {
+            let node = s.add_node(graph, after);
+            s.keep_launch(graph, node, &*params);
+            node
+        });
+        CUresult::SUCCESS
+    }
+    cuGraphAddEventRecordNode(out: *mut usize, graph: usize, after: *const usize, count: usize, event: usize) {
+        let after = std::slice::from_raw_parts(after, count);
+        *out = with(|s| {
+            s.check(Kind::Event, event);
+            s.add_node(graph, after)
+        });
+        CUresult::SUCCESS
+    }
+    cuGraphInstantiateWithFlags(out: *mut usize, graph: usize, _flags: u64) {
+        *out = with(|s| {
+            s.check(Kind::Graph, graph);
+            let executable = s.make(Kind::GraphExec);
+            let nodes = s.graphs.get(&graph).cloned().unwrap_or_default();
+            for node in &nodes {
+                if let Some(launch) = s.launches.get(&(graph, *node)).cloned() {
+                    s.launches.insert((executable, *node), launch);
+                }
+            }
+            s.graphs.insert(executable, nodes);
+            executable
+        });
+        CUresult::SUCCESS
+    }
+    cuGraphExecKernelNodeSetParams_v2(executable: usize, node: usize, params: *const CUDA_KERNEL_NODE_PARAMS) {
+        with(|s| {
+            s.check(Kind::GraphExec, executable);
+            s.check(Kind::GraphNode, node);
+            s.keep_launch(executable, node, &*params);
+        });
+        CUresult::SUCCESS
+    }
+    cuGraphLaunch(executable: usize, stream: usize) {
+        let launches = with(|s| {
+            s.check(Kind::GraphExec, executable);
+            let nodes = s.graphs.get(&executable).cloned().unwrap_or_default();
+            nodes.iter().filter_map(|node| s.launches.get(&(executable, *node)).cloned()).collect::<Vec<_>>()
+        });
+        for (function, mut block) in launches {
+            let none = std::ptr::null_mut();
+            let mut extra = [none, block.as_mut_ptr().cast(), none, none, none];
+            execute(function, stream, 1, extra.as_mut_ptr());
+        }
+        CUresult::SUCCESS
+    }
+    cuGraphExecDestroy(executable: usize) { drop_object(Kind::GraphExec, executable) }
+    cuGraphDestroy(graph: usize) { drop_object(Kind::Graph, graph) }
     cuCtxSynchronize() {
         for stream in with(|s| s.busy_until.keys().copied().collect::<Vec<_>>()) { wait(stream); }
         ready()

@@ -150,6 +150,9 @@ impl Contexts {
 
     fn end(&self, context: &Context) {
         context.clear();
+        if let Ok(driver) = driver() {
+            driver.graphs.forget_context(context.handle.0);
+        }
         context.alive.store(false, Ordering::Release);
         self.table.write().unwrap_or_else(PoisonError::into_inner).remove(&context.handle.0);
     }
@@ -263,6 +266,7 @@ impl Driver {
         let context = self.contexts.primaries().get(device as usize).and_then(|primary| primary.context);
         let Some(context) = context else { return Ok(()) };
         context.clear();
+        self.graphs.forget_context(context.handle.0);
         self.memory.forget_context(context.handle);
         self.arrays.forget_context(context.handle);
         self.session.call(0, &VgpuPrimaryReset { dev: device })?;

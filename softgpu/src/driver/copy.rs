@@ -88,10 +88,7 @@ pub unsafe extern "C" fn cuMemcpyDtoDAsync_v2(
     ByteCount: usize,
     hStream: CUstream,
 ) -> CUresult {
-    guard(|| match captured(hStream, Place::Device(dstDevice), Place::Device(srcDevice), ByteCount)? {
-        true => Ok(()),
-        false => Target::of(hStream as u64)?.copy(dstDevice, srcDevice, ByteCount as u64),
-    })
+    guard(|| Target::of(hStream as u64)?.copy(dstDevice, srcDevice, ByteCount as u64))
 }
 
 /// Whether a capture takes a copy.

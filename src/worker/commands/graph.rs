@@ -5,8 +5,8 @@ use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use vgpu_protocol::cuda::{
-    CUgraph, CUgraphEdgeData, CUgraphExec, CUgraphNode, CUhostFn, CUresult, WireEdge, CUDA_HOST_NODE_PARAMS,
-    CUDA_KERNEL_NODE_PARAMS, CUDA_MEMSET_NODE_PARAMS,
+    CUgraph, CUgraphEdgeData, CUgraphExec, CUgraphNode, CUhostFn, CUlaunchAttribute, CUresult, WireEdge,
+    CUDA_HOST_NODE_PARAMS, CUDA_KERNEL_NODE_PARAMS, CUDA_MEMSET_NODE_PARAMS, LAUNCH_ATTRIBUTE_COOPERATIVE,
 };
 use vgpu_protocol::{cmd, Handle, HandleKind};
 use zerocopy::FromBytes;
@@ -20,9 +20,6 @@ use crate::worker::session::lock;
 const MAX_NODES: usize = 1 << 20;
 /// Launch attributes of a node: as many as there are kinds of them.
 const MAX_ATTRIBUTES: usize = 32;
-/// `CUlaunchAttribute`: {number, padding, value}.
-const ATTRIBUTE_SIZE: usize = 72;
-const COOPERATIVE: u32 = 2;
 
 /// A graph with its nodes by their positions. Addresses of the driver's objects, which are never followed.
 #[derive(Debug)]
@@ -73,6 +70,18 @@ fn after(graph: &Graph, edges: &[u8]) -> Result<After, Failure> {
     Ok(after)
 }
 
+/// What is wrong with a command of a graph that is not instantiated yet is told when it is.
+fn told_later(ctx: &Context<'_>, handle: Handle, done: Result<(), Failure>) -> Result<(), Failure> {
+    let Err(error) = done else { return Ok(()) };
+    let graph = find(ctx, handle)?;
+    let mut graph = lock(&graph);
+    if graph.executable != 0 {
+        return Err(error);
+    }
+    graph.failed = graph.failed.or(Some(error));
+    Ok(())
+}
+
 /// Adds a node, or changes the one that is there.
 fn put(
     ctx: &Context<'_>,
@@ -88,11 +97,7 @@ fn put(
         let node = graph.node(position)?;
         return change(&graph, node);
     }
-    let added = add_node(ctx, &mut graph, position, edges, add);
-    if let Err(error) = added {
-        graph.failed = graph.failed.or(Some(error));
-    }
-    Ok(())
+    add_node(ctx, &mut graph, position, edges, add)
 }
 
 fn add_node(
@@ -132,12 +137,18 @@ pub fn graph_kernel(
     ctx: &mut Context<'_>,
     command: cmd::VgpuGraphKernel<'_>,
 ) -> Result<cmd::VgpuGraphKernelReply, Failure> {
+    let graph = command.graph;
+    told_later(ctx, graph, put_kernel(ctx, command))?;
+    Ok(cmd::VgpuGraphKernelReply {})
+}
+
+fn put_kernel(ctx: &Context<'_>, command: cmd::VgpuGraphKernel<'_>) -> Result<(), Failure> {
     let function = ctx.entry(HandleKind::Function, command.function)?;
     if command.params.len() < function.param_bytes as usize {
         return Err(Failure::INVALID_VALUE);
     }
     let attributes = attributes(command.attributes)?;
-    let cooperative = attributes.iter().any(|(id, value)| *id == COOPERATIVE && value.first() == Some(&1));
+    let cooperative = attributes.iter().any(|a| a.id == LAUNCH_ATTRIBUTE_COOPERATIVE && a.word(0) != 0);
     let is_kernel = command.function.kind() == HandleKind::Kernel as u8;
     let pointer = function.pointer as *mut c_void;
     let mut block = command.params.to_vec();
@@ -161,7 +172,6 @@ pub fn graph_kernel(
         kern: if is_kernel { pointer.cast() } else { std::ptr::null_mut() },
         ctx: std::ptr::null_mut(),
     };
-    let ctx: &Context<'_> = ctx;
     put(
         ctx,
         command.graph,
@@ -170,27 +180,25 @@ pub fn graph_kernel(
         |graph, after, node| {
             let dependencies = after.as_ptr();
             driver!(ctx, cuGraphAddKernelNode_v2(node, graph.graph(), dependencies, after.len(), &params))?;
-            attributes.iter().try_for_each(|(id, value)| {
-                driver!(ctx, cuGraphKernelNodeSetAttribute(*node, id.cast_signed(), value.as_ptr().cast()))
+            attributes.iter().try_for_each(|attribute| {
+                let (id, value) = (attribute.id.cast_signed(), attribute.value.as_ptr().cast());
+                driver!(ctx, cuGraphKernelNodeSetAttribute(*node, id, value))
             })
         },
         |graph, node| driver!(ctx, cuGraphExecKernelNodeSetParams_v2(graph.executable(), node, &params)),
-    )?;
-    Ok(cmd::VgpuGraphKernelReply {})
+    )
 }
 
-type Attributes<'a> = Vec<(u32, &'a [u8])>;
-
-fn attributes(bytes: &[u8]) -> Result<Attributes<'_>, Failure> {
-    let attributes = bytes.chunks(ATTRIBUTE_SIZE).map(|attribute| {
-        let (id, rest) = attribute.split_first_chunk()?;
-        let value = rest.get(size_of::<u32>()..)?;
-        (attribute.len() == ATTRIBUTE_SIZE).then_some((u32::from_le_bytes(*id), value))
-    });
-    let attributes = attributes.collect::<Option<Attributes<'_>>>().ok_or(Failure::Malformed)?;
-    match attributes.len() <= MAX_ATTRIBUTES {
+fn attributes(bytes: &[u8]) -> Result<Vec<CUlaunchAttribute>, Failure> {
+    let attributes = bytes.chunks(size_of::<CUlaunchAttribute>()).map(CUlaunchAttribute::read_from_bytes);
+    let attributes = attributes.collect::<Result<Vec<_>, _>>().map_err(|_| Failure::Malformed)?;
+    if attributes.len() > MAX_ATTRIBUTES {
+        return Err(Failure::INVALID_VALUE);
+    }
+    // No value that the driver would take for one of its objects.
+    match attributes.iter().all(|attribute| attribute.is_portable() && !attribute.names_event()) {
         true => Ok(attributes),
-        false => Err(Failure::INVALID_VALUE),
+        false => Err(Failure::NOT_SUPPORTED),
     }
 }
 
@@ -216,7 +224,12 @@ fn parameters(
 
 /// `vgpuGraphCopy`.
 pub fn graph_copy(ctx: &mut Context<'_>, command: cmd::VgpuGraphCopy<'_>) -> Result<cmd::VgpuGraphCopyReply, Failure> {
-    let ctx: &Context<'_> = ctx;
+    let graph = command.graph;
+    told_later(ctx, graph, put_copy(ctx, command))?;
+    Ok(cmd::VgpuGraphCopyReply {})
+}
+
+fn put_copy(ctx: &Context<'_>, command: cmd::VgpuGraphCopy<'_>) -> Result<(), Failure> {
     let params = copy_params(ctx, &command.copy)?;
     let context = ctx.current as vgpu_protocol::cuda::CUcontext;
     put(
@@ -228,13 +241,17 @@ pub fn graph_copy(ctx: &mut Context<'_>, command: cmd::VgpuGraphCopy<'_>) -> Res
             driver!(ctx, cuGraphAddMemcpyNode(node, graph.graph(), after.as_ptr(), after.len(), &params, context))
         },
         |graph, node| driver!(ctx, cuGraphExecMemcpyNodeSetParams(graph.executable(), node, &params, context)),
-    )?;
-    Ok(cmd::VgpuGraphCopyReply {})
+    )
 }
 
 /// `vgpuGraphFill`.
 pub fn graph_fill(ctx: &mut Context<'_>, command: cmd::VgpuGraphFill<'_>) -> Result<cmd::VgpuGraphFillReply, Failure> {
-    let ctx: &Context<'_> = ctx;
+    let graph = command.graph;
+    told_later(ctx, graph, put_fill(ctx, command))?;
+    Ok(cmd::VgpuGraphFillReply {})
+}
+
+fn put_fill(ctx: &Context<'_>, command: cmd::VgpuGraphFill<'_>) -> Result<(), Failure> {
     let size = |n: u64| usize::try_from(n).map_err(|_| Failure::INVALID_VALUE);
     let params = CUDA_MEMSET_NODE_PARAMS {
         dst: command.fill.dst,
@@ -254,13 +271,17 @@ pub fn graph_fill(ctx: &mut Context<'_>, command: cmd::VgpuGraphFill<'_>) -> Res
             driver!(ctx, cuGraphAddMemsetNode(node, graph.graph(), after.as_ptr(), after.len(), &params, context))
         },
         |graph, node| driver!(ctx, cuGraphExecMemsetNodeSetParams(graph.executable(), node, &params, context)),
-    )?;
-    Ok(cmd::VgpuGraphFillReply {})
+    )
 }
 
 /// `vgpuGraphHost`. Which function an id stands for is the guest's to change.
 pub fn graph_host(ctx: &mut Context<'_>, command: cmd::VgpuGraphHost<'_>) -> Result<cmd::VgpuGraphHostReply, Failure> {
-    let ctx: &Context<'_> = ctx;
+    let graph = command.graph;
+    told_later(ctx, graph, put_host(ctx, command))?;
+    Ok(cmd::VgpuGraphHostReply {})
+}
+
+fn put_host(ctx: &Context<'_>, command: cmd::VgpuGraphHost<'_>) -> Result<(), Failure> {
     let (function, id): (CUhostFn, *mut c_void) = graph_host_function(&ctx.session.host_functions, command.id);
     let params = CUDA_HOST_NODE_PARAMS { function, userData: id };
     put(
@@ -272,8 +293,7 @@ pub fn graph_host(ctx: &mut Context<'_>, command: cmd::VgpuGraphHost<'_>) -> Res
             driver!(ctx, cuGraphAddHostNode(node, graph.graph(), after.as_ptr(), after.len(), &params))
         },
         |graph, node| driver!(ctx, cuGraphExecHostNodeSetParams(graph.executable(), node, &params)),
-    )?;
-    Ok(cmd::VgpuGraphHostReply {})
+    )
 }
 
 /// `vgpuGraphEmpty`.
@@ -281,7 +301,12 @@ pub fn graph_empty(
     ctx: &mut Context<'_>,
     command: cmd::VgpuGraphEmpty<'_>,
 ) -> Result<cmd::VgpuGraphEmptyReply, Failure> {
-    let ctx: &Context<'_> = ctx;
+    let graph = command.graph;
+    told_later(ctx, graph, put_empty(ctx, command))?;
+    Ok(cmd::VgpuGraphEmptyReply {})
+}
+
+fn put_empty(ctx: &Context<'_>, command: cmd::VgpuGraphEmpty<'_>) -> Result<(), Failure> {
     put(
         ctx,
         command.graph,
@@ -289,8 +314,7 @@ pub fn graph_empty(
         command.after,
         |graph, after, node| driver!(ctx, cuGraphAddEmptyNode(node, graph.graph(), after.as_ptr(), after.len())),
         |_, _| Ok(()),
-    )?;
-    Ok(cmd::VgpuGraphEmptyReply {})
+    )
 }
 
 /// `vgpuGraphEvent`.
@@ -298,7 +322,12 @@ pub fn graph_event(
     ctx: &mut Context<'_>,
     command: cmd::VgpuGraphEvent<'_>,
 ) -> Result<cmd::VgpuGraphEventReply, Failure> {
-    let ctx: &Context<'_> = ctx;
+    let graph = command.graph;
+    told_later(ctx, graph, put_event(ctx, command))?;
+    Ok(cmd::VgpuGraphEventReply {})
+}
+
+fn put_event(ctx: &Context<'_>, command: cmd::VgpuGraphEvent<'_>) -> Result<(), Failure> {
     let event = ctx.resolve(HandleKind::Event, command.event)?.cast();
     let records = command.record != 0;
     put(
@@ -316,8 +345,7 @@ pub fn graph_event(
             true => driver!(ctx, cuGraphExecEventRecordNodeSetEvent(graph.executable(), node, event)),
             false => driver!(ctx, cuGraphExecEventWaitNodeSetEvent(graph.executable(), node, event)),
         },
-    )?;
-    Ok(cmd::VgpuGraphEventReply {})
+    )
 }
 
 /// `vgpuGraphInstantiate`.
@@ -390,10 +418,10 @@ pub fn graph_destroy(
     ctx: &mut Context<'_>,
     command: cmd::VgpuGraphDestroy,
 ) -> Result<cmd::VgpuGraphDestroyReply, Failure> {
-    let graph = find(ctx, command.graph)?;
+    // Its handle may have gone with its context, which the driver's object does not.
+    let graph = lock(&ctx.session.graphs).remove(&command.graph).ok_or(Failure::INVALID_VALUE)?;
+    let _ = ctx.take(HandleKind::GraphExec, command.graph);
     let graph = lock(&graph);
-    ctx.take(HandleKind::GraphExec, command.graph)?;
-    lock(&ctx.session.graphs).remove(&command.graph);
     if graph.executable != 0 {
         driver!(ctx, cuGraphExecDestroy(graph.executable()))?;
     }
@@ -404,17 +432,18 @@ pub fn graph_destroy(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use zerocopy::IntoBytes;
 
     #[test]
     fn test_attributes_that_are_cut_off_or_too_many_are_refused() {
-        let mut bytes = vec![0u8; 2 * ATTRIBUTE_SIZE];
-        bytes[..4].copy_from_slice(&COOPERATIVE.to_le_bytes());
-        bytes[8] = 1;
+        let one = CUlaunchAttribute::with_word(LAUNCH_ATTRIBUTE_COOPERATIVE, 1);
+        let bytes = [one; 2].as_bytes().to_vec();
         let known = attributes(&bytes).unwrap();
-        assert_eq!((known.len(), known[0].0, known[0].1.len(), known[0].1[0]), (2, COOPERATIVE, 64, 1));
-        assert!(attributes(&bytes[..ATTRIBUTE_SIZE + 8]).is_err());
+        assert_eq!((known.len(), known[1].id, known[1].word(0)), (2, LAUNCH_ATTRIBUTE_COOPERATIVE, 1));
+        assert!(attributes(&bytes[..bytes.len() - 8]).is_err());
         assert!(attributes(&bytes[..3]).is_err());
-        assert!(attributes(&vec![0; (MAX_ATTRIBUTES + 1) * ATTRIBUTE_SIZE]).is_err());
+        assert!(attributes(CUlaunchAttribute::with_word(12, 1).as_bytes()).is_err(), "names an event");
+        assert!(attributes([one; MAX_ATTRIBUTES + 1].as_bytes()).is_err());
     }
 
     #[test]

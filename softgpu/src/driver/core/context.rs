@@ -214,6 +214,7 @@ impl Context {
         self.error.store(CUresult::CONTEXT_IS_DESTROYED.0, Ordering::Release);
         self.pending().iter().for_each(Point::wait);
         let driver = self.driver;
+        driver.graphs.forget_context(self.handle);
         driver.contexts.remove(self.handle);
         let own = |context: &std::sync::Weak<Context>| std::ptr::eq(context.as_ptr(), self);
         driver.streams.remove_where(|stream| own(&stream.context));

@@ -1,7 +1,7 @@
 //! Copies and fills. Arguments are checked at the call (`CUDA_ERROR_INVALID_VALUE`); a range that goes
 //! away before the operation runs is an error of the context (`CUDA_ERROR_ILLEGAL_ADDRESS`).
 
-use vgpu_protocol::cuda::CUresult;
+use vgpu_protocol::cuda::{BoxCopy, CUresult, CopyEnd, Place};
 
 use super::context::INLINE_BYTES;
 use super::staging::Staged;
@@ -89,6 +89,11 @@ impl Target {
     /// Copies between places that the GPU can reach, in stream order.
     pub(in crate::driver) fn copy(&self, to: u64, from: u64, len: u64) -> Result {
         if len == 0 {
+            return Ok(());
+        }
+        let (dst, src) = (CopyEnd::line(Place::Device(to), 0), CopyEnd::line(Place::Device(from), 0));
+        let copy = BoxCopy { dst, src, extent: [len as usize, 1, 1] };
+        if self.context.driver.graphs.capture_box(|| Ok(self.view()), &copy)? {
             return Ok(());
         }
         self.check(to, len)?;
