@@ -2,7 +2,7 @@
 # The CUDA programs in the guest, and the tools.
 . "$(dirname "$0")/lib.sh"
 
-list=(device_query vectorAdd matmul_tiled reduction histogram streams_events device_printf
+list=(device_query vectorAdd matmul_tiled reduction histogram streams_events device_printf textures
     counter graph_loop illegal_address bad_ptx exit_before_init dlopen_loop fork_test)
 files=()
 for program in "${list[@]}"; do files+=(--program "$programs/$program"); done

@@ -67,6 +67,8 @@ pub struct Tables {
     pub mipmapped: HashMap<u64, Mipmapped>,
     /// Texture and surface objects by their values.
     pub objects: HashMap<(ObjectKind, u64), TextureObject>,
+    /// Arrays that are bound to texture and surface references.
+    pub bound: HashMap<u64, Handle>,
 }
 
 impl Arrays {

@@ -51,6 +51,8 @@ handles! {
     CUgraphExec CUgraphExec_st;
     CUarray CUarray_st;
     CUmipmappedArray CUmipmappedArray_st;
+    CUtexref CUtexref_st;
+    CUsurfref CUsurfref_st;
     CUmemGenericAllocationHandle CUmemGenericAllocation_st;
     CUuserObject CUuserObject_st;
 }

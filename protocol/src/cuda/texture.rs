@@ -55,6 +55,14 @@ pub const TRSF_DISABLE_TRILINEAR_OPTIMIZATION: u32 = 0x20;
 /// `CU_TRSF_SEAMLESS_CUBEMAP`.
 pub const TRSF_SEAMLESS_CUBEMAP: u32 = 0x40;
 
+/// A border colour.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct BorderColor {
+    /// Red, green, blue, alpha.
+    pub channels: [f32; 4],
+}
+
 /// Another view of a resource.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

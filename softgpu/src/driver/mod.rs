@@ -34,6 +34,7 @@ mod pool;
 mod shared;
 mod stream;
 mod texture;
+mod texture_reference;
 mod vmm;
 
 pub use self::core::{configure, Config, ConfigError};
@@ -58,4 +59,5 @@ pub use pool::*;
 pub use shared::*;
 pub use stream::*;
 pub use texture::*;
+pub use texture_reference::*;
 pub use vmm::*;

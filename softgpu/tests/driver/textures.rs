@@ -127,3 +127,38 @@ fn objects_that_cannot_be_are_refused() {
     ok!(cuSurfObjectDestroy(surface));
     assert_eq!(cu!(cuSurfObjectDestroy(surface)), CUresult::INVALID_VALUE);
 }
+
+const REFERENCE: &str = ".version 8.0\n.target sm_80\n.address_size 64\n.visible .global .texref t;\n\
+    .visible .entry fetch(.param .u64 out) { .reg .b64 %rd<3>; .reg .b32 %r<6>;\n\
+    ld.param.u64 %rd2, [out]; mov.b32 %r1, 1;\n\
+    tex.1d.v4.u32.s32 {%r2, %r3, %r4, %r5}, [t, {%r1}]; st.global.u32 [%rd2], %r2; ret; }";
+
+#[test]
+fn references_are_bound_between_launches_and_end_with_their_module() {
+    let _context = Context::new();
+    let text = CString::new(REFERENCE).expect("no NUL");
+    let loaded = load(text.as_bytes_with_nul());
+    assert_eq!(loaded.result, CUresult::SUCCESS, "{}", loaded.error);
+    let (mut reference, mut again) = (null_mut(), null_mut());
+    ok!(cuModuleGetTexRef(&mut reference, loaded.module, c"t".as_ptr()));
+    ok!(cuModuleGetTexRef(&mut again, loaded.module, c"t".as_ptr()));
+    assert_eq!(reference, again);
+    assert_eq!(cu!(cuModuleGetSurfRef(&mut null_mut(), loaded.module, c"t".as_ptr())), CUresult::NOT_FOUND);
+    assert_eq!(cu!(cuModuleGetGlobal_v2(&mut 0, &mut 0, loaded.module, c"t".as_ptr())), CUresult::NOT_FOUND);
+    let (first, second, out) = (line(0), line(0), alloc(8));
+    ok!(cuMemcpyHtoA_v2(second, 0, [1_u32, 2, 3, 4].as_ptr().cast(), 16));
+    ok!(cuTexRefSetFlags(reference, 1));
+    assert_eq!(cu!(cuTexRefSetArray(reference, first, 0)), CUresult::INVALID_VALUE, "the flag is missing");
+    let fetch = function(loaded.module, "fetch");
+    for (array, place) in [(first, out), (second, out + 4)] {
+        ok!(cuTexRefSetArray(reference, array, 1));
+        assert_eq!(launch(fetch, 1, 1, null_mut(), &[place]), CUresult::SUCCESS);
+    }
+    assert_eq!(download::<u32>(out, 2), [101, 2]);
+    assert_eq!(cu!(cuTexRefDestroy(reference)), CUresult::INVALID_HANDLE, "it is the module's");
+    for bad in [cu!(cuTexRefSetAddressMode(reference, 3, 0)), cu!(cuTexRefSetFilterMode(reference, 2))] {
+        assert_eq!(bad, CUresult::INVALID_VALUE);
+    }
+    ok!(cuModuleUnload(loaded.module));
+    assert_eq!(cu!(cuTexRefSetFlags(reference, 1)), CUresult::INVALID_HANDLE);
+}

@@ -27,6 +27,7 @@ mod pool;
 mod stream;
 mod tensor_map;
 mod texture;
+mod texture_reference;
 mod vmm;
 
 pub use array::*;
@@ -52,6 +53,7 @@ pub use pool::*;
 pub use stream::*;
 pub use tensor_map::*;
 pub use texture::*;
+pub use texture_reference::*;
 pub use vmm::*;
 
 use vgpu_protocol::cuda::CUresult;

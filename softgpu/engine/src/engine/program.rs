@@ -4,7 +4,7 @@ use super::code::Code;
 use super::launch::MAX_THREADS;
 use super::lower::{self, NotExecutable};
 use super::space::function_address;
-use crate::ir::{self, FunctionId, ParamStorage, SymbolId, SymbolTarget, VariableId};
+use crate::ir::{self, FunctionId, OpaqueType, ParamStorage, SymbolId, SymbolTarget, VariableId};
 use crate::memory::{Memory, MemoryError};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -111,9 +111,20 @@ impl Program {
 
     /// A variable by its PTX name.
     pub fn global(&self, name: &str) -> Option<Global> {
+        self.variable(name, None)
+    }
+
+    /// A texture, sampler or surface reference by its PTX name: where its object's handle is.
+    pub fn reference(&self, name: &str, ty: OpaqueType) -> Option<Global> {
+        self.variable(name, Some(ty))
+    }
+
+    fn variable(&self, name: &str, opaque: Option<OpaqueType>) -> Option<Global> {
         let placed = &self.shared.placed;
         let id = placed.by_name.get(name)?.0 as usize;
-        Some(Global { address: placed.addresses[id], size: placed.module.variables[id].size })
+        let variable = &placed.module.variables[id];
+        let global = Global { address: placed.addresses[id], size: variable.size };
+        (variable.opaque == opaque).then_some(global)
     }
 
     /// An entry function by its PTX name.

@@ -84,6 +84,8 @@ pub struct Variable {
     pub space: Space,
     /// `.attribute(.managed)`.
     pub managed: bool,
+    /// A texture, sampler or surface reference: it holds the handle of the object that is bound.
+    pub opaque: Option<OpaqueType>,
     /// Power of two, in bytes.
     pub align: u32,
     /// In bytes.

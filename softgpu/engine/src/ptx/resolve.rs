@@ -196,7 +196,7 @@ impl<'a> Lower<'_, 'a> {
                 Operand::Special(SpecialReg::DynamicSmemBase)
             }
             Binding::ScalarParam(_) => return unsupported(format!("address of parameter `{}`", text(name))),
-            Binding::Opaque => return unsupported(format!("texture or surface reference `{}`", text(name))),
+            Binding::Opaque(_) => return unsupported(format!("texture or surface reference `{}`", text(name))),
             Binding::Reg(_) | Binding::Signature(_) | Binding::BranchTargets(_) => {
                 return fail_at(at, format!("`{}` cannot be used here", text(name)));
             }

@@ -28,8 +28,8 @@ pub(super) enum Binding {
     Signature(SignatureId),
     /// Jump table, by index.
     BranchTargets(u32),
-    /// Texture, sampler or surface reference.
-    Opaque,
+    /// Texture, sampler or surface reference: a variable that holds its object's handle.
+    Opaque(u32),
 }
 
 /// A label; several ids may turn out to be the same label.

@@ -23,6 +23,8 @@ const ALIGN_LIMIT: u32 = 1 << 20;
 pub(super) struct DeclType {
     /// `None` for texture, sampler and surface references.
     pub(super) ty: Option<Type>,
+    /// Which reference it is.
+    opaque: Option<OpaqueType>,
     /// Elements of a `.v2`, `.v4` or `.v8` type, else 1.
     pub(super) vector: u32,
     /// Bytes; natural alignment unless `.align` says otherwise.
@@ -44,7 +46,7 @@ impl DeclType {
                     skip_pointer(cursor)?;
                 }
                 let natural = ty.bits().div_ceil(8) * vector;
-                return Ok(DeclType { ty: Some(ty), vector, align: align.unwrap_or(natural), managed });
+                return Ok(DeclType { ty: Some(ty), opaque: None, vector, align: align.unwrap_or(natural), managed });
             }
             let at = cursor.at;
             cursor.advance()?;
@@ -55,7 +57,12 @@ impl DeclType {
                 b"v8" => vector = 8,
                 b"attribute" => managed |= attribute(cursor)?,
                 b"texref" | b"samplerref" | b"surfref" => {
-                    return Ok(DeclType { ty: None, vector: 1, align: 8, managed });
+                    let opaque = Some(match name {
+                        b"texref" => OpaqueType::Texture,
+                        b"samplerref" => OpaqueType::Sampler,
+                        _ => OpaqueType::Surface,
+                    });
+                    return Ok(DeclType { ty: None, opaque, vector: 1, align: 8, managed });
                 }
                 _ => {
                     let message = format!("unexpected `.{}` in a declaration", text(name));
@@ -181,12 +188,13 @@ pub(super) fn declare_variables<'a>(
         let declarator = Declarator::parse(cursor, &ty)?;
         let name = declarator.name;
         let binding = match (ty.ty, space) {
-            (None, _) => {
-                skip_opaque_initialiser(cursor)?;
-                Binding::Opaque
-            }
+            (None, Space::Global) => match declare_variable(cursor, tables, space, linkage, &ty, None, declarator)? {
+                Binding::Variable(index) => Binding::Opaque(index),
+                other => other,
+            },
+            (None, _) => return cursor.fail("a texture or surface reference must be `.global`"),
             (Some(_), Space::Shared) => declare_shared(tables, &ty, &declarator, linkage),
-            (Some(element), _) => declare_variable(cursor, tables, space, linkage, &ty, element, declarator)?,
+            (element @ Some(_), _) => declare_variable(cursor, tables, space, linkage, &ty, element, declarator)?,
         };
         declared.push((name, binding));
         if cursor.accept(b';')? {
@@ -219,12 +227,16 @@ fn declare_variable<'a>(
     space: Space,
     linkage: Option<Linkage>,
     ty: &DeclType,
-    element: Type,
+    element: Option<Type>,
     declarator: Declarator<'a>,
 ) -> Result<Binding> {
     let name = declarator.name;
     let index = match tables.names.get(name) {
-        Some(&Binding::Variable(index)) if tables.variables[index as usize].definition.is_none() => index,
+        Some(&(Binding::Variable(index) | Binding::Opaque(index)))
+            if tables.variables[index as usize].definition.is_none() =>
+        {
+            index
+        }
         _ => {
             tables.variables.push(VariableDecl { name, space, definition: None, symbol: None });
             tables.variables.len() as u32 - 1
@@ -236,12 +248,14 @@ fn declare_variable<'a>(
         linkage,
         space,
         managed: ty.managed,
+        opaque: ty.opaque,
         align: ty.align,
         size: declarator.size,
         init: Vec::new(),
         relocations: Vec::new(),
     };
-    if cursor.accept(b'=')? {
+    if let (true, Some(element)) = (cursor.token == Token::Punct(b'='), element) {
+        cursor.advance()?;
         let mut initialiser =
             Initialiser { tables, element, element_size: element.bits().div_ceil(8), variable: &mut variable };
         let mut sizes = declarator.dimensions.sizes;
@@ -249,6 +263,9 @@ fn declare_variable<'a>(
             sizes.push(ty.vector.into());
         }
         initialiser.aggregate(cursor, &sizes, declarator.dimensions.unsized_)?;
+    }
+    if element.is_none() {
+        skip_opaque_initialiser(cursor)?;
     }
     tables.module.variables.push(variable);
     tables.variables[index as usize].definition = Some(VariableId(tables.module.variables.len() as u32 - 1));

@@ -63,6 +63,8 @@ fn fetches_take_layers_and_coordinates_in_the_order_of_the_isa() {
     let cube = "mov.b32 %r9, 1; mov.f32 %f1, 0fbf800000; mov.f32 %f2, 0f00000000;\n\
                 tex.acube.v4.u32.f32 {%r1, %r5, %r6, %r7}, [%rd1, {%r9, %f1, %f2, %f2}];";
     assert_eq!(run(&d, cubes, cube).unwrap()[0], (6 + 1) * 16 + 2 * 4 + 2);
+    let beyond = cube.replace("mov.b32 %r9, 1;", "mov.b32 %r9, -1;");
+    assert_eq!(run(&d, cubes, &beyond).unwrap()[0], (6 + 1) * 16 + 2 * 4 + 2, "the last cube");
 }
 
 #[test]

@@ -181,6 +181,7 @@ impl Context {
 impl Driver {
     /// Ends the arrays of a context, and what was made of them.
     pub(super) fn drop_context_arrays(&self, context: u64) {
+        self.drop_context_references(context);
         self.textures.drop_context(context);
         drop(self.arrays.remove_where(|array| array.context == context));
         drop(self.mipmapped_arrays.remove_where(|array| array.context == context));

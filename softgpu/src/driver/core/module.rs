@@ -8,6 +8,7 @@ use vgpu_protocol::cuda::CUresult;
 use super::image::JitLog;
 use super::{Allocation, Code, Context, Driver, Function, Kind, Result};
 use vgpu_engine::engine::{Global, LoadError, Program};
+use vgpu_engine::ir::OpaqueType;
 
 /// One module.
 pub(in crate::driver) struct Module {
@@ -17,6 +18,8 @@ pub(in crate::driver) struct Module {
     pub(in crate::driver) of_library: bool,
     code: Code,
     program: Program,
+    /// Handles of texture and surface references that were asked for.
+    references: Mutex<HashMap<String, u64>>,
     /// Functions that were asked for, with their handles.
     functions: Mutex<HashMap<String, (u64, Arc<Function>)>>,
 }
@@ -33,8 +36,8 @@ impl Module {
         driver.sweep();
         let program = Program::load(code.module.clone(), &driver.memory).map_err(|error| report(error, log))?;
         let make = |handle| {
-            let functions = Mutex::default();
-            Arc::new(Module { handle, context: context.handle, of_library, code, program, functions })
+            let (functions, references) = (Mutex::default(), Mutex::default());
+            Arc::new(Module { handle, context: context.handle, of_library, code, program, references, functions })
         };
         Ok(driver.modules.insert_with(make).1)
     }
@@ -57,6 +60,19 @@ impl Module {
         self.program.global(name).ok_or(CUresult::NOT_FOUND)
     }
 
+    /// Handle of a texture (else a surface) reference; the same one every time.
+    pub(in crate::driver) fn reference(&self, driver: &Driver, name: &str, texture: bool) -> Result<u64> {
+        let ty = if texture { OpaqueType::Texture } else { OpaqueType::Surface };
+        let variable = self.program.reference(name, ty).ok_or(CUresult::NOT_FOUND)?.address;
+        let context = driver.contexts.get(self.context).ok_or(CUresult::INVALID_CONTEXT)?;
+        let mut references = self.references.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || match texture {
+            true => context.create_texture_reference(self.handle, Some(variable)),
+            false => context.create_surface_reference(self.handle, variable),
+        };
+        Ok(*references.entry(name.to_string()).or_insert_with(make))
+    }
+
     /// The variable that contains a device address.
     pub(super) fn variable_at(&self, address: u64) -> Option<Allocation> {
         let mut globals = self.program.global_names().filter_map(|name| self.program.global(name));
@@ -73,6 +89,7 @@ impl Module {
     /// Ends the handles of the module and its functions. Launches that are queued still run.
     pub(in crate::driver) fn unload(&self, driver: &Driver) {
         driver.modules.remove(self.handle);
+        driver.drop_references(self.handle);
         for (handle, _) in std::mem::take(&mut *self.functions()).into_values() {
             driver.functions.remove(handle);
         }

@@ -13,6 +13,7 @@ use super::array::{Array, MipmappedArray};
 use super::config::{self, Config};
 use super::fork;
 use super::pool::DevicePools;
+use super::reference::{SurfaceReference, TextureReference};
 use super::registry::Registry;
 use super::staging::Staging;
 use super::texture::Textures;
@@ -50,6 +51,8 @@ pub(in crate::driver) struct Driver {
     pub(in crate::driver) mipmapped_arrays: Registry<MipmappedArray>,
     pub(in crate::driver) textures: Textures,
     pub(in crate::driver) graphs: Graphs<Soft>,
+    pub(in crate::driver) texture_references: Registry<TextureReference>,
+    pub(in crate::driver) surface_references: Registry<SurfaceReference>,
     pub(super) staging: Staging,
     hints: Mutex<Hints>,
     primary: Mutex<Primary>,
@@ -114,6 +117,8 @@ impl Driver {
             mipmapped_arrays: Registry::new(HandleKind::MipmappedArray),
             textures: Textures::default(),
             graphs: Graphs::new(Soft),
+            texture_references: Registry::new(HandleKind::Texref),
+            surface_references: Registry::new(HandleKind::Surfref),
             staging: Staging::default(),
             hints: Mutex::default(),
             primary: Mutex::default(),

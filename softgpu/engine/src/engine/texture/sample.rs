@@ -95,7 +95,8 @@ impl Texture {
         let normalized = self.sampler.normalized_coordinates && !at.integer;
         if matches!(at.geometry, TexGeometry::Cube | TexGeometry::CubeArray) {
             let (face, [s, t], length) = face(place);
-            let layer = at.layer.saturating_mul(6).saturating_add(face);
+            let cubes = self.image.levels.first().map_or(0, |level| level.size[2] / 6);
+            let layer = at.layer.min(cubes.saturating_sub(1)) * 6 + face;
             let scale = if length > 0.0 { 0.5 / length } else { 0.0 };
             return Target { place: [s, t, 0.0], layer, normalized: true, gradient_scale: scale };
         }

@@ -7,6 +7,7 @@ use crate::ptx::error::{invalid, unsupported, Result};
 use crate::ptx::modifiers::Type;
 use crate::ptx::operand::{Raw, RawOperand};
 use crate::ptx::resolve::Immediate;
+use crate::ptx::scope::Binding;
 
 /// Coordinates are `f32` or `s32`.
 fn number(integer: bool) -> Immediate {
@@ -68,7 +69,14 @@ impl<'a> Lower<'_, 'a> {
         let (Raw::Object { name, .. } | Raw::Address(name, 0)) = operand.raw else {
             return invalid("a texture or surface in brackets is needed");
         };
-        self.src_of(RawOperand { raw: Raw::Name(name), at: operand.at }, Immediate::Bits(64))
+        let named = RawOperand { raw: Raw::Name(name), at: operand.at };
+        let Binding::Opaque(index) = self.binding_of(named)? else { return self.src_of(named, Immediate::Bits(64)) };
+        // A reference holds the handle of what is bound to it.
+        let base = Operand::Symbol { id: self.tables.variable_symbol(index), offset: 0 };
+        let dst = self.scratch(64);
+        let (ty, addr) = (MemType::U(Width::W64), Address { base, offset: 0 });
+        self.builder.push(None, Op::Load { ty, space: Space::Global, ordering: Ordering::Weak, dst, addr });
+        Ok(Operand::Reg(dst))
     }
 
     /// The layer, if there is one, and the coordinates.
