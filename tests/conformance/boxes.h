@@ -121,7 +121,7 @@ static inline CUDA_MEMCPY2D rows_copy(const Buffer *dst, Point to, const Buffer 
 
 static inline unsigned char pattern(size_t i, unsigned seed) { return (unsigned char)((i * 2654435761u >> 7) + seed); }
 
-// Makes the whole buffer a pattern.
+// Makes the whole buffer a pattern, for all streams.
 static inline void buffer_fill(Buffer *b, unsigned seed) {
     size_t size = buffer_size(b);
     unsigned char *bytes = malloc(size);
@@ -136,6 +136,8 @@ static inline void buffer_fill(Buffer *b, unsigned seed) {
     } else {
         NEED(cuMemcpyHtoD(b->device, bytes, size));
     }
+    // A copy from pageable memory returns when that may change; a non-blocking stream would not wait for the rest.
+    NEED(cuCtxSynchronize());
     free(bytes);
 }
 

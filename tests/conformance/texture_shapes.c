@@ -1,6 +1,7 @@
 // Textures of every shape: linear memory, pitched memory, planes, boxes, layers,
 // cubes and mipmaps; fetches, interpolation, levels, gathers.
 #include "textures.h"
+#include <math.h>
 
 typedef struct {
     float x, y, z, w;
@@ -214,7 +215,8 @@ static void mipmaps(void) {
     // A derivative of two texels a step is level 1, of four texels level 2.
     Place steps[3] = {{0.3f, 0.6f, 1 / 16.0f, 0}, {0.3f, 0.6f, 2 / 16.0f, 0}, {0.3f, 0.6f, 4 / 16.0f, 0}};
     fetch("fetch_gradient", object, steps, sizeof *steps, out, sizeof *out, 3);
-    CHECK("gradient", near(out[0], 0) && near(out[1], 10) && near(out[2], 20));
+    // How exactly a level follows from derivatives is the device's choice.
+    CHECK("gradient", fabsf(out[0]) < 0.5f && fabsf(out[1] - 10) < 0.5f && fabsf(out[2] - 20) < 0.5f);
     NEED(cuTexObjectDestroy(object));
 
     t.minMipmapLevelClamp = 1;
