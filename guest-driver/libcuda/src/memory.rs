@@ -22,6 +22,8 @@ pub enum Kind {
     Host(u32),
     /// `cuMemAllocManaged`.
     Managed,
+    /// Memory of the application's own, of `cuMemHostRegister`.
+    Registered,
 }
 
 /// A range of addresses.
@@ -91,6 +93,13 @@ impl Memory {
         (address - range.start < range.size.max(1)).then_some(*range)
     }
 
+    /// Whether any range has a byte in `[start, start + size)`.
+    pub fn overlaps(&self, start: u64, size: u64) -> bool {
+        let ranges = self.ranges.read().unwrap_or_else(PoisonError::into_inner);
+        let before = ranges.range(..start.saturating_add(size)).next_back();
+        before.is_some_and(|(_, range)| range.start.saturating_add(range.size) > start)
+    }
+
     /// Removes and returns the range that starts at `start` if it `fits`.
     pub fn remove(&self, start: u64, fits: impl Fn(Kind) -> bool) -> Option<Range> {
         let mut ranges = self.ranges.write().unwrap_or_else(PoisonError::into_inner);
@@ -119,7 +128,8 @@ impl Memory {
     /// Drops the device memory of a context that was reset or has ended.
     pub fn forget_context(&self, context: Handle) {
         let gone = |range: &Range| {
-            range.context == context && matches!(range.kind, Kind::Device | Kind::Pool(_) | Kind::Global)
+            range.context == context
+                && matches!(range.kind, Kind::Device | Kind::Pool(_) | Kind::Global | Kind::Registered)
         };
         self.ranges.write().unwrap_or_else(PoisonError::into_inner).retain(|_, range| !gone(range));
     }
@@ -137,6 +147,8 @@ mod tests {
         assert_eq!(memory.find(0x10ff).map(|r| (r.start, r.kind)), Some((0x1000, Kind::Device)));
         assert_eq!(memory.find(0x1100), None);
         assert_eq!(memory.find(0xfff), None);
+        let ranges = [(0xf00, 0x100), (0xf00, 0x101), (0x10ff, 1), (0x1100, 0xf00)];
+        assert_eq!(ranges.map(|(start, size)| memory.overlaps(start, size)), [false, true, true, false]);
         assert_eq!(memory.remove(0x2000, |kind| kind == Kind::Device), None);
         assert_eq!(memory.remove(0x2004, |_| true), None);
         memory.forget_context(Handle(1));

@@ -1,6 +1,6 @@
 //! What the C library is needed for.
 
-use std::ffi::CStr;
+use std::ffi::{c_void, CStr};
 
 use vgpu_protocol::cuda::CUhostFn;
 
@@ -49,6 +49,15 @@ pub unsafe fn copy_bytes(to: u64, from: u64, size: usize) {
     let from = std::ptr::with_exposed_provenance::<u8>(from as usize);
     // SAFETY: as the caller says.
     unsafe { std::ptr::copy(from, to, size) };
+}
+
+/// Whether something is mapped in all pages of a range.
+pub fn is_mapped(start: *const c_void, size: usize) -> bool {
+    const PAGE: usize = 4096;
+    let within = start.addr() % PAGE;
+    let Some(size) = size.checked_add(within) else { return false };
+    // SAFETY: asynchronous writing back does nothing to memory; the kernel checks the addresses.
+    unsafe { libc::msync(start.byte_sub(within).cast_mut(), size, libc::MS_ASYNC) == 0 }
 }
 
 /// Reads a C string of the application; `None` for null.

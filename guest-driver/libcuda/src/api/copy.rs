@@ -46,6 +46,15 @@ impl Order {
         stub::call(&CuStreamSynchronize { hStream: self.stream }).map(drop)
     }
 
+    /// Registered memory is read when its turn in the stream has come, for which the call waits; other
+    /// pageable memory at the call.
+    pub(super) fn before_reading(self, address: u64) -> Result {
+        match self.driver.memory.find(address) {
+            Some(range) if range.kind == Kind::Registered && !self.wait => self.synchronise(),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a host address is pinned; an error if the copy would run out of its allocation.
     pub(super) fn is_pinned(self, address: u64, size: usize) -> std::result::Result<bool, CUresult> {
         match self.session().find(address) {
@@ -70,6 +79,7 @@ impl Order {
             stub::post(&VgpuCopyHtoD { dst, src: src as u64, size: size as u64, stream: self.stream })?;
             return if self.wait { self.synchronise() } else { Ok(()) };
         }
+        self.before_reading(src as u64)?;
         // SAFETY: as the caller says.
         let source = unsafe { bytes(src, size)? };
         if size <= INLINE_SIZE {
@@ -184,7 +194,11 @@ impl Order {
     /// What a unified address is: pinned and pageable memory is the host's, all else the device's.
     pub(super) fn classify(self, address: u64) -> std::result::Result<End, CUresult> {
         if let Some(range) = self.driver.memory.find(address) {
-            return Ok(if matches!(range.kind, Kind::Host(_)) { End::Host(address) } else { End::Device(address) });
+            return Ok(if matches!(range.kind, Kind::Host(_) | Kind::Registered) {
+                End::Host(address)
+            } else {
+                End::Device(address)
+            });
         }
         let known = stub::create(&VgpuPointerInfo { ptr: address })?.info.known != 0;
         Ok(if known { End::Device(address) } else { End::Host(address) })

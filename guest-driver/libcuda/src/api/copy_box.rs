@@ -164,7 +164,10 @@ unsafe fn copy_box(order: Order, copy: &BoxCopy) -> Result {
     unsafe {
         match (dst.host(), src.host()) {
             (Some(to), Some(from)) => on_host(order, to, from, extent),
-            (None, Some(from)) if !src.pinned => from_pageable(order, &dst, from, extent),
+            (None, Some(from)) if !src.pinned => {
+                order.before_reading(src.wire.base)?;
+                from_pageable(order, &dst, from, extent)
+            }
             (Some(to), None) if !dst.pinned => to_pageable(order, to, &src, extent),
             _ => pinned(order, &dst, &src, extent),
         }

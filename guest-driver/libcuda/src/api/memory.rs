@@ -11,12 +11,15 @@ use crate::driver::driver;
 use crate::exports::raw;
 use crate::memory::Kind;
 use crate::stub::{self, check_out, give, put_optional};
-use crate::trace;
+use crate::{sys, trace};
 
 /// `CU_MEMHOSTALLOC_*`: portable, device map, write combined.
 const HOST_FLAGS: u32 = 0x7;
 /// `CU_MEMHOSTALLOC_DEVICEMAP` and `_PORTABLE`: all pinned memory is both.
 const ALWAYS: u32 = 0x3;
+/// `CU_MEMHOSTREGISTER_*`: portable, device map, I/O memory, read-only.
+const REGISTER_FLAGS: u32 = 0xf;
+const REGISTER_PORTABLE: u32 = 1;
 /// `CU_MEM_ATTACH_GLOBAL` and `_HOST`.
 const ATTACH_FLAGS: std::ops::RangeInclusive<u32> = 1..=2;
 
@@ -138,6 +141,10 @@ pub unsafe fn cuMemFreeHost(p: *mut c_void) -> Result {
 fn pinned(p: *mut c_void) -> std::result::Result<u32, CUresult> {
     match driver()?.memory.find(p as u64).map(|range| range.kind) {
         Some(Kind::Host(flags)) => Ok(flags),
+        Some(Kind::Registered) => {
+            trace::refused("cuMemHostGetDevicePointer of registered memory");
+            Err(CUresult::NOT_SUPPORTED)
+        }
         _ => Err(CUresult::INVALID_VALUE),
     }
 }
@@ -169,21 +176,34 @@ pub unsafe fn cuMemAllocManaged(dptr: *mut u64, size: usize, flags: u32) -> Resu
     unsafe { give(dptr, address) }
 }
 
-/// Memory that the application got elsewhere cannot be shared with the worker.
-pub unsafe fn cuMemHostRegister_v2(p: *mut c_void, size: usize, _flags: u32) -> Result {
+/// Memory that the application got elsewhere cannot be shared with the worker: its pages would have to
+/// be replaced under running threads, and a VM's shared memory comes in larger ones. So it serves copies,
+/// in stream order, and kernels cannot reach it: whoever asks for that is refused.
+pub unsafe fn cuMemHostRegister_v2(p: *mut c_void, size: usize, flags: u32) -> Result {
     let driver = driver()?;
-    context::required()?;
-    if p.is_null() || size == 0 {
+    let context = context::required()?;
+    let start = p as u64;
+    if p.is_null() || size == 0 || flags & !REGISTER_FLAGS != 0 || start.checked_add(size as u64).is_none() {
         return Err(CUresult::INVALID_VALUE);
     }
-    if driver.session.find(p as u64).is_some() {
+    if driver.memory.overlaps(start, size as u64) {
         return Err(CUresult::HOST_MEMORY_ALREADY_REGISTERED);
     }
-    trace::refused("cuMemHostRegister");
-    Err(CUresult::NOT_SUPPORTED)
+    if flags & !REGISTER_PORTABLE != 0 {
+        trace::refused("cuMemHostRegister for use by kernels");
+        return Err(CUresult::NOT_SUPPORTED);
+    }
+    if !sys::is_mapped(p, size) {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    note(context, start, size, Kind::Registered)
 }
 
-pub unsafe fn cuMemHostUnregister(_p: *mut c_void) -> Result {
-    stub::ready()?;
-    Err(CUresult::HOST_MEMORY_NOT_REGISTERED)
+pub unsafe fn cuMemHostUnregister(p: *mut c_void) -> Result {
+    let driver = driver()?;
+    if p.is_null() {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    let range = driver.memory.remove(p as u64, |kind| kind == Kind::Registered);
+    range.map(drop).ok_or(CUresult::HOST_MEMORY_NOT_REGISTERED)
 }

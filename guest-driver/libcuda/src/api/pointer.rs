@@ -32,14 +32,16 @@ fn registered(
     attribute: i32,
     ptr: u64,
 ) -> std::result::Result<Value, CUresult> {
-    let on_host = matches!(range.kind, Kind::Host(_) | Kind::Managed);
+    let on_host = matches!(range.kind, Kind::Host(_) | Kind::Managed | Kind::Registered);
     let reserved = range.kind == Kind::Reserved;
     Ok(match attribute {
         // The memory of pools and mappings is the device's, not a context's.
         1 if matches!(range.kind, Kind::Pool(_) | Kind::Reserved) => Value::Long(0),
         1 => Value::Long(range.context.0),
-        2 if matches!(range.kind, Kind::Host(_)) => Value::Word(MEMORYTYPE_HOST),
+        2 if matches!(range.kind, Kind::Host(_) | Kind::Registered) => Value::Word(MEMORYTYPE_HOST),
         2 => Value::Word(MEMORYTYPE_DEVICE),
+        // Kernels cannot reach it.
+        3 if range.kind == Kind::Registered => return Err(CUresult::INVALID_VALUE),
         3 => Value::Long(ptr),
         4 if on_host => Value::Long(ptr),
         4 => return Err(CUresult::INVALID_VALUE),
@@ -134,9 +136,9 @@ pub unsafe fn cuPointerGetAttributes(count: u32, attributes: *const i32, data: *
         // SAFETY: both arrays have `count` elements.
         let (attribute, data) = unsafe { (*attributes.add(i), *data.add(i)) };
         let value = match &found {
-            // Device memory has no host pointer, which is no error here.
-            Some((range, mapping)) if attribute == 4 => {
-                registered(range, mapping.as_ref(), 4, ptr).unwrap_or(Value::Long(0))
+            // Device memory has no host pointer, registered memory no device pointer: no error here.
+            Some((range, mapping)) if matches!(attribute, 3 | 4) => {
+                registered(range, mapping.as_ref(), attribute, ptr).unwrap_or(Value::Long(0))
             }
             Some((range, mapping)) => registered(range, mapping.as_ref(), attribute, ptr)?,
             None => unregistered(attribute)?,
