@@ -2,14 +2,20 @@
 //! driver's and count. A worker serves one session, so there is one count.
 //!
 //! What an allocation counts for is the size that was asked for; the driver rounds up. Memory that a
-//! pool keeps after a free does not count.
+//! pool keeps after a free does not count. Physical memory counts while a handle or a mapping refers to it.
 
 #![allow(non_snake_case)]
 
+mod physical;
+
 use std::collections::HashMap;
+use std::ffi::c_void;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use vgpu_protocol::cuda::{CUcontext, CUmemoryPool, CUresult, CUstream};
+use physical::Physical;
+use vgpu_protocol::cuda::{
+    CUcontext, CUmemAllocationProp, CUmemGenericAllocationHandle, CUmemoryPool, CUresult, CUstream,
+};
 use vgpu_protocol::DriverApi;
 
 static QUOTA: OnceLock<Quota> = OnceLock::new();
@@ -26,6 +32,7 @@ struct Taken {
     bytes: u64,
     /// Size and context by address.
     allocations: HashMap<u64, (u64, usize)>,
+    physical: Physical,
 }
 
 /// The driver with a limit of `limit` bytes in front; once a process.
@@ -39,7 +46,7 @@ pub fn limit(driver: DriverApi, limit: u64) -> DriverApi {
     stand_in_front! {
         cuMemGetInfo_v2 cuDeviceTotalMem_v2 cuMemAlloc_v2 cuMemAllocPitch_v2 cuMemAllocAsync
         cuMemAllocFromPoolAsync cuMemFree_v2 cuMemFreeAsync cuCtxDestroy_v2 cuDevicePrimaryCtxReset_v2
-        cuDevicePrimaryCtxRelease_v2
+        cuDevicePrimaryCtxRelease_v2 cuMemCreate cuMemRelease cuMemMap cuMemUnmap cuMemRetainAllocationHandle
     }
     let _ = QUOTA.set(Quota { driver, limit, taken: Mutex::default() });
     limited
@@ -81,12 +88,37 @@ impl Quota {
         result
     }
 
+    /// Creates physical memory with `create` if `size` bytes are left.
+    fn create(&self, size: u64, create: impl FnOnce() -> (CUresult, usize)) -> CUresult {
+        let mut taken = self.taken();
+        let Some(bytes) = taken.bytes.checked_add(size).filter(|bytes| *bytes <= self.limit) else {
+            return CUresult::OUT_OF_MEMORY;
+        };
+        let (result, handle) = create();
+        if result == CUresult::SUCCESS {
+            taken.bytes = bytes;
+            taken.physical.created(handle, size);
+        }
+        result
+    }
+
+    /// Notes what the driver did to physical memory; `change` says how many bytes that has freed.
+    fn changed(&self, result: CUresult, change: impl FnOnce(&mut Physical) -> u64) -> CUresult {
+        if result == CUresult::SUCCESS {
+            let mut taken = self.taken();
+            let freed = change(&mut taken.physical);
+            taken.bytes = taken.bytes.saturating_sub(freed);
+        }
+        result
+    }
+
     /// Notes that a context is gone, with all its memory.
     fn end(&self, context: usize, result: CUresult) -> CUresult {
         if result == CUresult::SUCCESS {
             let mut taken = self.taken();
             taken.allocations.retain(|_, (_, owner)| *owner != context);
-            taken.bytes = taken.allocations.values().map(|(size, _)| *size).sum();
+            let allocated: u64 = taken.allocations.values().map(|(size, _)| *size).sum();
+            taken.bytes = allocated.saturating_add(taken.physical.bytes());
         }
         result
     }
@@ -189,6 +221,37 @@ functions! {
     cuMemFreeAsync(dptr: u64, stream: CUstream) |quota, call| {
         // SAFETY: the stream is of the worker's ledger.
         quota.release(dptr, unsafe { call(dptr, stream) })
+    }
+    cuMemCreate(
+        handle: *mut CUmemGenericAllocationHandle, size: usize, prop: *const CUmemAllocationProp, flags: u64
+    ) |quota, call| {
+        // SAFETY: the worker passes its locals.
+        quota.create(size as u64, || unsafe { (call(handle, size, prop, flags), *handle as usize) })
+    }
+    cuMemRelease(handle: CUmemGenericAllocationHandle) |quota, call| {
+        // SAFETY: the handle is of the worker's ledger.
+        quota.changed(unsafe { call(handle) }, |physical| physical.released(handle as usize))
+    }
+    cuMemMap(
+        ptr: u64, size: usize, offset: usize, handle: CUmemGenericAllocationHandle, flags: u64
+    ) |quota, call| {
+        // SAFETY: the handle is of the worker's ledger; the driver checks the address.
+        quota.changed(unsafe { call(ptr, size, offset, handle, flags) }, |physical| {
+            physical.mapped(ptr, handle as usize);
+            0
+        })
+    }
+    cuMemUnmap(ptr: u64, size: usize) |quota, call| {
+        // SAFETY: no pointers are involved; the driver checks the address.
+        quota.changed(unsafe { call(ptr, size) }, |physical| physical.unmapped(ptr, size as u64))
+    }
+    cuMemRetainAllocationHandle(handle: *mut CUmemGenericAllocationHandle, addr: *mut c_void) |quota, call| {
+        // SAFETY: the worker passes a local and an address that the driver checks.
+        let (result, retained) = unsafe { (call(handle, addr), *handle as usize) };
+        quota.changed(result, |physical| {
+            physical.retained(retained, addr.addr() as u64);
+            0
+        })
     }
     cuCtxDestroy_v2(ctx: CUcontext) |quota, call| {
         // SAFETY: the context is of the worker's ledger.
