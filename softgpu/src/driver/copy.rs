@@ -92,7 +92,7 @@ pub unsafe extern "C" fn cuMemcpyDtoDAsync_v2(
 }
 
 /// Whether a capture takes a copy.
-fn captured(stream: CUstream, dst: Place, src: Place, size: usize) -> Result<bool, CUresult> {
+pub(super) fn captured(stream: CUstream, dst: Place, src: Place, size: usize) -> Result<bool, CUresult> {
     driver()?.graphs.capture_copy(stream as u64, dst, src, size)
 }
 

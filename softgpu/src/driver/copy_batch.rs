@@ -1,11 +1,12 @@
 //! Copies between contexts, in batches and with attributes.
 
 use vgpu_protocol::cuda::{
-    check_indices, CUcontext, CUmemcpyAttributes, CUresult, CUstream, CU_STREAM_LEGACY, SOURCE_DURING_CALL,
+    check_indices, CUcontext, CUmemcpyAttributes, CUresult, CUstream, Place, CU_STREAM_LEGACY, SOURCE_DURING_CALL,
     SOURCE_IN_STREAM_ORDER,
 };
 
 use super::abi::{guard, out, values};
+use super::copy::captured;
 use super::copy_box::{line, unified};
 use super::core::{driver, Context, Result, Target};
 
@@ -45,9 +46,12 @@ pub unsafe extern "C" fn cuMemcpyPeerAsync(
     hStream: CUstream,
 ) -> CUresult {
     guard(|| {
-        let target = Target::of(hStream as u64)?;
         peer(dstContext)?;
         peer(srcContext)?;
+        if captured(hStream, Place::Device(dstDevice), Place::Device(srcDevice), ByteCount)? {
+            return Ok(());
+        }
+        let target = Target::of(hStream as u64)?;
         target.copy(dstDevice, srcDevice, ByteCount as u64)
     })
 }
@@ -64,6 +68,7 @@ fn check(attributes: &CUmemcpyAttributes) -> Result {
 /// # Safety
 /// Host ends are valid for `size` bytes.
 unsafe fn copy(target: &Target, dst: u64, src: u64, size: usize, attributes: &CUmemcpyAttributes) -> Result {
+    target.refuse_captured()?;
     let pageable = target.context.driver.range_of(src).is_none();
     // Pageable memory is read by the call itself, which is too early if the stream still writes it.
     if pageable && attributes.srcAccessOrder == SOURCE_IN_STREAM_ORDER {

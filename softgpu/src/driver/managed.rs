@@ -58,7 +58,7 @@ pub unsafe extern "C" fn cuMemPrefetchAsync_v2(
     hStream: CUstream,
 ) -> CUresult {
     guard(|| {
-        Target::of(hStream as u64)?;
+        Target::of(hStream as u64)?.refuse_captured()?;
         if flags != 0 {
             return Err(CUresult::INVALID_VALUE);
         }
@@ -77,7 +77,7 @@ unsafe fn ranges<'a>(
     flags: u64,
     stream: CUstream,
 ) -> Result<Vec<(&'a u64, &'a usize)>> {
-    Target::of(stream as u64)?;
+    Target::of(stream as u64)?.refuse_captured()?;
     if count == 0 || flags != 0 || (stream as u64) <= CU_STREAM_LEGACY {
         return Err(CUresult::INVALID_VALUE);
     }
@@ -191,6 +191,7 @@ pub unsafe extern "C" fn cuMemRangeGetAttributes(
 pub unsafe extern "C" fn cuStreamAttachMemAsync(hStream: CUstream, dptr: u64, length: usize, flags: u32) -> CUresult {
     guard(|| {
         let target = Target::of(hStream as u64)?;
+        target.refuse_captured()?;
         let range = target.context.driver.range_of(dptr).filter(|range| range.is_managed());
         let range = range.ok_or(CUresult::INVALID_VALUE)?;
         let whole = range.base == dptr && (length == 0 || length as u64 == range.size);

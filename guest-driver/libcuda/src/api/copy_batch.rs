@@ -66,6 +66,7 @@ fn check(attributes: &CUmemcpyAttributes) -> Result {
 /// # Safety
 /// Host ends are valid for `size` bytes.
 unsafe fn copy(order: Order, dst: u64, src: u64, size: usize, attributes: &CUmemcpyAttributes) -> Result {
+    stub::refuse_captured(order.stream.0)?;
     if size == 0 {
         return Ok(());
     }

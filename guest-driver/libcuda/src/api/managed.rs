@@ -63,6 +63,7 @@ pub unsafe fn cuMemPrefetchAsync_v2(
 ) -> Result {
     let driver = driver()?;
     crate::stream::find(stream as u64)?;
+    stub::refuse_captured(stream as u64)?;
     if flags != 0 {
         return Err(CUresult::INVALID_VALUE);
     }
@@ -82,6 +83,7 @@ unsafe fn ranges(
     stream: CUstream,
 ) -> std::result::Result<Vec<(u64, usize)>, CUresult> {
     crate::stream::find(stream as u64)?;
+    stub::refuse_captured(stream as u64)?;
     if count == 0 || flags != 0 || (stream as u64) <= CU_STREAM_LEGACY {
         return Err(CUresult::INVALID_VALUE);
     }
@@ -184,6 +186,7 @@ pub unsafe fn cuMemRangeGetAttributes(
 pub unsafe fn cuStreamAttachMemAsync(stream: CUstream, ptr: u64, size: usize, flags: u32) -> Result {
     let driver = driver()?;
     crate::stream::find(stream as u64)?;
+    stub::refuse_captured(stream as u64)?;
     let range = driver.memory.find(ptr).filter(|range| range.kind == Kind::Managed).ok_or(CUresult::INVALID_VALUE)?;
     let whole = range.start == ptr && (size == 0 || size as u64 == range.size);
     let single_to_none = flags == ATTACH_SINGLE && (stream as u64) <= CU_STREAM_LEGACY;

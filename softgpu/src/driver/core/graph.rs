@@ -191,7 +191,7 @@ impl Target {
     }
 
     /// An error if the stream captures: what is about to be queued cannot be captured.
-    pub(super) fn refuse_captured(&self) -> Result {
+    pub(in crate::driver) fn refuse_captured(&self) -> Result {
         self.context.driver.graphs.refuse(|| self.view())
     }
 }
