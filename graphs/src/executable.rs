@@ -52,12 +52,18 @@ impl Snapshot {
         self.nodes.iter_mut().filter_map(|snapped| snapped.child.as_mut()).find_map(|child| child.find(node))
     }
 
-    /// The node of an operation, in child graphs too.
-    pub fn at(&mut self, operation: usize) -> Option<&mut Snapped> {
-        if let Some(i) = self.nodes.iter().position(|s| s.operation == operation && s.child.is_none()) {
-            return self.nodes.get_mut(i);
+    /// Gives the nodes of operations, in child graphs too, their new parameters.
+    pub fn apply(&mut self, changes: &mut HashMap<usize, Params>) {
+        for snapped in &mut self.nodes {
+            match &mut snapped.child {
+                Some(child) => child.apply(changes),
+                None => {
+                    if let Some(params) = changes.remove(&snapped.operation) {
+                        snapped.params = params;
+                    }
+                }
+            }
         }
-        self.nodes.iter_mut().filter_map(|snapped| snapped.child.as_mut()).find_map(|child| child.at(operation))
     }
 
     /// Nodes that nothing comes after, in the order of their creation.

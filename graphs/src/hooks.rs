@@ -11,7 +11,7 @@ use super::{Allocation, Backend, Copy, Fill, Graphs, Kernel, Params, Result, Sta
 const EXTERNAL: u32 = 1;
 
 impl<B: Backend> Graphs<B> {
-    fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         !self.capturing.load(Ordering::Acquire)
     }
 

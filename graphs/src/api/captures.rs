@@ -86,7 +86,7 @@ impl<B: Backend> Graphs<B> {
     pub unsafe fn cuStreamIsCapturing(&self, hStream: CUstream, captureStatus: *mut i32) -> Result {
         let stream = self.backend.stream(hStream as u64)?;
         check(captureStatus)?;
-        let status = self.state().captures.status(stream)?;
+        let status = if self.is_quiet() { Status::None } else { self.state().captures.status(stream)? };
         // SAFETY: the caller vouches for the pointer.
         unsafe { put(captureStatus, status as i32) }
     }

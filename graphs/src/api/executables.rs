@@ -10,7 +10,7 @@ use vgpu_protocol::cuda::{
 use super::raw::{check, get, node, put, put_optional};
 use crate::executable::{plan, Executable, Held, Plan, Unplanned};
 use crate::node::Params;
-use crate::update::{compare, Mismatch, Reason};
+use crate::update::{compare, Change, Mismatch, Reason};
 use crate::{Backend, Graphs, Result};
 
 /// `CUDA_GRAPH_INSTANTIATE_FLAG_*`.
@@ -273,13 +273,12 @@ impl<B: Backend> Graphs<B> {
             let changes = compare(snapshot, &state.store, graph)?;
             (state.executables.get(executable)?.held.clone(), changes)
         };
-        for (operation, params) in changes {
-            self.backend.update(&held.executable, operation, &params)?;
-            if let Some(snapped) = self.state().executables.get_mut(executable)?.snapshot.at(operation) {
-                snapped.params = params;
-            }
-        }
-        Ok(())
+        let update = |(operation, params): &Change| self.backend.update(&held.executable, *operation, params);
+        let failed = changes.iter().map(update).enumerate().find_map(|(i, done)| done.err().map(|error| (i, error)));
+        let done = failed.map_or(changes.len(), |(i, _)| i);
+        let mut done = changes.into_iter().take(done).collect();
+        self.state().executables.get_mut(executable)?.snapshot.apply(&mut done);
+        failed.map_or(Ok(()), |(_, error)| Err(error.into()))
     }
 
     pub unsafe fn cuGraphExecUpdate_v2(

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use vgpu_graphs::{Backend, Block, Fill, Host, Kernel, Operation, Params, Stream};
 use vgpu_protocol::cmd::{
     VgpuGraphBegin, VgpuGraphCopy, VgpuGraphDestroy, VgpuGraphEmpty, VgpuGraphEnable, VgpuGraphEvent, VgpuGraphFill,
-    VgpuGraphHost, VgpuGraphInstantiate, VgpuGraphKernel, VgpuGraphLaunch, VgpuGraphUpload,
+    VgpuGraphHost, VgpuGraphInstantiate, VgpuGraphKernel, VgpuGraphLaunch, VgpuGraphParams, VgpuGraphUpload,
 };
 use vgpu_protocol::cuda::{
     BoxCopy, CUgraphEdgeData, CUresult, Strides, WireCopy, WireEdge, WireEnd, WireFill, CUDA_MEMCPY3D,
@@ -27,6 +27,12 @@ use crate::hostfunc::Work;
 use crate::{api, context, stream, stub, sys};
 
 type Result<T = ()> = std::result::Result<T, CUresult>;
+
+/// Kernel parameters that fit a command beside whatever else is in it, bytes.
+const PARAMS_ROOM: usize = 2 << 10;
+
+/// Dependencies that one command carries.
+const MOST_EDGES: usize = 256;
 
 /// What `vgpu-graphs` needs to know of this driver.
 pub struct Guest;
@@ -277,6 +283,13 @@ impl Executable {
                     attributes.extend([0; 4]);
                     attributes.extend(value);
                 }
+                let mut params = kernel.params.bytes();
+                while let Some((ahead, rest)) =
+                    params.split_at_checked(PARAMS_ROOM).filter(|(_, rest)| !rest.is_empty())
+                {
+                    self.post(&VgpuGraphParams { graph, params: ahead })?;
+                    params = rest;
+                }
                 self.post(&VgpuGraphKernel {
                     graph,
                     node,
@@ -290,7 +303,7 @@ impl Executable {
                     block_z,
                     shared: kernel.shared,
                     attributes: &attributes,
-                    params: kernel.params.bytes(),
+                    params,
                 })
             }
             Params::Fill(fill) => {
@@ -316,10 +329,29 @@ impl Executable {
         }
     }
 
+    /// Puts empty nodes in place of more dependencies than a command has room for.
+    fn gather(&self, layout: &mut Layout, after: Vec<WireEdge>) -> Result<Vec<WireEdge>> {
+        if after.len() <= MOST_EDGES {
+            return Ok(after);
+        }
+        let is_ordinary = |edge: &WireEdge| edge.data == CUgraphEdgeData::default();
+        let (ordinary, mut gathered): (Vec<WireEdge>, Vec<WireEdge>) = after.into_iter().partition(is_ordinary);
+        for part in ordinary.chunks(MOST_EDGES) {
+            let node = layout.take();
+            self.put(node, part, &Params::Empty)?;
+            gathered.push(edge(node, CUgraphEdgeData::default()));
+        }
+        match gathered.len() < ordinary.len() {
+            true => self.gather(layout, gathered),
+            false => Ok(gathered),
+        }
+    }
+
     /// Adds an operation behind what it depends on.
     fn add(&self, layout: &mut Layout, operation: &Operation) -> Result {
         let before = |(i, data): &(usize, CUgraphEdgeData)| layout.places.get(*i).map(|place| edge(place.last, *data));
-        let after: Vec<WireEdge> = operation.dependencies.iter().filter_map(before).collect();
+        let after = operation.dependencies.iter().filter_map(before).collect();
+        let after = self.gather(layout, after)?;
         let node = layout.take();
         let mut place = Located { node, helper: node, last: node, parts: Parts::default() };
         match &operation.params {

@@ -18,6 +18,8 @@ use crate::worker::session::lock;
 
 /// Operations that a graph may have.
 const MAX_NODES: usize = 1 << 20;
+/// Parameters of a kernel, bytes (CUDA C++ Programming Guide, compute capability 7.0 and later).
+const MAX_PARAMS: usize = 32_764;
 /// Launch attributes of a node: as many as there are kinds of them.
 const MAX_ATTRIBUTES: usize = 32;
 
@@ -29,6 +31,8 @@ pub struct Graph {
     executable: usize,
     /// What went wrong before the graph was instantiated, which tells it.
     failed: Option<Failure>,
+    /// Parameters sent ahead of their kernel.
+    ahead: Vec<u8>,
 }
 
 impl Graph {
@@ -125,10 +129,24 @@ pub fn graph_begin(ctx: &mut Context<'_>, command: cmd::VgpuGraphBegin) -> Resul
     ctx.reserve(HandleKind::GraphExec, command.graph)?;
     let mut graph: CUgraph = std::ptr::null_mut();
     driver!(ctx, cuGraphCreate(&mut graph, 0))?;
-    let made = Graph { graph: graph as usize, nodes: Vec::new(), executable: 0, failed: None };
+    let made = Graph { graph: graph as usize, nodes: Vec::new(), executable: 0, failed: None, ahead: Vec::new() };
     lock(&ctx.session.graphs).insert(command.graph, Arc::new(Mutex::new(made)));
     ctx.insert(command.graph, graph.cast(), Handle::NULL);
     Ok(cmd::VgpuGraphBeginReply {})
+}
+
+/// `vgpuGraphParams`.
+pub fn graph_params(
+    ctx: &mut Context<'_>,
+    command: cmd::VgpuGraphParams<'_>,
+) -> Result<cmd::VgpuGraphParamsReply, Failure> {
+    let graph = find(ctx, command.graph)?;
+    let mut graph = lock(&graph);
+    if graph.ahead.len() + command.params.len() > MAX_PARAMS {
+        return Err(Failure::INVALID_VALUE);
+    }
+    graph.ahead.extend_from_slice(command.params);
+    Ok(cmd::VgpuGraphParamsReply {})
 }
 
 /// `vgpuGraphKernel`. The parameter block goes to the driver as one buffer; only cooperative launches
@@ -143,15 +161,16 @@ pub fn graph_kernel(
 }
 
 fn put_kernel(ctx: &Context<'_>, command: cmd::VgpuGraphKernel<'_>) -> Result<(), Failure> {
+    let mut block = std::mem::take(&mut lock(&*find(ctx, command.graph)?).ahead);
+    block.extend_from_slice(command.params);
     let function = ctx.entry(HandleKind::Function, command.function)?;
-    if command.params.len() < function.param_bytes as usize {
+    if block.len() < function.param_bytes as usize {
         return Err(Failure::INVALID_VALUE);
     }
     let attributes = attributes(command.attributes)?;
     let cooperative = attributes.iter().any(|a| a.id == LAUNCH_ATTRIBUTE_COOPERATIVE && a.word(0) != 0);
     let is_kernel = command.function.kind() == HandleKind::Kernel as u8;
     let pointer = function.pointer as *mut c_void;
-    let mut block = command.params.to_vec();
     let mut size = block.len();
     let mut buffer = [
         std::ptr::without_provenance_mut(1),
@@ -448,7 +467,7 @@ mod tests {
 
     #[test]
     fn test_dependencies_are_nodes_that_are_there() {
-        let graph = Graph { graph: 1, nodes: vec![0x10, 0x20], executable: 0, failed: None };
+        let graph = Graph { graph: 1, nodes: vec![0x10, 0x20], executable: 0, failed: None, ahead: Vec::new() };
         let edge = |node: u32, kind: u8| {
             let mut bytes = [0u8; 16];
             bytes[..4].copy_from_slice(&node.to_le_bytes());

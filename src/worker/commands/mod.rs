@@ -23,7 +23,7 @@ pub use device::{describe, device_info};
 pub use function::{library_get_kernel, module_get_function};
 pub use graph::{
     graph_begin, graph_copy, graph_destroy, graph_empty, graph_enable, graph_event, graph_fill, graph_host,
-    graph_instantiate, graph_kernel, graph_launch, graph_upload, Graph,
+    graph_instantiate, graph_kernel, graph_launch, graph_params, graph_upload, Graph,
 };
 pub use hostfunc::{host_function, host_function_done, host_function_next, read_output};
 pub use image::{library_load, module_load};

@@ -191,7 +191,7 @@ pub(crate) unsafe fn pack(
     // SAFETY: as the caller says.
     let given = unsafe { packed(extra)? };
     let size = function.param_bytes;
-    if (given.is_some() && !params.is_null()) || size > MAX_BLOCK || given.is_some_and(|given| given.len() < size) {
+    if (given.is_some() && !params.is_null()) || size > PIECE_SIZE || given.is_some_and(|given| given.len() < size) {
         return Err(CUresult::INVALID_VALUE);
     }
     let mut block = vec![0; size];
