@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use rustix::io::Errno;
 use vgpu_protocol::control::ControlStatus;
-use vgpu_protocol::session::{HOME_SIZE, STAGING_OFFSET};
+use vgpu_protocol::session::{HOME_SIZE, STAGING_OFFSET, STAGING_SIZE};
 
 use super::arena_sys as sys;
 
@@ -25,8 +25,10 @@ struct Chunk {
 pub struct Arena {
     base: u64,
     chunks: Mutex<BTreeMap<u64, Chunk>>,
-    /// Some chunk waits for being registered.
+    /// Some chunk, or the staging area, waits for being registered.
     pending: AtomicBool,
+    /// The driver knows the staging area, so that it copies from and to there without blocking.
+    staging: AtomicBool,
 }
 
 fn host(what: &'static str) -> impl Fn(Errno) -> ControlStatus {
@@ -44,7 +46,8 @@ impl Arena {
             _ => ControlStatus::BaseTaken,
         })?;
         sys::map(base, HOME_SIZE as u64, memory, offset).map_err(host("map a session's home"))?;
-        Ok(Arena { base, chunks: Mutex::default(), pending: AtomicBool::new(false) })
+        let (pending, staging) = (AtomicBool::new(true), AtomicBool::new(false));
+        Ok(Arena { base, chunks: Mutex::default(), pending, staging })
     }
 
     /// Address of the home in this process.
@@ -97,6 +100,10 @@ impl Arena {
         if !self.pending.load(Ordering::Relaxed) || !self.pending.swap(false, Ordering::Acquire) {
             return;
         }
+        if !self.staging.load(Ordering::Acquire) {
+            let registered = register(self.base + STAGING_OFFSET as u64, STAGING_SIZE as u64);
+            self.staging.store(registered, Ordering::Release);
+        }
         for (va, chunk) in self.lock().iter_mut().filter(|(_, c)| !c.registered) {
             chunk.registered = register(*va, chunk.length);
         }
@@ -106,12 +113,21 @@ impl Arena {
     pub fn forget_registrations(&self) {
         let mut chunks = self.lock();
         chunks.values_mut().for_each(|chunk| chunk.registered = false);
-        self.pending.store(!chunks.is_empty(), Ordering::Release);
+        self.staging.store(false, Ordering::Release);
+        self.pending.store(true, Ordering::Release);
     }
 
     /// Whether chunks cover `[va, va + length)`.
     pub fn in_chunks(&self, va: u64, length: u64) -> bool {
         covered(&self.lock(), va, length)
+    }
+
+    /// Whether the driver copies from and to this range in stream order, without blocking.
+    pub fn is_pinned(&self, va: u64, length: u64) -> bool {
+        match self.in_staging(va, length) {
+            true => self.staging.load(Ordering::Acquire),
+            false => self.in_chunks(va, length),
+        }
     }
 
     /// Whether the range lies in the home's staging area.

@@ -2,9 +2,10 @@
 
 use std::ffi::c_void;
 
-use vgpu_protocol::cuda::{CUkernel, CUresult, CU_STREAM_LEGACY, CU_STREAM_PER_THREAD};
+use vgpu_protocol::cuda::{CUkernel, CUresult, CUstream, CU_STREAM_LEGACY, CU_STREAM_PER_THREAD};
 use vgpu_protocol::{DriverApi, Handle, HandleKind, WireError};
 
+use super::fences::Fence;
 use super::ffi::driver;
 use super::ledger::{Entry, Pointer};
 use super::session::Session;
@@ -60,13 +61,15 @@ pub struct Context<'a> {
     pub current: Pointer,
     /// Room for outputs, bytes.
     pub capacity: usize,
+    /// Copies under way that read the staging area: the reply, which gives it back, waits for them.
+    pub staged: Vec<Fence>,
     taken: Option<Entry>,
 }
 
 impl<'a> Context<'a> {
     /// The context of one command.
     pub fn new(session: &'a Session, lane: u32, current: Pointer, capacity: usize) -> Self {
-        Context { session, api: &session.api, lane, current, capacity, taken: None }
+        Context { session, api: &session.api, lane, current, capacity, staged: Vec::new(), taken: None }
     }
 
     /// The driver's object behind a handle. Only streams and contexts may be null.
@@ -85,6 +88,22 @@ impl<'a> Context<'a> {
     /// The ledger's entry behind a handle.
     pub fn entry(&self, kind: HandleKind, handle: Handle) -> Result<Entry, Failure> {
         self.session.ledger.get(kind, handle).ok_or(invalid(kind))
+    }
+
+    /// A copy from this range has been sent to a stream. In the staging area the range must stay as it
+    /// is until the copy has been made.
+    pub fn sent(&mut self, address: u64, size: u64, stream: CUstream) {
+        let arena = &self.session.arena;
+        if !arena.in_staging(address, size) || !arena.is_pinned(address, size) {
+            return;
+        }
+        match self.session.fences.record(self.api, self.current, stream) {
+            Ok(fence) => self.staged.push(fence),
+            Err(error) => {
+                log::debug!("no fence: {}", error.result());
+                let _: Result<(), Failure> = (|| driver!(self, cuStreamSynchronize(stream)))();
+            }
+        }
     }
 
     fn function(&self, kernel: Handle) -> Result<Pointer, Failure> {

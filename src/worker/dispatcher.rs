@@ -10,12 +10,17 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
 
-use super::executor::{Batch, Executor};
+use super::executor::{Batch, Executor, Outcome};
 use super::session::{lock, Session};
 use super::waiters::Waiters;
 
 /// How often a ring without a usable doorbell is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// How many times longer a client's call is waited for than new work.
+const PATIENCE: u32 = 4;
+/// Sleep between looks at fences, nanoseconds.
+const NAP_NANOSECONDS: i64 = 50_000;
 
 /// Wakes the dispatcher from other threads.
 pub struct Bell {
@@ -59,6 +64,8 @@ pub struct Dispatcher {
     executor: Executor,
     waiters: Waiters,
     busy_poll: Duration,
+    /// Looking for a while has brought nothing: only fences are waited for.
+    napping: bool,
     /// Lanes with a blocked command, and the batches behind it.
     blocked: HashMap<u32, VecDeque<Batch>>,
 }
@@ -68,8 +75,8 @@ impl Dispatcher {
     pub fn new(session: Arc<Session>, bell: Arc<Bell>, busy_poll: Duration) -> Self {
         let done = bell.clone();
         let waiters = Waiters::new(session.clone(), Box::new(move |lane| done.lane_finished(lane)));
-        let executor = Executor::new(session.clone(), busy_poll);
-        Dispatcher { session, bell, executor, waiters, busy_poll, blocked: HashMap::new() }
+        let executor = Executor::new(session.clone(), busy_poll * PATIENCE);
+        Dispatcher { session, bell, executor, waiters, busy_poll, napping: false, blocked: HashMap::new() }
     }
 
     /// Serves the ring for the rest of the process's life.
@@ -79,8 +86,9 @@ impl Dispatcher {
             let mut barren = !self.resume_lanes();
             while let Some(pending) = self.session.ring.pop(&mut bytes) {
                 barren = false;
-                self.submit(Batch { pending, bytes: std::mem::take(&mut bytes) });
+                self.submit(Batch::new(pending, std::mem::take(&mut bytes)));
                 self.resume_lanes();
+                self.settle();
             }
             if barren && self.session.ring.has_work() {
                 // The client's avail index is absurd: do not look at it all the time.
@@ -103,9 +111,24 @@ impl Dispatcher {
     }
 
     fn execute(&mut self, batch: Batch) {
-        let lane = batch.lane();
-        let Some(blocking) = self.executor.run(batch) else { return self.session.ring.end() };
-        self.blocked.entry(lane).or_default();
+        match self.executor.run(batch) {
+            Outcome::Answered => self.session.ring.end(),
+            Outcome::Deferred => {}
+            Outcome::Blocked(batch) => self.hand_over(batch),
+        }
+    }
+
+    /// Answers what is due.
+    fn settle(&mut self) {
+        if self.executor.has_deferred() {
+            for batch in self.executor.settle() {
+                self.hand_over(batch);
+            }
+        }
+    }
+
+    fn hand_over(&mut self, blocking: Batch) {
+        self.blocked.entry(blocking.lane()).or_default();
         if let Err(error) = self.waiters.hand_over(blocking) {
             // Without threads the session cannot keep its promises; its client is told by our death.
             log::error!("cannot start a thread: {error}");
@@ -143,13 +166,15 @@ impl Dispatcher {
     }
 
     /// Looks for work for a while without sleeping.
-    fn look(&self) -> bool {
+    fn look(&mut self) -> bool {
         let start = Instant::now();
         loop {
+            self.settle();
             if self.session.ring.has_work() || self.bell.rung.load(Ordering::Acquire) {
+                self.napping = false;
                 return true;
             }
-            if start.elapsed() >= self.busy_poll {
+            if self.napping || start.elapsed() >= self.busy_poll.max(self.executor.patience()) {
                 return false;
             }
             std::hint::spin_loop();
@@ -157,15 +182,18 @@ impl Dispatcher {
     }
 
     /// Sleeps until the client or another thread rings.
-    fn sleep(&self) {
+    fn sleep(&mut self) {
         let stopped = self.session.ring.is_stopped();
         if !stopped && self.session.ring.enable_doorbell() {
             return;
         }
+        // Fences are looked at; nothing rings for them.
+        self.napping = self.executor.has_deferred();
+        let nap = self.napping.then_some(Timespec { tv_sec: 0, tv_nsec: NAP_NANOSECONDS });
         let doorbell = lock(&self.bell.doorbell).clone().filter(|_| !stopped);
         let mut fds = vec![PollFd::new(&self.bell.wake, PollFlags::IN)];
         fds.extend(doorbell.as_deref().map(|fd| PollFd::new(fd, PollFlags::IN)));
-        let ready = poll(&mut fds, None);
+        let ready = poll(&mut fds, nap.as_ref());
         let trouble = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
         let broken = fds.get(1).is_some_and(|fd| fd.revents().intersects(trouble));
         drop(fds);

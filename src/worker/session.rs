@@ -9,8 +9,10 @@ use vgpu_protocol::{DriverApi, Handle};
 
 use super::arena::Arena;
 use super::commands::{Graph, Link, ObjectKind};
+use super::fences::Fences;
 use super::hostfunc::HostFunctions;
 use super::ledger::{Ledger, Pointer};
+use super::linker::Linker;
 use super::output::Output;
 use super::ring::Ring;
 
@@ -38,6 +40,14 @@ pub struct Session {
     pub graphs: Mutex<HashMap<Handle, Arc<Mutex<Graph>>>>,
     /// What links in progress need besides the driver's object.
     pub links: Mutex<HashMap<Handle, Arc<Mutex<Link>>>>,
+    /// Places in streams that replies wait for.
+    pub fences: Fences,
+    /// Some image that was loaded may have kernels that print.
+    pub prints: AtomicBool,
+    /// Grows with every command that may give a stream work.
+    activity: AtomicU64,
+    /// Where links are worked on.
+    pub linker: Linker,
     lane_streams: Mutex<HashMap<(u32, Pointer), Pointer>>,
     latched: AtomicU64,
     epoch: AtomicU32,
@@ -63,6 +73,10 @@ impl Session {
             objects: Mutex::default(),
             graphs: Mutex::default(),
             links: Mutex::default(),
+            fences: Fences::default(),
+            prints: AtomicBool::new(false),
+            activity: AtomicU64::new(0),
+            linker: Linker::default(),
             lane_streams: Mutex::default(),
             latched: AtomicU64::new(0),
             epoch: AtomicU32::new(0),
@@ -81,6 +95,16 @@ impl Session {
         (CUresult((value >> 16) as u32), value as u16)
     }
 
+    /// Notes that a command may have given a stream work.
+    pub fn note_activity(&self) {
+        self.activity.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Changes whenever a stream may have got work.
+    pub fn activity(&self) -> u64 {
+        self.activity.load(Ordering::Acquire)
+    }
+
     /// Changes whenever a context ends: what threads remember of contexts is void then.
     pub fn epoch(&self) -> u32 {
         self.epoch.load(Ordering::Acquire)
@@ -88,6 +112,7 @@ impl Session {
 
     /// Forgets a context that the driver has destroyed, and all that was in it.
     pub fn forget_context(&self, context: Pointer) {
+        self.fences.forget(context);
         self.ledger.drop_context(context);
         lock(&self.objects).retain(|_, owner| *owner != context);
         lock(&self.lane_streams).retain(|(_, owner), _| *owner != context);

@@ -32,6 +32,8 @@ static void pair(Kind to_kind, Kind from_kind, int form, size_t scale) {
     Buffer dst = buffer_new(to_kind, 1024 * scale, 18 * scale, 1);
     buffer_fill(&src, 1);
     buffer_fill(&dst, 2);
+    // The stream does not wait for what fills device memory.
+    NEED(cuCtxSynchronize());
     Point from = {12, 3, 0}, to = {36, 1, 0}, extent = {400 * scale, 16 * scale, 1};
     CUDA_MEMCPY2D c = rows_copy(&dst, to, &src, from, extent);
     CUresult result = copy(form, &c);

@@ -34,6 +34,8 @@ static void pair(Kind to_kind, Kind from_kind, int form, size_t scale) {
     Buffer dst = buffer_new(to_kind, 256 * scale, 10 * scale, 5);
     buffer_fill(&src, 1);
     buffer_fill(&dst, 2);
+    // The stream does not wait for what fills device memory.
+    NEED(cuCtxSynchronize());
     Point from = {4, 2, 1}, to = {16, 1, 1}, extent = {100 * scale, 7 * scale, 4};
     CUDA_MEMCPY3D c = box_copy(&dst, to, &src, from, extent);
     CUresult result = copy(form, &c);

@@ -17,7 +17,7 @@ int main(void) {
     CHECK("same_address", other == counter);
     CHECK_CU("size_only", cuModuleGetGlobal(NULL, &size, module, "table"));
     CHECK_ERR("no_such_variable", cuModuleGetGlobal(&other, &size, module, "nothing"), CUDA_ERROR_NOT_FOUND);
-    CHECK_ERR("kernel_is_no_variable", cuModuleGetGlobal(&other, &size, module, "use"), CUDA_ERROR_NOT_FOUND);
+    CHECK_ERR("kernel_is_no_variable", cuModuleGetGlobal(&other, &size, module, "use"), CUDA_ERROR_INVALID_VALUE);
     CHECK_ERR("null_name", cuModuleGetGlobal(&other, &size, module, NULL), CUDA_ERROR_INVALID_VALUE);
 
     int number = 0, numbers[4];

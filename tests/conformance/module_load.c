@@ -22,7 +22,7 @@ int main(void) {
     CHECK_CU("function_again", cuModuleGetFunction(&same, module, "fill"));
     CHECK("function_is_the_same", function == same);
     CHECK_ERR("no_such_function", cuModuleGetFunction(&same, module, "nothing"), CUDA_ERROR_NOT_FOUND);
-    CHECK_ERR("empty_name", cuModuleGetFunction(&same, module, ""), CUDA_ERROR_NOT_FOUND);
+    CHECK_ERR("empty_name", cuModuleGetFunction(&same, module, ""), CUDA_ERROR_INVALID_VALUE);
     CHECK_ERR("null_name", cuModuleGetFunction(&same, module, NULL), CUDA_ERROR_INVALID_VALUE);
     CUmodule owner = NULL;
     CHECK_CU("function_module", cuFuncGetModule(&owner, function));

@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #define NEED(call) need(call, #call)
 
@@ -147,7 +150,7 @@ static void dtoh(void *host) { NEED(cuMemcpyDtoHAsync(host, device, size, stream
 
 // Copies one after the other, each awaited.
 static void copies(const char *name, void (*copy)(void *), void *host) {
-    static const size_t sizes[] = {4, 4096, 65536, 1 << 20, 16 << 20, 256 << 20};
+    static const size_t sizes[] = {4, 4096, 65536, 256 << 10, 1 << 20, 16 << 20, 256 << 20};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         char label[64];
         double times[200];
@@ -162,11 +165,90 @@ static void copies(const char *name, void (*copy)(void *), void *host) {
         }
         double middle = median(times, count);
         snprintf(label, sizeof label, "%s_%zu", name, size);
-        if (size >= 1 << 20)
+        if (size >= 256 << 10)
             report(label, (double)size / middle / 1e9, "GB/s");
         else
             report(label, 1e6 * middle, "us");
     }
+}
+
+enum { PIECE = 256 << 10, PIECES = 4 };
+
+static void stream_copy(void *to, const void *from, size_t length) {
+#ifdef __SSE2__
+    for (size_t at = 0; at < length; at += 16)
+        _mm_stream_si128((__m128i *)((char *)to + at), _mm_loadu_si128((const __m128i *)((const char *)from + at)));
+    _mm_sfence();
+#else
+    memcpy(to, from, length);
+#endif
+}
+
+static void cached_copy(void *to, const void *from, size_t length) { memcpy(to, from, length); }
+
+// What limits copies of pageable memory: a memcpy into fresh memory, into a warm ring of a few pieces
+// past the cache or through it, and the same with the GPU fetching (or filling) the pieces.
+static void rings(void) {
+    static const size_t total = 16 << 20;
+    static const char *names[] = {"cached", "streaming"};
+    void (*ways[])(void *, const void *, size_t) = {cached_copy, stream_copy};
+    CUevent events[PIECES];
+    char *ring = NULL, label[64];
+    NEED(cuMemHostAlloc((void **)&ring, PIECES * PIECE, 0));
+    memset(ring, 1, PIECES * PIECE);
+    for (int i = 0; i < PIECES; i++)
+        NEED(cuEventCreate(&events[i], CU_EVENT_DISABLE_TIMING));
+    char *fresh = malloc(total);
+    double start = now();
+    memcpy(fresh, pageable, total);
+    report("memcpy_to_fresh_memory", (double)total / (now() - start) / 1e9, "GB/s");
+    start = now();
+    memcpy(fresh, pageable, total);
+    report("memcpy_to_warm_memory", (double)total / (now() - start) / 1e9, "GB/s");
+    free(fresh);
+    for (int way = 0; way < 2; way++) {
+        double copied[9], fetched[9], filled[9];
+        for (int round = 0; round < 9; round++) {
+            start = now();
+            for (size_t at = 0; at < total; at += PIECE)
+                ways[way](ring + at % (PIECES * PIECE), (char *)pageable + at, PIECE);
+            copied[round] = now() - start;
+            start = now();
+            for (size_t at = 0; at < total; at += PIECE) {
+                int i = (int)(at / PIECE % PIECES);
+                if (at >= PIECES * PIECE)
+                    NEED(cuEventSynchronize(events[i]));
+                ways[way](ring + i * PIECE, (char *)pageable + at, PIECE);
+                NEED(cuMemcpyHtoDAsync(device + at, ring + i * PIECE, PIECE, stream));
+                NEED(cuEventRecord(events[i], stream));
+            }
+            NEED(cuStreamSynchronize(stream));
+            fetched[round] = now() - start;
+            start = now();
+            for (size_t at = 0; at < total + PIECE; at += PIECE) {
+                if (at < total) {
+                    int i = (int)(at / PIECE % PIECES);
+                    NEED(cuMemcpyDtoHAsync(ring + i * PIECE, device + at, PIECE, stream));
+                    NEED(cuEventRecord(events[i], stream));
+                }
+                if (at >= PIECE) {
+                    int i = (int)((at / PIECE - 1) % PIECES);
+                    NEED(cuEventSynchronize(events[i]));
+                    ways[way]((char *)pageable + at - PIECE, ring + i * PIECE, PIECE);
+                }
+            }
+            filled[round] = now() - start;
+        }
+        snprintf(label, sizeof label, "memcpy_to_ring_%s", names[way]);
+        report(label, (double)total / median(copied, 9) / 1e9, "GB/s");
+        snprintf(label, sizeof label, "htod_through_ring_%s", names[way]);
+        report(label, (double)total / median(fetched, 9) / 1e9, "GB/s");
+        snprintf(label, sizeof label, "dtoh_through_ring_%s", names[way]);
+        report(label, (double)total / median(filled, 9) / 1e9, "GB/s");
+    }
+    for (int i = 0; i < PIECES; i++)
+        NEED(cuEventDestroy(events[i]));
+    NEED(cuMemFreeHost(ring));
 }
 
 // A kernel of 5 ms beside a pinned copy: 1 if they overlap wholly, 0 if not at all.
@@ -232,6 +314,7 @@ int main(int argc, char **argv) {
     copies("dtoh_pinned", dtoh, pinned);
     copies("htod_pageable", htod, pageable);
     copies("dtoh_pageable", dtoh, pageable);
+    rings();
     overlap();
     NEED(cuMemFreeHost(pinned));
     return 0;

@@ -6,6 +6,9 @@ try:
     import math
 
     import numpy
+    if not hasattr(numpy, "row_stack"):
+        # Older releases of numba-cuda want what newer ones of numpy have dropped.
+        numpy.row_stack = numpy.vstack
     from numba import cuda, float32, vectorize
 except ImportError as error:
     skip_all(error)

@@ -156,10 +156,10 @@ impl Client {
 
     /// Loads the mock module and finds a kernel.
     pub fn kernel(&mut self, vm: &Vm, name: &str) -> Handle {
-        vm.write(home(self.number) + STAGING_OFFSET as u64, b"mock image");
+        vm.write(home(self.number) + STAGING_OFFSET as u64, b"mock image with vprintf");
         let module = self.mint(HandleKind::Module);
         let image = self.staging();
-        let loaded = self.call(vm, &cmd::VgpuModuleLoad { module, image, size: 10, log_size: 64 });
+        let loaded = self.call(vm, &cmd::VgpuModuleLoad { module, image, size: 23, log_size: 64 });
         assert_eq!(loaded.result, 0);
         let function = self.mint(HandleKind::Function);
         self.call(vm, &cmd::VgpuModuleGetFunction { function, module, name: name.as_bytes(), params_size: 64 });

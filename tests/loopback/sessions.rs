@@ -113,11 +113,14 @@ fn test_blocked_lane_does_not_hold_up_others_but_its_own_batches() {
     let sleep = client.kernel(&vm, "sleep");
     let stream = client.mint(HandleKind::Stream);
     let params = 1500u64.to_le_bytes();
+    let event = client.mint(HandleKind::Event);
     let blocked = client
         .batch(1)
         .with(&cmd::CuStreamCreate { phStream: stream, Flags: 0 })
+        .with(&cmd::CuEventCreate { phEvent: event, Flags: 0 })
         .with(&client.launch_on(sleep, stream, &params))
-        .with(&cmd::CuStreamSynchronize { hStream: stream });
+        .with(&cmd::CuEventRecord { hEvent: event, hStream: stream })
+        .with(&cmd::CuEventSynchronize { hEvent: event });
     let blocked = client.send_batch(&vm, &blocked);
     let behind = client.batch(1).with(&cmd::CuMemGetInfoV2 {});
     let behind = client.send_batch(&vm, &behind);
@@ -127,6 +130,33 @@ fn test_blocked_lane_does_not_hold_up_others_but_its_own_batches() {
     assert!(!client.is_done(&vm, blocked) && !client.is_done(&vm, behind));
     client.wait(&vm, behind);
     assert!(client.is_done(&vm, blocked));
+}
+
+#[test]
+fn test_a_piece_of_staging_is_given_back_when_the_stream_has_read_it() {
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    let sleep = client.kernel(&vm, "sleep");
+    let dst = client.call(&vm, &cmd::CuMemAllocV2 { bytesize: 8 }).dptr;
+    let stream = client.mint(HandleKind::Stream);
+    let params = 700u64.to_le_bytes();
+    let copy = client
+        .batch(1)
+        .with(&cmd::CuStreamCreate { phStream: stream, Flags: 0 })
+        .with(&client.launch_on(sleep, stream, &params))
+        .with(&cmd::VgpuCopyHtoD { dst, src: client.staging(), size: 8, stream });
+    let copy = client.send_batch(&vm, &copy);
+    let wait = client.batch(1).with(&cmd::CuStreamSynchronize { hStream: stream });
+    let wait = client.send_batch(&vm, &wait);
+    for lane in [2, 3] {
+        let other = client.batch(lane).with(&cmd::CuMemGetInfoV2 {});
+        let other = client.send_batch(&vm, &other);
+        client.wait(&vm, other);
+        assert!(!client.is_done(&vm, copy) && !client.is_done(&vm, wait), "lane {lane}");
+    }
+    assert_eq!(client.wait(&vm, wait).0.result, 0);
+    client.wait(&vm, copy);
 }
 
 #[test]

@@ -45,6 +45,8 @@ struct State {
     /// Starts of the registered host ranges.
     registered: HashSet<usize>,
     busy_until: HashMap<usize, Instant>,
+    /// When recorded events are reached.
+    reached: HashMap<usize, Instant>,
     primary: usize,
     failed: bool,
     /// Nodes of a graph or of an executable graph, in the order of their creation.
@@ -155,6 +157,13 @@ fn idle(stream: usize) -> bool {
     with(|s| {
         s.check_stream(stream);
         s.busy_until.get(&stream).is_none_or(|end| Instant::now() >= *end)
+    })
+}
+
+fn reached(event: usize) -> bool {
+    with(|s| {
+        s.check(Kind::Event, event);
+        s.reached.get(&event).is_none_or(|end| Instant::now() >= *end)
     })
 }
 
@@ -274,7 +283,11 @@ unsafe fn copy(dst: usize, src: usize, length: usize, device: usize, stream: usi
     if !with(|s| s.covers(device, length)) {
         return CUresult::INVALID_VALUE;
     }
-    wait(stream);
+    // Pageable memory is copied at the call, after the stream's work.
+    let host = if device == dst { src } else { dst };
+    if !with(|s| s.covers(host, length)) {
+        wait(stream);
+    }
     // SAFETY: the device's side is covered, the host's side has been checked by the worker.
     unsafe { std::ptr::copy(src as *const u8, dst as *mut u8, length) };
     CUresult::SUCCESS
@@ -546,11 +559,19 @@ calls! {
     }
     cuEventCreate(out: *mut usize, _flags: u32) { *out = with(|s| s.make(Kind::Event)); CUresult::SUCCESS }
     cuEventRecord(event: usize, stream: usize) {
-        with(|s| { s.check_stream(stream); s.check(Kind::Event, event); });
+        with(|s| {
+            s.check_stream(stream);
+            s.check(Kind::Event, event);
+            let end = s.busy_until.get(&stream).copied().unwrap_or_else(Instant::now);
+            s.reached.insert(event, end);
+        });
         CUresult::SUCCESS
     }
-    cuEventQuery(event: usize) { with(|s| s.check(Kind::Event, event)); CUresult::SUCCESS }
-    cuEventSynchronize(event: usize) { with(|s| s.check(Kind::Event, event)); CUresult::SUCCESS }
+    cuEventQuery(event: usize) { if reached(event) { ready() } else { CUresult::NOT_READY } }
+    cuEventSynchronize(event: usize) {
+        while !reached(event) { std::thread::sleep(Duration::from_millis(1)); }
+        ready()
+    }
     cuEventElapsedTime(out: *mut f32, start: usize, end: usize) {
         with(|s| { s.check(Kind::Event, start); s.check(Kind::Event, end); });
         *out = 1.0;

@@ -62,6 +62,8 @@ struct Batch {
     lane: u32,
     context: u64,
     count: u32,
+    /// Takes no more commands.
+    closed: bool,
     used: usize,
     bytes: Box<[u8; BATCH_ROOM]>,
 }
@@ -82,7 +84,7 @@ impl Stream {
             ring: Ring::new(home, home_address),
             slots: [Slot { state: State::Free, sequence: 0 }; SLOTS],
             free: (0..SLOTS).rev().collect(),
-            open: Batch { lane: 0, context: 0, count: 0, used: 0, bytes: Box::new([0; BATCH_ROOM]) },
+            open: Batch { lane: 0, context: 0, count: 0, closed: false, used: 0, bytes: Box::new([0; BATCH_ROOM]) },
             next_sequence: 1,
         }
     }
@@ -100,7 +102,7 @@ impl Stream {
     /// Whether `command` fits into the open batch, which belongs to one lane and one context.
     fn fits(&self, lane: u32, context: u64, size: usize) -> bool {
         let same = self.open.lane == lane && self.open.context == context;
-        self.open.count == 0 || (same && size <= BATCH_ROOM - self.open.used)
+        self.open.count == 0 || (same && !self.open.closed && size <= BATCH_ROOM - self.open.used)
     }
 
     /// Appends a command; returns the sequence number of its batch and whether to kick for an
@@ -140,6 +142,12 @@ impl Stream {
         Ok(())
     }
 
+    /// Ends the open batch with its last command: the reply of a batch that uses a piece of the staging
+    /// area tells when the piece is free, which a call that waits must not be held up by.
+    pub fn close(&mut self) {
+        self.open.closed = true;
+    }
+
     /// Hands the open batch to the device. `waits`: its last command's reply will be read by a
     /// thread. Also tells whether to kick.
     pub fn submit(&mut self, home: &Shared, waits: bool) -> Result<(Ticket, bool), Refusal> {
@@ -159,6 +167,7 @@ impl Stream {
         home.write(at + size_of::<BatchHeader>(), self.open.bytes.get(..self.open.used).unwrap_or_default());
         let length = size_of::<BatchHeader>() + self.open.used;
         self.open.count = 0;
+        self.open.closed = false;
         self.open.used = 0;
         reply::clear(home, slot);
         self.slots[slot] = Slot { state: if waits { State::Awaited } else { State::Posted }, sequence };

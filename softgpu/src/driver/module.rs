@@ -51,6 +51,9 @@ pub unsafe extern "C" fn cuModuleGetFunction(hfunc: *mut CUfunction, hmod: CUmod
     guard(|| {
         // SAFETY: null or writable, and null or a C string, by the driver API's contract.
         let (hfunc, name) = unsafe { (out(hfunc)?, name_of(name)?) };
+        if name.is_empty() {
+            return Err(CUresult::INVALID_VALUE);
+        }
         let driver = driver()?;
         let module = driver.modules.get(hmod as u64).ok_or(CUresult::INVALID_HANDLE)?;
         hfunc.write(module.function(driver, name)?.0 as CUfunction);

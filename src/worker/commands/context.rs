@@ -54,6 +54,13 @@ pub fn primary_release(
     ctx: &mut Context<'_>,
     command: cmd::VgpuPrimaryRelease,
 ) -> Result<cmd::VgpuPrimaryReleaseReply, Failure> {
+    let last = lock(&ctx.session.primaries).get(&command.dev).and_then(|handles| match handles.as_slice() {
+        [last] => ctx.session.ledger.get(HandleKind::Context, *last),
+        _ => None,
+    });
+    if let Some(last) = last {
+        ctx.session.fences.forget(last.pointer);
+    }
     driver!(ctx, cuDevicePrimaryCtxRelease_v2(command.dev))?;
     let released = {
         let mut primaries = lock(&ctx.session.primaries);
@@ -75,8 +82,11 @@ pub fn primary_reset(
     ctx: &mut Context<'_>,
     command: cmd::VgpuPrimaryReset,
 ) -> Result<cmd::VgpuPrimaryResetReply, Failure> {
-    driver!(ctx, cuDevicePrimaryCtxReset_v2(command.dev))?;
     let handles = lock(&ctx.session.primaries).get(&command.dev).cloned().unwrap_or_default();
+    for context in handles.iter().filter_map(|handle| ctx.session.ledger.get(HandleKind::Context, *handle)) {
+        ctx.session.fences.forget(context.pointer);
+    }
+    driver!(ctx, cuDevicePrimaryCtxReset_v2(command.dev))?;
     for handle in handles {
         if let Some(before) = ctx.session.ledger.get(HandleKind::Context, handle) {
             ctx.session.forget_context(before.pointer);
@@ -108,6 +118,7 @@ pub fn context_destroy(
     command: cmd::VgpuContextDestroy,
 ) -> Result<cmd::VgpuContextDestroyReply, Failure> {
     let context = ctx.take(HandleKind::Context, command.ctx)?;
+    ctx.session.fences.forget(context as usize);
     if let Err(error) = driver!(ctx, cuCtxDestroy_v2(context.cast())) {
         ctx.session.ledger.insert(command.ctx, entry(context.cast()));
         return Err(error);

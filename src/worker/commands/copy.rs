@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 
+use vgpu_protocol::cuda::CUstream;
 use vgpu_protocol::{cmd, Handle, HandleKind};
 
 use crate::worker::context::{Context, Failure};
@@ -15,12 +16,11 @@ fn host(address: u64) -> *mut c_void {
     address as usize as *mut c_void
 }
 
-pub(super) fn stream(ctx: &Context<'_>, handle: Handle) -> Result<vgpu_protocol::cuda::CUstream, Failure> {
+pub(super) fn stream(ctx: &Context<'_>, handle: Handle) -> Result<CUstream, Failure> {
     Ok(ctx.resolve(HandleKind::Stream, handle)?.cast())
 }
 
-/// Host addresses must lie in the session's memory: staging, which the driver takes for pageable
-/// memory, or chunks, which it knows as pinned.
+/// Host addresses must lie in the session's memory: staging or chunks.
 pub(super) fn check_host(ctx: &Context<'_>, address: u64, size: u64) -> Result<(), Failure> {
     let arena = &ctx.session.arena;
     let ours = arena.in_staging(address, size) || arena.in_chunks(address, size);
@@ -31,12 +31,13 @@ pub(super) fn check_host(ctx: &Context<'_>, address: u64, size: u64) -> Result<(
     }
 }
 
-/// `vgpuCopyHtoD`. From staging, the driver has read the source when it returns.
+/// `vgpuCopyHtoD`. The source in staging is the client's again when the batch is answered.
 pub fn copy_hto_d(ctx: &mut Context<'_>, command: cmd::VgpuCopyHtoD) -> Result<cmd::VgpuCopyHtoDReply, Failure> {
     if command.size > 0 {
         check_host(ctx, command.src, command.size)?;
         let stream = stream(ctx, command.stream)?;
         driver!(ctx, cuMemcpyHtoDAsync_v2(command.dst, host(command.src), length(command.size)?, stream))?;
+        ctx.sent(command.src, command.size, stream);
     }
     Ok(cmd::VgpuCopyHtoDReply {})
 }
@@ -70,11 +71,17 @@ pub fn copy_dto_h_wait(
     ctx: &mut Context<'_>,
     command: cmd::VgpuCopyDtoHWait,
 ) -> Result<cmd::VgpuCopyDtoHWaitReply, Failure> {
+    let stream = begin_dto_h(ctx, &command)?;
+    driver!(ctx, cuStreamSynchronize(stream))?;
+    Ok(cmd::VgpuCopyDtoHWaitReply {})
+}
+
+/// The copy of `vgpuCopyDtoHWait`, sent to the stream that is then waited for.
+pub fn begin_dto_h(ctx: &Context<'_>, command: &cmd::VgpuCopyDtoHWait) -> Result<CUstream, Failure> {
     let stream = stream(ctx, command.stream)?;
     if command.size > 0 {
         check_host(ctx, command.dst, command.size)?;
         driver!(ctx, cuMemcpyDtoHAsync_v2(host(command.dst), command.src, length(command.size)?, stream))?;
     }
-    driver!(ctx, cuStreamSynchronize(stream))?;
-    Ok(cmd::VgpuCopyDtoHWaitReply {})
+    Ok(stream)
 }

@@ -115,7 +115,15 @@ pub fn copy_box(ctx: &mut Context<'_>, command: cmd::VgpuCopyBox) -> Result<cmd:
             return Err(Failure::INVALID_VALUE);
         }
     }
+    let source = match src.kind {
+        MEMORYTYPE_HOST => Some((src.address, src.end.strides(extent).map_err(Failure::Cuda)?)),
+        _ => None,
+    };
     run(ctx, dst, src, extent, command.stream)?;
+    if let Some((address, strides)) = source {
+        let stream = stream(ctx, command.stream)?;
+        ctx.sent(address.saturating_add(strides.start as u64), strides.span as u64, stream);
+    }
     Ok(cmd::VgpuCopyBoxReply {})
 }
 

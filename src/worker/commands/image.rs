@@ -1,6 +1,7 @@
 //! Loading modules and libraries from images in the session's memory.
 
 use std::ffi::c_void;
+use std::sync::atomic::Ordering;
 
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::{cmd, Handle, HandleKind};
@@ -54,6 +55,13 @@ pub(super) fn copy_image(ctx: &Context<'_>, image: u64, size: u64) -> Result<Vec
     Ok(bytes)
 }
 
+/// Whether kernels of an image may print. In a fat binary, which may be compressed, that is not looked for.
+fn may_print(image: &[u8]) -> bool {
+    const FAT_BINARY: [u8; 4] = 0xba55_ed50u32.to_le_bytes();
+    let names = |name: &str| memchr::memmem::find(image, name.as_bytes()).is_some();
+    image.starts_with(&FAT_BINARY) || names("vprintf") || names("__assertfail")
+}
+
 /// A failed load is told in the reply, beside the log; other failures are the command's.
 pub(super) fn told(result: Result<(), Failure>) -> Result<i32, Failure> {
     match result {
@@ -67,6 +75,9 @@ pub(super) fn told(result: Result<(), Failure>) -> Result<i32, Failure> {
 pub fn module_load(ctx: &mut Context<'_>, command: cmd::VgpuModuleLoad) -> Result<cmd::VgpuModuleLoadReply, Failure> {
     ctx.reserve(HandleKind::Module, command.module)?;
     let image = copy_image(ctx, command.image, command.size)?;
+    if may_print(&image) {
+        ctx.session.prints.store(true, Ordering::Release);
+    }
     let mut logs = Logs::new(command.log_size as usize);
     let mut module = std::ptr::null_mut();
     let mut options = Logs::OPTIONS;
@@ -92,6 +103,9 @@ pub fn library_load(
 ) -> Result<cmd::VgpuLibraryLoadReply, Failure> {
     ctx.reserve(HandleKind::Library, command.library)?;
     let image = copy_image(ctx, command.image, command.size)?;
+    if may_print(&image) {
+        ctx.session.prints.store(true, Ordering::Release);
+    }
     let mut logs = Logs::new(command.log_size as usize);
     let mut library = std::ptr::null_mut();
     let mut options = Logs::OPTIONS;

@@ -10,6 +10,8 @@ use vgpu_protocol::{cmd, Handle, HandleKind};
 use super::image::{copy_image, told, Logs};
 use crate::worker::context::{Context, Failure};
 use crate::worker::ffi::{self, driver};
+use crate::worker::ledger::Pointer;
+use crate::worker::linker;
 use crate::worker::session::lock;
 
 /// Room for the messages of one link, bytes.
@@ -62,8 +64,8 @@ fn find(ctx: &Context<'_>, handle: Handle) -> Result<Arc<Mutex<Link>>, Failure> 
     lock(&ctx.session.links).get(&handle).cloned().ok_or(Failure::INVALID_VALUE)
 }
 
-fn state(ctx: &Context<'_>, handle: Handle) -> Result<CUlinkState, Failure> {
-    Ok(ctx.resolve(HandleKind::LinkState, handle)?.cast())
+fn state(ctx: &Context<'_>, handle: Handle) -> Result<Pointer, Failure> {
+    Ok(ctx.resolve(HandleKind::LinkState, handle)? as Pointer)
 }
 
 /// `vgpuLinkCreate`.
@@ -73,11 +75,14 @@ pub fn link_create(
 ) -> Result<cmd::VgpuLinkCreateReply, Failure> {
     ctx.reserve(HandleKind::LinkState, command.link)?;
     let mut link = Link::new(parse(command.options).ok_or(Failure::INVALID_VALUE)?);
-    let mut made: CUlinkState = std::ptr::null_mut();
-    let count = link.names.len() as u32;
-    driver!(ctx, cuLinkCreate_v2(count, link.names.as_ptr(), link.values.as_mut_ptr().cast(), &mut made))?;
+    let (link, made) = linker::run(ctx, move |caller| {
+        let mut made: CUlinkState = std::ptr::null_mut();
+        let count = link.names.len() as u32;
+        driver!(caller, cuLinkCreate_v2(count, link.names.as_ptr(), link.values.as_mut_ptr().cast(), &mut made))?;
+        Ok((link, made as Pointer))
+    })?;
     lock(&ctx.session.links).insert(command.link, Arc::new(Mutex::new(link)));
-    ctx.insert(command.link, made.cast(), Handle::NULL);
+    ctx.insert(command.link, made as *mut c_void, Handle::NULL);
     Ok(cmd::VgpuLinkCreateReply {})
 }
 
@@ -88,14 +93,17 @@ pub fn link_add(ctx: &mut Context<'_>, command: cmd::VgpuLinkAdd<'_>) -> Result<
     let size = usize::try_from(command.size).map_err(|_| Failure::INVALID_VALUE)?;
     // Text is passed with the NUL that `copy_image` has put behind it.
     let size = size + usize::from(command.kind == INPUT_PTX);
-    let link = find(ctx, command.link)?;
-    let link = lock(&link);
-    let state = state(ctx, command.link)?;
-    let none = std::ptr::null_mut::<*mut c_void>();
-    let at = data.as_mut_ptr().cast();
-    let added =
-        (|| driver!(ctx, cuLinkAddData_v2(state, command.kind, at, size, name.as_ptr(), 0, std::ptr::null(), none)))();
-    Ok(cmd::VgpuLinkAddReply { result: told(added)?, log: link.text(command.log_size) })
+    let (kind, log_size) = (command.kind, command.log_size);
+    let (link, state) = (find(ctx, command.link)?, state(ctx, command.link)?);
+    linker::run(ctx, move |caller| {
+        let link = lock(&link);
+        let state = state as CUlinkState;
+        let none = std::ptr::null_mut::<*mut c_void>();
+        let at = data.as_mut_ptr().cast();
+        let added =
+            (|| driver!(caller, cuLinkAddData_v2(state, kind, at, size, name.as_ptr(), 0, std::ptr::null(), none)))();
+        Ok(cmd::VgpuLinkAddReply { result: told(added)?, log: link.text(log_size) })
+    })
 }
 
 /// `vgpuLinkComplete`.
@@ -103,12 +111,13 @@ pub fn link_complete(
     ctx: &mut Context<'_>,
     command: cmd::VgpuLinkComplete,
 ) -> Result<cmd::VgpuLinkCompleteReply, Failure> {
-    let link = find(ctx, command.link)?;
-    let mut link = lock(&link);
-    let state = state(ctx, command.link)?;
-    let completed = ffi::link_complete(ctx.api, state).map(|image| link.image = image);
-    let result = told(completed)?;
-    Ok(cmd::VgpuLinkCompleteReply { result, size: link.image.len() as u64, log: link.text(command.log_size) })
+    let (link, state) = (find(ctx, command.link)?, state(ctx, command.link)?);
+    linker::run(ctx, move |caller| {
+        let mut link = lock(&link);
+        let completed = ffi::link_complete(&caller.api, state as CUlinkState).map(|image| link.image = image);
+        let result = told(completed)?;
+        Ok(cmd::VgpuLinkCompleteReply { result, size: link.image.len() as u64, log: link.text(command.log_size) })
+    })
 }
 
 /// `vgpuLinkRead`.
@@ -126,10 +135,15 @@ pub fn link_destroy(
     command: cmd::VgpuLinkDestroy,
 ) -> Result<cmd::VgpuLinkDestroyReply, Failure> {
     let link = find(ctx, command.link)?;
-    let _in_use = lock(&link);
-    let state = ctx.take(HandleKind::LinkState, command.link)?;
+    let state = ctx.take(HandleKind::LinkState, command.link)? as Pointer;
     lock(&ctx.session.links).remove(&command.link);
-    driver!(ctx, cuLinkDestroy(state.cast()))?;
+    linker::post(ctx, move |caller| {
+        let _in_use = lock(&link);
+        let destroyed: Result<(), Failure> = (|| driver!(caller, cuLinkDestroy(state as CUlinkState)))();
+        if let Err(error) = destroyed {
+            log::debug!("cuLinkDestroy: {}", error.result());
+        }
+    })?;
     Ok(cmd::VgpuLinkDestroyReply {})
 }
 

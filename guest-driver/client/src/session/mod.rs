@@ -17,7 +17,7 @@ use crate::arena::Arena;
 use crate::broker::{Broker, OpenError, Opened};
 use crate::handles::Handles;
 use crate::reply::{Outcome, MAX_BODY};
-use crate::staging::Staging;
+use crate::staging::{Piece, Staging};
 use crate::stream::{News, Refusal, Stream, Ticket};
 use crate::sys::{AddressSpace, ForkPage, Shared};
 use crate::wait::Waiter;
@@ -120,8 +120,31 @@ impl Session {
         self.round_trips.load(Ordering::Relaxed)
     }
 
-    /// Sends a command without waiting. Returns the number of its batch.
-    pub fn post<'a, C: Command<'a>>(&'static self, context: u64, command: &C) -> Result<u64, CUresult> {
+    /// Sends a command without waiting.
+    pub fn post<'a, C: Command<'a>>(&'static self, context: u64, command: &C) -> Result<(), CUresult> {
+        self.post_in_batch(context, command, false).map(drop)
+    }
+
+    /// As [`Session::post`], for a command that uses a piece of the staging area, which is free again when
+    /// its batch is done.
+    pub fn post_with<'a, C: Command<'a>>(
+        &'static self,
+        context: u64,
+        command: &C,
+        piece: Piece,
+    ) -> Result<(), CUresult> {
+        let posted = self.post_in_batch(context, command, true);
+        self.give_back(piece, posted.as_ref().ok().copied());
+        posted.map(drop)
+    }
+
+    /// Sends a command without waiting, as the last one of its batch or not. Returns the batch's number.
+    fn post_in_batch<'a, C: Command<'a>>(
+        &'static self,
+        context: u64,
+        command: &C,
+        last: bool,
+    ) -> Result<u64, CUresult> {
         let lane = lane::current();
         loop {
             self.waiter.alive()?;
@@ -129,6 +152,9 @@ impl Session {
             self.reap(&mut stream)?;
             match stream.append(&self.home, lane, context, command) {
                 Ok((sequence, kick)) => {
+                    if last {
+                        stream.close();
+                    }
                     self.flush_or_gather(stream, kick);
                     return Ok(sequence);
                 }

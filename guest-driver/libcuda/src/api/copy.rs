@@ -92,9 +92,7 @@ impl Order {
             let src = self.session().piece_address(&piece);
             let dst = dst.wrapping_add((i * PIECE_SIZE) as u64);
             let command = VgpuCopyHtoD { dst, src, size: part.len() as u64, stream: self.stream };
-            let posted = self.session().post(context, &command);
-            self.session().give_back(piece, posted.as_ref().ok().copied());
-            posted?;
+            self.session().post_with(context, &command, piece)?;
         }
         Ok(())
     }

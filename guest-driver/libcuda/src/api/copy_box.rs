@@ -226,9 +226,7 @@ unsafe fn from_pageable(order: Order, dst: &Side, from: (u64, Strides), extent: 
         let piece = session.take_piece()?;
         session.fill_piece(&piece, &packed);
         let copy = wire(dst.part(part.at), part.packed(session.piece_address(&piece)), part.extent);
-        let posted = session.post(context, &VgpuCopyBox { copy, stream: order.stream });
-        session.give_back(piece, posted.as_ref().ok().copied());
-        posted?;
+        session.post_with(context, &VgpuCopyBox { copy, stream: order.stream }, piece)?;
     }
     Ok(())
 }

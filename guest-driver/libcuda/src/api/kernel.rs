@@ -121,6 +121,7 @@ pub unsafe fn cuFuncSetAttribute(function: CUfunction, attribute: i32, value: i3
     // SAFETY: no pointers are involved.
     unsafe { raw::cuFuncSetAttribute(function, attribute, value)? };
     known.set_attribute(attribute, value);
+    super::occupancy::forget_answers();
     Ok(())
 }
 
@@ -132,6 +133,7 @@ pub unsafe fn cuKernelSetAttribute(attribute: i32, value: i32, kernel: CUkernel,
     let command = CuKernelSetAttribute { attrib: attribute, val: value, kernel: known.handle, dev };
     driver()?.session.post(0, &command)?;
     known.set_attribute(attribute, value);
+    super::occupancy::forget_answers();
     Ok(())
 }
 

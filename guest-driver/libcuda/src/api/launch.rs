@@ -70,6 +70,19 @@ fn check_shared(function: &Function, dynamic: u64, normal: u64) -> Result {
     }
 }
 
+/// All blocks of a cooperative launch must be resident at once.
+fn check_cooperative(driver: &Driver, dev: i32, function: &Function, shape: &Shape) -> Result {
+    let threads = shape.block.iter().fold(1i32, |threads, size| threads.saturating_mul(*size as i32));
+    let blocks: u128 = shape.grid.iter().map(|size| u128::from(*size)).product();
+    let each = super::occupancy::active_blocks(function, threads, shape.shared as usize, 0)?;
+    let resident = i64::from(each) * i64::from(driver.attribute(dev, attr::MULTIPROCESSOR_COUNT)?);
+    if blocks > resident.max(0) as u128 {
+        Err(CUresult::COOPERATIVE_LAUNCH_TOO_LARGE)
+    } else {
+        Ok(())
+    }
+}
+
 /// Copies the parameters behind `kernelParams` into the block.
 ///
 /// # Safety
@@ -137,6 +150,9 @@ unsafe fn launch(
     let context = context::required()?;
     let function = driver.functions.find(f as u64)?;
     check(driver, context.device, &function, shape)?;
+    if attributes.iter().any(|attribute| attribute.id == LAUNCH_ATTRIBUTE_COOPERATIVE && attribute.word(0) != 0) {
+        check_cooperative(driver, context.device, &function, shape)?;
+    }
     // SAFETY: as the caller says.
     let given = unsafe { packed(extra)? };
     if given.is_some() && !params.is_null() {
@@ -252,9 +268,7 @@ fn submit(function: &Function, shape: &Shape, stream: Handle, attributes: &[u8],
         params: session.piece_address(&piece),
         params_size: params.len() as u32,
     };
-    let posted = session.post(context.handle.0, &command);
-    session.give_back(piece, posted.as_ref().ok().copied());
-    posted.map(drop)
+    session.post_with(context.handle.0, &command, piece)
 }
 
 #[allow(clippy::too_many_arguments)]

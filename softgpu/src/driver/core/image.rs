@@ -36,8 +36,19 @@ pub(in crate::driver) fn compile(image: &[u8], capability: u32, log: &mut JitLog
     compile_text(&ptx_of(image, capability, log)?, capability, log)
 }
 
+/// Text that lacks PTX's first directive is no PTX with errors, but no image at all.
+pub(super) fn check_text(text: &[u8]) -> Result {
+    const FIRST: &[u8] = b".version";
+    if text.windows(FIRST.len()).any(|word| word == FIRST) {
+        Ok(())
+    } else {
+        Err(CUresult::INVALID_IMAGE)
+    }
+}
+
 /// As [`compile`], for PTX text.
 pub(super) fn compile_text(text: &[u8], capability: u32, log: &mut JitLog) -> Result<Code> {
+    check_text(text)?;
     let module = match ptx::compile(text) {
         Ok(module) => module,
         Err(error) => {

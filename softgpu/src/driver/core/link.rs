@@ -5,7 +5,7 @@
 
 use vgpu_protocol::cuda::CUresult;
 
-use super::image::{compile_text, ptx_of, JitLog, BUILD_HINT};
+use super::image::{check_text, compile_text, ptx_of, JitLog, BUILD_HINT};
 use super::{fatbin, Code, Result};
 use vgpu_engine::ptx;
 
@@ -55,6 +55,7 @@ impl Link {
                 return self.log.fail(CUresult::NO_BINARY_FOR_GPU, message);
             }
         };
+        check_text(&text)?;
         if let Err(error) = ptx::compile(&text) {
             return self.log.fail(CUresult::INVALID_PTX, format_args!("ptx, input `{name}`, {error}"));
         }

@@ -55,9 +55,13 @@ impl Module {
         Ok((handle, function))
     }
 
-    /// A variable.
+    /// A variable. A kernel is none, which is another error than a name that does not exist.
     pub(in crate::driver) fn global(&self, name: &str) -> Result<Global> {
-        self.program.global(name).ok_or(CUresult::NOT_FOUND)
+        let missing = || match self.program.kernel(name) {
+            Some(_) => CUresult::INVALID_VALUE,
+            None => CUresult::NOT_FOUND,
+        };
+        self.program.global(name).ok_or_else(missing)
     }
 
     /// Handle of a texture (else a surface) reference; the same one every time.

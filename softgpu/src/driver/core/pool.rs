@@ -79,9 +79,8 @@ impl Pool {
 
     /// Memory for work that follows the stream's present work; the address is valid at once.
     pub(in crate::driver) fn allocate(self: &Arc<Self>, target: &Target, size: u64) -> Result<u64> {
-        if size == 0 {
-            return Err(CUresult::INVALID_VALUE);
-        }
+        // No bytes have an address, too.
+        let size = size.max(1);
         let len = size.checked_next_multiple_of(GRANULE).ok_or(CUresult::OUT_OF_MEMORY)?;
         let base = match self.take_cached(len, &target.stream)? {
             Some(base) => base,
