@@ -3,7 +3,9 @@
 use vgpu_protocol::control::{
     ControlHeader, ControlOp, ControlReply, ControlStatus, SessionCreate, SessionMap, SessionUnmap, MAX_RANGES,
 };
-use vgpu_protocol::cuda::CUresult;
+use vgpu_protocol::cuda::{
+    CUresult, WireCopy, WireEnd, CUDA_RESOURCE_DESC, MEMORYTYPE_ARRAY, MEMORYTYPE_DEVICE, MEMORYTYPE_HOST,
+};
 use vgpu_protocol::session::{
     BatchHeader, ReplyHeader, AVAIL_OFFSET, DESC_OFFSET, HOME_SIZE, QUEUE_SIZE, REPLY_OFFSET, USED_OFFSET,
 };
@@ -171,6 +173,55 @@ fn test_host_addresses_outside_the_session_are_refused() {
     let add = client.kernel(&vm, "add");
     let (header, _) = client.ask(&vm, &client.launch(add, &[0; 11]));
     assert_eq!(header.latched, CUresult::INVALID_VALUE.0, "a parameter block that is too short");
+}
+
+#[test]
+fn test_boxes_and_objects_outside_the_session_are_refused() {
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    let dptr = client.call(&vm, &cmd::CuMemAllocV2 { bytesize: 4096 }).dptr;
+    let (invalid, stream) = (CUresult::INVALID_VALUE.0, Handle::NULL);
+    let end = |kind: u64, base: u64, pitch: u64, height: u64| WireEnd { kind, base, pitch, height, at: [0; 3] };
+    let (host, device) = (u64::from(MEMORYTYPE_HOST), u64::from(MEMORYTYPE_DEVICE));
+    let good = WireCopy { dst: end(host, client.staging(), 64, 4), src: end(device, dptr, 64, 4), extent: [16, 4, 2] };
+    client.call(&vm, &cmd::VgpuCopyBoxWait { copy: good, stream });
+    let last = arena(1) + HOME_SIZE as u64;
+    let wrong = [
+        end(host, 0x40_0000, 64, 4),
+        end(host, last - 64, 64, 4),
+        end(host, client.staging(), u64::MAX, 4),
+        end(host, client.staging(), 1 << 40, 4),
+        end(host, client.staging(), 8, 4),
+        WireEnd { at: [0, 0, u64::MAX], ..good.dst },
+        WireEnd { at: [1 << 40, 0, 0], ..end(host, client.staging(), 1 << 41, 4) },
+        end(9, client.staging(), 64, 4),
+    ];
+    for dst in wrong {
+        let copy = WireCopy { dst, ..good };
+        assert_eq!(client.result(&vm, &cmd::VgpuCopyBoxWait { copy, stream }), invalid, "{dst:?}");
+        let copy = WireCopy { dst: good.src, src: dst, ..good };
+        assert_eq!(client.ask(&vm, &cmd::VgpuCopyBox { copy, stream }).0.latched, invalid, "{dst:?}");
+    }
+    for extent in [[0, 1, 1], [u64::MAX, 1, 1], [16, u64::MAX, u64::MAX], [1 << 21, 2, 1]] {
+        let copy = WireCopy { extent, ..good };
+        assert_eq!(client.result(&vm, &cmd::VgpuCopyBoxWait { copy, stream }), invalid, "{extent:?}");
+    }
+    let inline = cmd::VgpuCopyBoxInline { copy: WireCopy { dst: good.src, ..good }, stream, data: &[0; 127] };
+    assert_eq!(client.ask(&vm, &inline).0.latched, invalid, "a byte is missing");
+    let forged = WireCopy { dst: end(MEMORYTYPE_ARRAY.into(), dptr, 64, 4), ..good };
+    let refused = client.result(&vm, &cmd::VgpuCopyBoxWait { copy: forged, stream });
+    assert_eq!(refused, CUresult::INVALID_HANDLE.0, "no array");
+    for object in [0, 1, dptr, u64::MAX] {
+        assert_eq!(client.ask(&vm, &cmd::VgpuTexObjectDestroy { object }).0.latched, invalid, "{object:#x}");
+        assert_eq!(client.ask(&vm, &cmd::VgpuSurfObjectDestroy { object }).0.latched, invalid, "{object:#x}");
+        let mut resource = CUDA_RESOURCE_DESC::default();
+        resource.res[0] = object;
+        let surface = client.result(&vm, &cmd::VgpuSurfObjectCreate { resource });
+        assert_eq!(surface, CUresult::INVALID_HANDLE.0, "{object:#x}");
+        resource.resType = 7;
+        assert_eq!(client.result(&vm, &cmd::VgpuSurfObjectCreate { resource }), invalid, "an unknown kind");
+    }
 }
 
 #[test]

@@ -14,7 +14,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use vgpu_protocol::cuda::attribute::PAGEABLE_MEMORY_ACCESS;
-use vgpu_protocol::cuda::{CUhostFn, CUlaunchConfig, CUresult, CUuuid, CUDA_KERNEL_NODE_PARAMS};
+use vgpu_protocol::cuda::{
+    BoxCopy, CUhostFn, CUlaunchConfig, CUresult, CUuuid, CopyEnd, Place, CUDA_KERNEL_NODE_PARAMS, CUDA_MEMCPY3D,
+};
 
 const KERNELS: [(&CStr, &[(usize, usize)]); 5] =
     [(c"add", &[(0, 8), (8, 4)]), (c"sleep", &[(0, 8)]), (c"print", &[]), (c"crash", &[]), (c"fault", &[])];
@@ -33,6 +35,8 @@ enum Kind {
     Graph,
     GraphNode,
     GraphExec,
+    Texture,
+    Surface,
 }
 
 #[derive(Default)]
@@ -293,6 +297,27 @@ unsafe fn copy(dst: usize, src: usize, length: usize, device: usize, stream: usi
     CUresult::SUCCESS
 }
 
+/// Copies a box between host and device memory; there are no arrays.
+unsafe fn copy_box(parameters: &CUDA_MEMCPY3D, stream: usize) -> CUresult {
+    with(|s| s.check_stream(stream));
+    let Ok(copy) = BoxCopy::try_from(parameters) else { return CUresult::INVALID_VALUE };
+    let place = |end: &CopyEnd| {
+        let strides = end.strides(copy.extent).ok()?;
+        let (Place::Host(base) | Place::Device(base)) = end.place else { return None };
+        let first = (base as usize).checked_add(strides.start)?;
+        let reached = matches!(end.place, Place::Host(_)) || with(|s| s.covers(first, strides.span));
+        reached.then_some((first, strides))
+    };
+    let (Some(dst), Some(src)) = (place(&copy.dst), place(&copy.src)) else { return CUresult::INVALID_VALUE };
+    wait(stream);
+    let [width, height, depth] = copy.extent;
+    for (to, from) in dst.1.rows(height, depth).zip(src.1.rows(height, depth)) {
+        // SAFETY: the device's side is covered, the host's side has been checked by the worker.
+        unsafe { std::ptr::copy((src.0 + from) as *const u8, (dst.0 + to) as *mut u8, width) };
+    }
+    CUresult::SUCCESS
+}
+
 free_calls! {
     cuInit(_flags: u32) { CUresult::SUCCESS }
     cuDriverGetVersion(out: *mut i32) {
@@ -537,6 +562,14 @@ calls! {
     cuMemcpyDtoHAsync_v2(dst: usize, src: u64, size: usize, stream: usize) {
         copy(dst, src as usize, size, src as usize, stream)
     }
+    cuMemcpy3DAsync_v2(parameters: *const CUDA_MEMCPY3D, stream: usize) { copy_box(&*parameters, stream) }
+    cuTexObjectCreate(out: *mut usize, _resource: usize, _texture: usize, _view: usize) {
+        *out = with(|s| s.make(Kind::Texture));
+        CUresult::SUCCESS
+    }
+    cuTexObjectDestroy(object: usize) { drop_object(Kind::Texture, object) }
+    cuSurfObjectCreate(out: *mut usize, _resource: usize) { *out = with(|s| s.make(Kind::Surface)); CUresult::SUCCESS }
+    cuSurfObjectDestroy(object: usize) { drop_object(Kind::Surface, object) }
     cuPointerGetAttribute(data: *mut c_void, attribute: i32, pointer: u64) {
         if !with(|s| s.covers(pointer as usize, 1)) { return CUresult::INVALID_VALUE; }
         match attribute {

@@ -1,7 +1,9 @@
 //! Texture and surface objects. Their values are the driver's own, because kernels get them as
 //! parameters; only those that the session made are handed back to the driver.
 
-use vgpu_protocol::cuda::{CUresult, CUDA_RESOURCE_DESC, RESOURCE_ARRAY, RESOURCE_MIPMAPPED_ARRAY};
+use vgpu_protocol::cuda::{
+    CUresult, CUDA_RESOURCE_DESC, RESOURCE_ARRAY, RESOURCE_LINEAR, RESOURCE_MIPMAPPED_ARRAY, RESOURCE_PITCH2D,
+};
 use vgpu_protocol::{cmd, Handle, HandleKind};
 
 use crate::worker::context::{Context, Failure};
@@ -17,12 +19,14 @@ pub enum ObjectKind {
     Surface,
 }
 
-/// Puts the driver's array into a description.
+/// Puts the driver's array into a description. One of an unknown kind might name an object by a pointer,
+/// so it is refused.
 fn resolve(ctx: &Context<'_>, mut resource: CUDA_RESOURCE_DESC) -> Result<CUDA_RESOURCE_DESC, Failure> {
     let kind = match resource.resType {
         RESOURCE_ARRAY => HandleKind::Array,
         RESOURCE_MIPMAPPED_ARRAY => HandleKind::MipmappedArray,
-        _ => return Ok(resource),
+        RESOURCE_LINEAR | RESOURCE_PITCH2D => return Ok(resource),
+        _ => return Err(Failure::INVALID_VALUE),
     };
     let array = ctx.resolve(kind, Handle(resource.res[0]))?;
     resource.res[0] = array as u64;
