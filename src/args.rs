@@ -77,6 +77,10 @@ pub struct Executor {
     #[arg(long)]
     pub allow_pageable_access: bool,
 
+    /// CUDA version that the software GPU's driver reports
+    #[arg(long, value_name = "MAJOR.MINOR", default_value = "13.0", value_parser = parse_version)]
+    pub cuda_version: i32,
+
     /// How long an idle session looks for new work before it sleeps, microseconds
     #[arg(long, value_name = "US", default_value_t = 50)]
     pub busy_poll: u64,
@@ -84,6 +88,15 @@ pub struct Executor {
     /// error, warn, info, debug or trace; RUST_LOG wins
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: log::LevelFilter,
+}
+
+/// Reads a CUDA version such as `12.8`, as 1000 * major + 10 * minor.
+fn parse_version(text: &str) -> Result<i32, String> {
+    let version = text.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    match version {
+        Some((major @ 12..=13, minor @ 0..=9)) => Ok(1000 * major + 10 * minor),
+        _ => Err("expected a version from 12.0 to 13.9, such as 12.8".into()),
+    }
 }
 
 /// Reads a size such as `512M` or `2G`, in bytes.
@@ -116,6 +129,14 @@ mod tests {
         assert_eq!(parse_size("1048576"), Ok(1 << 20));
         for bad in ["", "G", "2X", "-1G", "99999999999T", "1K"] {
             assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn test_cuda_versions() {
+        assert_eq!((parse_version("12.8"), parse_version("13.0")), (Ok(12080), Ok(13000)));
+        for bad in ["", "12", "11.8", "14.0", "12.10", "12.-1", "12.8.1"] {
+            assert!(parse_version(bad).is_err(), "{bad}");
         }
     }
 

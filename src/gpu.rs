@@ -142,7 +142,11 @@ fn load(executor: &Executor) -> Result<DriverApi, GpuError> {
 }
 
 fn soft(executor: &Executor) -> Result<DriverApi, GpuError> {
-    let config = vgpu_softgpu::Config { memory_bytes: executor.memory.unwrap_or(SOFT_MEMORY), ..Default::default() };
+    let config = vgpu_softgpu::Config {
+        memory_bytes: executor.memory.unwrap_or(SOFT_MEMORY),
+        cuda_version: executor.cuda_version,
+        ..Default::default()
+    };
     vgpu_softgpu::configure(config)?;
     Ok(vgpu_softgpu::driver_api())
 }

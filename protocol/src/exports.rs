@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 
+use crate::cuda::CUresult;
+
 /// Flag of `cuGetProcAddress`: functions whose stream 0 is the calling thread's.
 pub const PER_THREAD: u64 = 2;
 /// All its flags.
@@ -51,6 +53,25 @@ impl Exports {
         Exports(by_name)
     }
 
+    /// What `cuGetProcAddress` answers on a driver of `driver_version`: its result, the function, and
+    /// the number that says why there is none (`CUdriverProcAddressQueryResult`).
+    pub fn answer(
+        &self,
+        base: &str,
+        version: i32,
+        flags: u64,
+        driver_version: i32,
+    ) -> (CUresult, Option<&'static Export>, i32) {
+        let per_thread = flags & PER_THREAD != 0;
+        match self.find(base, version.max(0).min(driver_version).unsigned_abs(), per_thread) {
+            Err(Missing::Symbol) => (CUresult::NOT_FOUND, None, Missing::Symbol as i32),
+            // No driver has functions of a version after its own.
+            _ if version > driver_version => (CUresult::INVALID_VALUE, None, Missing::Version as i32),
+            Err(Missing::Version) => (CUresult::NOT_FOUND, None, Missing::Version as i32),
+            Ok(export) => (CUresult::SUCCESS, Some(export), 0),
+        }
+    }
+
     /// The newest variant of `base` that `version` has, the per-thread twin if there is one and it is
     /// wanted.
     pub fn find(&self, base: &str, version: u32, per_thread: bool) -> Result<&'static Export, Missing> {
@@ -59,5 +80,40 @@ impl Exports {
             variants.iter().filter(|e| e.per_thread == twin && e.since <= version).max_by_key(|e| e.since).copied()
         };
         per_thread.then(|| newest(true)).flatten().or_else(|| newest(false)).ok_or(Missing::Version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn export(base: &'static str, since: u32, name: &'static str, per_thread: bool) -> Export {
+        Export { base, since, name, per_thread, address: Address(std::ptr::null()) }
+    }
+
+    static EXPORTS: [Export; 4] = [
+        export("cuCopy", 4000, "cuCopy", false),
+        export("cuCopy", 7000, "cuCopy_ptsz", true),
+        export("cuCopy", 12080, "cuCopy_v2", false),
+        export("cuNew", 13000, "cuNew", false),
+    ];
+
+    #[test]
+    fn test_answers_follow_versions_of_program_and_driver() {
+        let exports = Exports::new(&EXPORTS);
+        let answer = |base, version, flags, driver| {
+            let (result, export, status) = exports.answer(base, version, flags, driver);
+            (result, export.map(|export| export.name), status)
+        };
+        let found = |name| (CUresult::SUCCESS, Some(name), 0);
+        assert_eq!(answer("cuCopy", 12000, 0, 13000), found("cuCopy"));
+        assert_eq!(answer("cuCopy", 12080, 0, 13000), found("cuCopy_v2"));
+        assert_eq!(answer("cuCopy", 12000, PER_THREAD, 12000), found("cuCopy_ptsz"));
+        assert_eq!(answer("cuCopy", 4000, PER_THREAD, 12000), found("cuCopy"));
+        assert_eq!(answer("cuCopy", 3000, 0, 13000), (CUresult::NOT_FOUND, None, 2));
+        assert_eq!(answer("cuNew", 12080, 0, 12080), (CUresult::NOT_FOUND, None, 2));
+        assert_eq!(answer("cuNew", 13000, 0, 12080), (CUresult::INVALID_VALUE, None, 2));
+        assert_eq!(answer("cuOld", 12080, 0, 12080), (CUresult::NOT_FOUND, None, 1));
+        assert_eq!(answer("cuCopy", -1, 0, 12080), (CUresult::NOT_FOUND, None, 2));
     }
 }

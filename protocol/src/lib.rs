@@ -25,6 +25,18 @@ pub const DRIVER_RELEASE: &str = "580.65.06";
 
 /// Exported by the guest's `libcuda.so.1` only: a backend that finds it has loaded the wrong library.
 pub const GUEST_LIBRARY_SYMBOL: &std::ffi::CStr = c"vgpu_guest_library";
+/// Newest CUDA version whose functions the API table has, as 1000 * major + 10 * minor.
+const NEWEST_CUDA_VERSION: i32 = 13050;
+/// The CUDA version where no device says otherwise.
+pub const DEFAULT_CUDA_VERSION: i32 = 13000;
+
+/// The CUDA version that the guest's libraries report where the executor's driver reports `version`.
+pub fn reported_cuda_version(version: i32) -> i32 {
+    match version {
+        1.. => version.min(NEWEST_CUDA_VERSION),
+        _ => DEFAULT_CUDA_VERSION,
+    }
+}
 
 /// How a function is served; see `api/cuda.api`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

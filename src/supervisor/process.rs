@@ -105,6 +105,7 @@ fn command(mode: &str, executor: &Executor) -> Command {
     command
         .arg(mode)
         .args(["--gpu", &executor.gpu.to_string()])
+        .args(["--cuda-version", &format!("{}.{}", executor.cuda_version / 1000, executor.cuda_version % 1000 / 10)])
         .args(["--busy-poll", &executor.busy_poll.to_string()])
         .args(["--log-level", executor.log_level.as_str()]);
     if let Some(memory) = executor.memory {

@@ -1,9 +1,9 @@
 //! Calling the driver.
 
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void, CStr};
 use std::sync::{Arc, OnceLock};
 
-use vgpu_protocol::cuda::{CUhostFn, CUlinkState, CUstream};
+use vgpu_protocol::cuda::{CUhostFn, CUlinkState, CUresult, CUstream};
 use vgpu_protocol::DriverApi;
 
 use super::context::Failure;
@@ -41,7 +41,14 @@ type Call = (Arc<HostFunctions>, u64);
 unsafe extern "C" fn trampoline(user_data: *mut c_void) {
     // SAFETY: `launch_host_function` made it from a box, for exactly one call.
     let (functions, id) = *unsafe { Box::from_raw(user_data.cast::<Call>()) };
-    functions.run(id);
+    functions.run(id, CUresult::SUCCESS);
+}
+
+/// As [`trampoline`], after errors too.
+unsafe extern "C" fn callback(_stream: CUstream, status: CUresult, user_data: *mut c_void) {
+    // SAFETY: `add_callback` made it from a box, for exactly one call.
+    let (functions, id) = *unsafe { Box::from_raw(user_data.cast::<Call>()) };
+    functions.run(id, status);
 }
 
 /// Has `functions` run `id` when the stream gets there.
@@ -52,14 +59,41 @@ pub fn launch_host_function(
     id: u64,
 ) -> Result<(), Failure> {
     let launch = api.cuLaunchHostFunc.ok_or(Failure::NOT_SUPPORTED)?;
-    let user_data: *mut c_void = Box::into_raw(Box::new((functions, id))).cast();
-    // SAFETY: the stream comes from the ledger; the trampoline takes what `user_data` is.
-    let launched = Failure::check(unsafe { launch(stream, Some(trampoline), user_data) });
-    if launched.is_err() {
-        // SAFETY: the driver has refused it and will not call the trampoline.
+    hand_over((functions, id), |user_data| {
+        // SAFETY: the stream comes from the ledger; the trampoline takes what `user_data` is.
+        unsafe { launch(stream, Some(trampoline), user_data) }
+    })
+}
+
+/// As [`launch_host_function`], and `functions` also runs `id` if the stream fails before.
+pub fn add_callback(api: &DriverApi, stream: CUstream, functions: Arc<HostFunctions>, id: u64) -> Result<(), Failure> {
+    let add = api.cuStreamAddCallback.ok_or(Failure::NOT_SUPPORTED)?;
+    hand_over((functions, id), |user_data| {
+        // SAFETY: the stream comes from the ledger; the callback takes what `user_data` is.
+        unsafe { add(stream, Some(callback), user_data, 0) }
+    })
+}
+
+fn hand_over(call: Call, to_driver: impl FnOnce(*mut c_void) -> CUresult) -> Result<(), Failure> {
+    let user_data: *mut c_void = Box::into_raw(Box::new(call)).cast();
+    let taken = Failure::check(to_driver(user_data));
+    if taken.is_err() {
+        // SAFETY: the driver has refused it and will not call back.
         drop(unsafe { Box::from_raw(user_data.cast::<Call>()) });
     }
-    launched
+    taken
+}
+
+/// A string of the driver; none for null.
+///
+/// # Safety
+/// `text` is null or a C string that the driver keeps for now.
+pub unsafe fn driver_string(text: *const c_char) -> Vec<u8> {
+    match text.is_null() {
+        true => Vec::new(),
+        // SAFETY: as the caller says.
+        false => unsafe { CStr::from_ptr(text) }.to_bytes().to_vec(),
+    }
 }
 
 static GRAPH_HOST_FUNCTIONS: OnceLock<Arc<HostFunctions>> = OnceLock::new();
@@ -67,7 +101,7 @@ static GRAPH_HOST_FUNCTIONS: OnceLock<Arc<HostFunctions>> = OnceLock::new();
 /// Runs on a thread of the driver, at every launch. `id` is a number, not an address.
 unsafe extern "C" fn graph_trampoline(id: *mut c_void) {
     if let Some(functions) = GRAPH_HOST_FUNCTIONS.get() {
-        functions.run(id.addr() as u64);
+        functions.run(id.addr() as u64, CUresult::SUCCESS);
     }
 }
 

@@ -3,12 +3,14 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Condvar, Mutex};
 
+use vgpu_protocol::cuda::CUresult;
+
 use super::session::lock;
 
 #[derive(Debug, Default)]
 struct State {
-    /// Ids to be run, in stream order.
-    due: VecDeque<u64>,
+    /// Ids to be run, in stream order, and what each is told about its stream.
+    due: VecDeque<(u64, CUresult)>,
     /// Ids that the client is running.
     running: HashSet<u64>,
 }
@@ -22,9 +24,9 @@ pub struct HostFunctions {
 
 impl HostFunctions {
     /// Called by the driver's thread: has the client run `id` and waits until it has.
-    pub fn run(&self, id: u64) {
+    pub fn run(&self, id: u64, status: CUresult) {
         let mut state = lock(&self.state);
-        state.due.push_back(id);
+        state.due.push_back((id, status));
         state.running.insert(id);
         self.changed.notify_all();
         while state.running.contains(&id) {
@@ -33,11 +35,11 @@ impl HostFunctions {
     }
 
     /// Called for the client: the next function to run. Waits for one.
-    pub fn next(&self) -> u64 {
+    pub fn next(&self) -> (u64, CUresult) {
         let mut state = lock(&self.state);
         loop {
-            if let Some(id) = state.due.pop_front() {
-                return id;
+            if let Some(next) = state.due.pop_front() {
+                return next;
             }
             state = self.changed.wait(state).unwrap_or_else(|poison| poison.into_inner());
         }
@@ -60,9 +62,9 @@ mod tests {
         let functions = Arc::new(HostFunctions::default());
         let driver = std::thread::spawn({
             let functions = functions.clone();
-            move || functions.run(7)
+            move || functions.run(7, CUresult::SUCCESS)
         });
-        assert_eq!(functions.next(), 7);
+        assert_eq!(functions.next(), (7, CUresult::SUCCESS));
         functions.done(99);
         assert!(!driver.is_finished());
         functions.done(7);

@@ -29,13 +29,29 @@ pub struct Context {
     pub handle: Handle,
     /// Its device.
     pub device: i32,
-    /// Flags it was created with.
-    pub flags: u32,
+    /// Its flags (`CU_CTX_*`), which say how threads wait: nothing that concerns the device.
+    flags: AtomicU32,
     /// Unique number.
     pub id: u64,
     alive: AtomicBool,
+    /// `cuCtxCreate` and `cuCtxAttach` without their `cuCtxDetach`.
+    usage: AtomicU32,
     fault: AtomicU32,
     storage: RwLock<Vec<Stored>>,
+}
+
+/// `CU_CTX_FLAGS_MASK`.
+const FLAGS: u32 = 0xff;
+/// `CU_CTX_SCHED_MASK`: one of these ways to wait at most.
+const SCHEDULING: u32 = 0x7;
+
+/// Whether flags of a context make sense.
+pub fn check_flags(flags: u32) -> Result<(), CUresult> {
+    if flags & !FLAGS == 0 && (flags & SCHEDULING).count_ones() <= 1 {
+        Ok(())
+    } else {
+        Err(CUresult::INVALID_VALUE)
+    }
 }
 
 /// Errors after which a context is of no use any more.
@@ -63,6 +79,27 @@ impl Context {
     /// The handle as the application sees it.
     pub fn raw(&self) -> CUcontext {
         self.handle.0 as CUcontext
+    }
+
+    /// Its flags.
+    pub fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    /// Sets its flags, which must have been checked.
+    pub fn set_flags(&self, flags: u32) {
+        self.flags.store(flags, Ordering::Relaxed);
+    }
+
+    /// `cuCtxAttach`.
+    pub fn attach(&self) {
+        self.usage.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes a use back, unless it is the last.
+    fn detach(&self) -> bool {
+        let fewer = |usage: u32| usage.checked_sub(1).filter(|usage| *usage > 0);
+        self.usage.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).is_ok()
     }
 
     /// Whether it has not been destroyed.
@@ -138,9 +175,10 @@ impl Contexts {
         let context: &'static Context = Box::leak(Box::new(Context {
             handle,
             device,
-            flags,
+            flags: AtomicU32::new(flags),
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             alive: AtomicBool::new(true),
+            usage: AtomicU32::new(1),
             fault: AtomicU32::new(0),
             storage: RwLock::default(),
         }));
@@ -150,9 +188,6 @@ impl Contexts {
 
     fn end(&self, context: &Context) {
         context.clear();
-        if let Ok(driver) = driver() {
-            driver.graphs.forget_context(context.handle.0);
-        }
         context.alive.store(false, Ordering::Release);
         self.table.write().unwrap_or_else(PoisonError::into_inner).remove(&context.handle.0);
     }
@@ -166,6 +201,7 @@ impl Driver {
     /// Creates a context and makes it current.
     pub fn create_context(&self, device: i32, flags: u32) -> Result<&'static Context, CUresult> {
         self.device(device)?;
+        check_flags(flags)?;
         let ctx = self.mint_context()?;
         if let Err(error) = self.session.call(0, &VgpuContextCreate { dev: device, flags, ctx }) {
             self.session.handles().retire(ctx);
@@ -182,12 +218,10 @@ impl Driver {
         if self.contexts.primaries().iter().any(|p| p.context.is_some_and(|c| std::ptr::eq(c, context))) {
             return Err(CUresult::INVALID_CONTEXT);
         }
-        self.contexts.end(context);
+        self.end_context(context);
         if CURRENT.get().is_some_and(|current| std::ptr::eq(current, context)) {
             pop();
         }
-        self.memory.forget_context(context.handle);
-        self.arrays.forget_context(context.handle);
         self.session.call(0, &VgpuContextDestroy { ctx: context.handle })?;
         self.free_shared_memory(context.handle);
         self.session.handles().retire(context.handle);
@@ -202,8 +236,39 @@ impl Driver {
         }
     }
 
+    /// What the guest knows of a context ends with it.
+    fn end_context(&self, context: &Context) {
+        self.contexts.end(context);
+        self.forget_objects(context);
+    }
+
+    /// Forgets what lives in a context.
+    fn forget_objects(&self, context: &Context) {
+        let handles = self.session.handles();
+        handles.retire_owned(context.handle);
+        for function in self.functions.forget(|owner| handles.owner(owner).is_none()) {
+            handles.retire(function);
+        }
+        self.streams.forget_context(context.handle.0);
+        self.graphs.forget_context(context.handle.0);
+        self.memory.forget_context(context.handle);
+        self.arrays.forget_context(context.handle);
+    }
+
+    /// `cuCtxDetach`: the last use of the calling thread's context destroys it.
+    pub fn detach_context(&self, raw: CUcontext) -> Result<(), CUresult> {
+        let context = self.contexts.find(raw)?;
+        if !CURRENT.get().is_some_and(|current| std::ptr::eq(current, context)) {
+            return Err(CUresult::INVALID_CONTEXT);
+        }
+        if context.detach() {
+            return Ok(());
+        }
+        self.destroy_context(raw)
+    }
+
     fn mint_context(&self) -> Result<Handle, CUresult> {
-        self.session.handles().mint(HandleKind::Context).ok_or(CUresult::OUT_OF_MEMORY)
+        self.session.handles().mint(HandleKind::Context, Handle::NULL).ok_or(CUresult::OUT_OF_MEMORY)
     }
 
     /// The device's primary context, created by the first call, counted by every call.
@@ -252,9 +317,7 @@ impl Driver {
         primary.retained = 0;
         primary.context = None;
         drop(primaries);
-        self.contexts.end(context);
-        self.memory.forget_context(context.handle);
-        self.arrays.forget_context(context.handle);
+        self.end_context(context);
         self.session.post(0, &VgpuPrimaryRelease { dev: device })?;
         self.session.handles().retire(context.handle);
         Ok(())
@@ -266,9 +329,7 @@ impl Driver {
         let context = self.contexts.primaries().get(device as usize).and_then(|primary| primary.context);
         let Some(context) = context else { return Ok(()) };
         context.clear();
-        self.graphs.forget_context(context.handle.0);
-        self.memory.forget_context(context.handle);
-        self.arrays.forget_context(context.handle);
+        self.forget_objects(context);
         self.session.call(0, &VgpuPrimaryReset { dev: device })?;
         self.free_shared_memory(context.handle);
         context.fault.store(0, Ordering::Release);
@@ -280,14 +341,19 @@ impl Driver {
         self.device(device)?;
         let primaries = self.contexts.primaries();
         let primary = primaries.get(device as usize).ok_or(CUresult::INVALID_DEVICE)?;
-        Ok((primary.flags, primary.context.is_some()))
+        Ok((primary.context.map_or(primary.flags, Context::flags), primary.context.is_some()))
     }
 
-    /// Sets the flags with which the primary context will be created.
+    /// Sets the flags of the primary context, also of one that is active.
     pub fn set_primary_flags(&self, device: i32, flags: u32) -> Result<(), CUresult> {
         self.device(device)?;
+        check_flags(flags)?;
         let mut primaries = self.contexts.primaries();
-        primaries.get_mut(device as usize).ok_or(CUresult::INVALID_DEVICE)?.flags = flags;
+        let primary = primaries.get_mut(device as usize).ok_or(CUresult::INVALID_DEVICE)?;
+        primary.flags = flags;
+        if let Some(context) = primary.context {
+            context.set_flags(flags);
+        }
         Ok(())
     }
 }
@@ -302,8 +368,9 @@ pub fn current() -> Option<&'static Context> {
     CURRENT.get()
 }
 
-/// The calling thread's context, which must be there and alive.
+/// The calling thread's context, which must be there and alive, in a process that may use it.
 pub fn required() -> Result<&'static Context, CUresult> {
+    driver()?;
     match CURRENT.get() {
         None => Err(CUresult::INVALID_CONTEXT),
         Some(context) if !context.is_alive() => Err(CUresult::CONTEXT_IS_DESTROYED),
@@ -319,9 +386,12 @@ pub fn current_handle() -> Result<u64, CUresult> {
     }
 }
 
-/// Replaces the top of the thread's stack.
+/// Replaces the top of the thread's stack; nothing pops it.
 pub fn set_current(context: Option<&'static Context>) {
-    CURRENT.set(context);
+    match context {
+        Some(_) => CURRENT.set(context),
+        None => drop(pop()),
+    }
 }
 
 /// Pushes onto the thread's stack.

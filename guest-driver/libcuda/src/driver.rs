@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use vgpu_client::{OpenError, Session};
+use vgpu_client::{Broker, OpenError, Session};
 use vgpu_graphs::Graphs;
 use vgpu_protocol::broker::BrokerError;
 use vgpu_protocol::cmd::VgpuDeviceInfo;
 use vgpu_protocol::cuda::{attribute as attr, CUresult};
-use vgpu_protocol::{DeviceInfo, ATTRIBUTE_UNKNOWN};
+use vgpu_protocol::{reported_cuda_version, DeviceInfo, ATTRIBUTE_UNKNOWN, DEFAULT_CUDA_VERSION};
 
 use crate::arrays::Arrays;
 use crate::context::Contexts;
@@ -23,8 +23,6 @@ use crate::stream::Streams;
 use crate::vmm::Vmm;
 use crate::{sys, trace};
 
-/// CUDA version of the API that this library offers.
-pub const CUDA_VERSION: i32 = 13000;
 /// Devices that a session may have.
 const MAX_DEVICES: i32 = 16;
 
@@ -74,6 +72,18 @@ pub fn driver() -> Result<&'static Driver, CUresult> {
         return Err(CUresult::NOT_INITIALIZED);
     }
     Ok(driver)
+}
+
+/// The CUDA version that the device's driver offers, as 1000 * major + 10 * minor. Programs ask before
+/// `cuInit`; then the broker knows.
+pub fn version() -> i32 {
+    static ASKED: OnceLock<i32> = OnceLock::new();
+    let asked = || Broker::connect().ok()?.status().ok()?.0.backend.driver_version.try_into().ok();
+    let told = match DRIVER.get().and_then(|driver| driver.devices.first()) {
+        Some(device) => device.driver_version,
+        None => *ASKED.get_or_init(|| asked().unwrap_or(DEFAULT_CUDA_VERSION)),
+    };
+    reported_cuda_version(told)
 }
 
 /// `cuInit`: opens the session. May be tried again after a failure.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::{FunctionAttributes, Handle, ParamInfo, ATTRIBUTE_UNKNOWN, FUNCTION_ATTRIBUTES};
@@ -29,6 +29,17 @@ pub struct Function {
     /// Size of the parameter block.
     pub param_bytes: usize,
     attributes: [AtomicI32; FUNCTION_ATTRIBUTES],
+    legacy: Mutex<LegacyLaunch>,
+}
+
+/// What the functions from before CUDA 4 set for the next launches of a kernel.
+pub struct LegacyLaunch {
+    /// Threads of a block.
+    pub block: [u32; 3],
+    /// Bytes of dynamic shared memory.
+    pub shared: u32,
+    /// The parameter block.
+    pub params: Vec<u8>,
 }
 
 impl Function {
@@ -56,6 +67,7 @@ impl Function {
             params,
             param_bytes: info.param_bytes as usize,
             attributes: info.attributes.map(AtomicI32::new),
+            legacy: Mutex::new(LegacyLaunch { block: [1; 3], shared: 0, params: Vec::new() }),
         })
     }
 
@@ -71,6 +83,11 @@ impl Function {
         if let Some(slot) = usize::try_from(attribute).ok().and_then(|i| self.attributes.get(i)) {
             slot.store(value, Ordering::Relaxed);
         }
+    }
+
+    /// What was set for its launches.
+    pub fn legacy_launch(&self) -> MutexGuard<'_, LegacyLaunch> {
+        self.legacy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Place of a parameter in the block.
@@ -112,10 +129,18 @@ impl Functions {
 
     /// Drops the kernels of a module or library that is unloaded.
     pub fn forget_owner(&self, owner: Handle) {
+        self.forget(|other| other == owner);
+    }
+
+    /// Drops the kernels of the chosen modules and libraries; their handles.
+    pub fn forget(&self, chosen: impl Fn(Handle) -> bool) -> Vec<Handle> {
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for handle in table.names.remove(&owner).into_iter().flat_map(HashMap::into_values) {
+        let gone = table.names.extract_if(|owner, _| chosen(*owner));
+        let handles: Vec<Handle> = gone.flat_map(|(_, names)| names.into_values()).collect();
+        for handle in &handles {
             table.functions.remove(&handle.0);
         }
+        handles
     }
 }
 

@@ -19,7 +19,7 @@ use crate::stub;
 pub enum Work {
     /// `cuLaunchHostFunc`.
     Function(CUhostFn),
-    /// `cuStreamAddCallback`.
+    /// `cuStreamAddCallback`: also called after an error, with that.
     Callback(CUstreamCallback, CUstream),
     /// What a graph leaves to be done behind its launches.
     Then(Box<dyn FnOnce() + Send>),
@@ -37,12 +37,12 @@ struct Entry {
 unsafe impl Send for Entry {}
 
 impl Entry {
-    fn run(self) {
+    fn run(self, status: CUresult) {
         match self.work {
             // SAFETY: the application passed this function for this argument.
             Work::Function(Some(function)) => unsafe { function(self.user_data) },
             // SAFETY: as above.
-            Work::Callback(Some(callback), stream) => unsafe { callback(stream, CUresult::SUCCESS, self.user_data) },
+            Work::Callback(Some(callback), stream) => unsafe { callback(stream, status, self.user_data) },
             Work::Function(None) | Work::Callback(None, _) => {}
             Work::Then(then) => then(),
         }
@@ -68,9 +68,10 @@ impl HostFunctions {
         user_data: *mut c_void,
     ) -> Result<(), CUresult> {
         self.start(session)?;
+        let always = u32::from(matches!(work, Work::Callback(..)));
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
         self.table().insert(id, Entry { work, user_data });
-        let posted = stub::post(&VgpuHostFunction { stream, id });
+        let posted = stub::post(&VgpuHostFunction { stream, id, always });
         if posted.is_err() {
             self.table().remove(&id);
         }
@@ -114,7 +115,7 @@ impl HostFunctions {
         while let Ok(next) = session.call(0, &VgpuHostFunctionNext {}) {
             let entry = self.table().remove(&next.id);
             match entry {
-                Some(entry) => entry.run(),
+                Some(entry) => entry.run(CUresult(next.status)),
                 None => {
                     let repeated = self.repeated().get(&next.id).cloned();
                     if let Some(work) = repeated {

@@ -17,6 +17,7 @@ mod integrity;
 mod jit;
 mod library;
 mod link;
+mod log;
 mod memory;
 mod pool;
 mod stream;

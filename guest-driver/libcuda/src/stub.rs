@@ -1,6 +1,8 @@
 //! What the generated functions call: entering and leaving, sending, and the caller's pointers.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::{c_char, c_void, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use vgpu_graphs::Fill;
 use vgpu_protocol::cmd::{CuStreamSynchronize, VgpuPointerInfo};
@@ -26,10 +28,13 @@ pub fn enter(name: &'static str, body: impl FnOnce() -> Result<(), CUresult>) ->
     }
 }
 
-/// A function that is not implemented.
-pub fn refuse(name: &'static str) -> CUresult {
+/// A function that is not implemented, for a reason that may be empty.
+pub fn refuse(name: &'static str, reason: &'static str) -> CUresult {
     trace::count(name);
-    trace::refused(name);
+    match reason {
+        "" => trace::refused(name),
+        _ => trace::refused_because(name, reason),
+    }
     CUresult::NOT_SUPPORTED
 }
 
@@ -83,9 +88,23 @@ pub fn post_anywhere<'a, C: Command<'a>>(command: &C) -> Result<Posted, CUresult
     driver.session.post(context::current_handle().unwrap_or(0), command).map(|_| Posted)
 }
 
-/// A new handle.
+/// Objects that live in no context; functions live in their module.
+const WITHOUT_CONTEXT: &[HandleKind] = &[
+    HandleKind::Context,
+    HandleKind::Function,
+    HandleKind::Library,
+    HandleKind::Kernel,
+    HandleKind::MemoryPool,
+    HandleKind::Graph,
+    HandleKind::GraphNode,
+    HandleKind::GraphExec,
+    HandleKind::MemGenericAllocationHandle,
+];
+
+/// A new handle, for an object of the current context if objects of its kind live in one.
 pub fn mint(kind: HandleKind) -> Result<Handle, CUresult> {
-    driver()?.session.handles().mint(kind).ok_or(CUresult::OUT_OF_MEMORY)
+    let owner = if WITHOUT_CONTEXT.contains(&kind) { 0 } else { context::current_handle()? };
+    driver()?.session.handles().mint(kind, Handle(owner)).ok_or(CUresult::OUT_OF_MEMORY)
 }
 
 /// Ends a handle.
@@ -263,6 +282,15 @@ pub unsafe fn list<T: Copy>(pointer: *const T, count: usize) -> Result<Vec<T>, C
 pub unsafe fn string<'a>(text: *const c_char) -> Result<&'a [u8], CUresult> {
     // SAFETY: the caller vouches for it.
     unsafe { sys::c_str(text) }.map(|text| text.to_bytes()).ok_or(CUresult::INVALID_VALUE)
+}
+
+/// A file's name.
+///
+/// # Safety
+/// As for [`string`].
+pub unsafe fn path<'a>(name: *const c_char) -> Result<&'a Path, CUresult> {
+    // SAFETY: as the caller says.
+    unsafe { string(name) }.map(|name| Path::new(OsStr::from_bytes(name)))
 }
 
 /// A buffer of the caller that the call reads.

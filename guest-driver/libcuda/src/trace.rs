@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use crate::log::{self, Level};
+
 static TRACING: AtomicBool = AtomicBool::new(false);
 static CALLS: Mutex<Option<HashMap<&'static str, u64>>> = Mutex::new(None);
 static REFUSED: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
@@ -13,17 +15,20 @@ fn is_set(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|value| value != "0" && !value.is_empty())
 }
 
-/// Explains, if the user asked for it with `VGPU_LOG`.
+/// Explains a failure in the log, and to the user if asked for with `VGPU_LOG`.
 pub fn explain(message: impl FnOnce() -> String) {
     static EXPLAIN: OnceLock<bool> = OnceLock::new();
+    let message = message();
     if *EXPLAIN.get_or_init(|| is_set("VGPU_LOG")) {
-        eprintln!("vgpu: {}", message());
+        eprintln!("vgpu: {message}");
     }
+    log::add(Level::Error, &message);
 }
 
 /// Says something that the user must know.
 pub fn warn(message: &str) {
     eprintln!("vgpu: {message}");
+    log::add(Level::Warning, message);
 }
 
 /// Starts counting calls if `VGPU_TRACE` asks for it.
@@ -54,11 +59,16 @@ pub fn summarise(round_trips: u64) {
     }
 }
 
-/// Names a function that is not implemented, once.
+/// Names something that is not implemented, once.
 pub fn refused(name: &'static str) {
+    refused_because(name, "it is not implemented");
+}
+
+/// Names something that is refused on purpose, once, with the reason.
+pub fn refused_because(name: &'static str, reason: &str) {
     let mut refused = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
     if !refused.contains(&name) {
         refused.push(name);
-        warn(&format!("{name} is not implemented: CUDA_ERROR_NOT_SUPPORTED"));
+        warn(&format!("{name}: CUDA_ERROR_NOT_SUPPORTED: {reason}"));
     }
 }

@@ -147,7 +147,7 @@ mod exported {
             give_text(out, length, gpu::NVML_VERSION.as_bytes())
         }
         [nvmlSystemGetCudaDriverVersion nvmlSystemGetCudaDriverVersion_v2] (out: *mut i32) {
-            give(out, gpu::CUDA_VERSION)
+            give(out, gpu::cuda_version())
         }
         [nvmlSystemGetProcessName] (pid: u32, out: *mut c_char, length: u32) {
             gpu::initialised()?;

@@ -10,8 +10,6 @@ use crate::types::{Memory, MemoryV2, PciInfoV2, PciInfoV3, ProcessV1, ProcessV2,
 
 /// Version of NVML that belongs to [`vgpu_protocol::DRIVER_RELEASE`].
 pub const NVML_VERSION: &str = "13.580.65.06";
-/// CUDA version of the guest's libcuda.
-pub const CUDA_VERSION: i32 = 13000;
 /// PCI device and vendor, as NVML packs them.
 const PCI_DEVICE_ID: u32 = 0x1067_1af4;
 const PCI_SUBSYSTEM_ID: u32 = 0x1100_1af4;
@@ -25,6 +23,12 @@ static INITIALISED: AtomicU32 = AtomicU32::new(0);
 pub struct Gpu {
     status: BrokerStatus,
     sessions: Vec<SessionStatus>,
+}
+
+/// CUDA version of the guest's libcuda; needs no `nvmlInit`.
+pub fn cuda_version() -> i32 {
+    let told = ask().ok().and_then(|gpu| i32::try_from(gpu.status.backend.driver_version).ok());
+    vgpu_protocol::reported_cuda_version(told.unwrap_or(0))
 }
 
 /// `nvmlInit`: the broker must answer.

@@ -38,6 +38,10 @@ pub struct Options {
     #[arg(long, value_name = "soft|host|PATH", default_value = "soft")]
     pub gpu: String,
 
+    /// CUDA version that the software GPU's driver reports, as in 12.8.
+    #[arg(long, value_name = "MAJOR.MINOR", default_value = "13.0")]
+    pub cuda_version: String,
+
     /// What backend and broker log: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub log_level: log::LevelFilter,
@@ -121,6 +125,7 @@ impl Backend {
             .args(["--gpu", &options.gpu])
             // Program and worker belong to one user here: no boundary to guard between them.
             .arg("--allow-pageable-access")
+            .args(["--cuda-version", &options.cuda_version])
             .args(["--log-level", &options.log_level.as_str().to_lowercase()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())

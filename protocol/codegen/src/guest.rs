@@ -16,14 +16,17 @@ use crate::{Arg, Class, Function, Kind, Table};
 /// where the command is sent without waiting.
 const DEVICE_POINTERS: [&str; 2] = ["dstDevice", "srcDevice"];
 
+/// A struct that holds a stream.
+const LAUNCH_CONFIG: &str = "*const cuda::CUlaunchConfig";
+
 /// Writes the module that `vgpu-libcuda` includes.
 pub fn write(table: &Table) -> String {
     let mut out = String::new();
     for f in table.driver_functions() {
         if f.class == Class::Refused {
-            write_refused(&mut out, &f.name);
+            write_refused(&mut out, &f.name, &f.reason);
             if let Some((suffix, _)) = &f.per_thread {
-                write_refused(&mut out, &format!("{}_{suffix}", f.name));
+                write_refused(&mut out, &format!("{}_{suffix}", f.name), &f.reason);
             }
             continue;
         }
@@ -50,8 +53,11 @@ fn write_raw(out: &mut String, table: &Table) {
     out.push_str("}\n");
 }
 
-fn write_refused(out: &mut String, name: &str) {
-    let _ = writeln!(out, "#[no_mangle]\npub extern \"C\" fn {name}() -> CUresult {{ crate::stub::refuse({name:?}) }}");
+fn write_refused(out: &mut String, name: &str, reason: &str) {
+    let _ = writeln!(
+        out,
+        "#[no_mangle]\npub extern \"C\" fn {name}() -> CUresult {{ crate::stub::refuse({name:?}, {reason:?}) }}"
+    );
 }
 
 pub(crate) fn signature(f: &Function) -> String {
@@ -67,6 +73,9 @@ fn write_export(out: &mut String, f: &Function) {
             let _ = writeln!(out, "        crate::driver::driver()?.graphs.{}({names})", f.name);
         }
         _ if f.wrapped || !f.class.on_wire() => {
+            if !f.early {
+                out.push_str("        crate::stub::ready()?;\n");
+            }
             let _ = writeln!(out, "        crate::api::{}({names})", f.name);
         }
         _ => write_body(out, f),
@@ -219,9 +228,18 @@ pub(crate) fn write_per_thread(out: &mut String, f: &Function, suffix: &str) {
         .iter()
         .map(|a| match &a.kind {
             Kind::Handle(ty) if ty == "CUstream" => format!("vgpu_protocol::cuda::per_thread({})", a.name),
+            Kind::Raw(ty) if ty == LAUNCH_CONFIG => "&config".into(),
             _ => a.name.clone(),
         })
         .collect();
+    // A stream inside a struct is changed in a copy of that.
+    if let Some(config) = f.args.iter().find(|a| matches!(&a.kind, Kind::Raw(ty) if ty == LAUNCH_CONFIG)) {
+        let _ = writeln!(
+            out,
+            "    // SAFETY: null or readable, by the caller's contract.\n    let Some(config) = (unsafe {{ {}.as_ref() }}) else {{ return CUresult::INVALID_VALUE }};\n    let config = vgpu_protocol::cuda::per_thread_config(config);",
+            config.name
+        );
+    }
     let _ = writeln!(
         out,
         "    // SAFETY: the caller's contract is that of the twin.\n    unsafe {{ {}({}) }}\n}}",

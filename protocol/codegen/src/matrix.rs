@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::tested::Tested;
-use crate::{Class, Table};
+use crate::{Arg, Class, Kind, Table};
 
 /// Writes one line per section of the table, for the README.
 pub fn summary(table: &Table) -> String {
@@ -46,7 +46,8 @@ pub fn write(table: &Table) -> String {
          `tests/programs` call {programs} of the entry points (*tested by*; \"all\" is what every conformance program calls);\n\
          `scripts/conformance` runs them.\n\n\
          Classes: *local* is answered in the guest; *async* is sent without waiting; *sync* waits for its reply; *blocking* waits\n\
-         on a thread of its own in the worker; *custom* is guest code that sends commands of our own; *refused* is not implemented.\n"
+         on a thread of its own in the worker; *custom* is guest code that sends commands of our own; *refused* is not implemented,\n\
+         with the reason where it is refused on purpose.\n"
     );
     let mut section = None;
     for f in table.driver_functions() {
@@ -58,18 +59,57 @@ pub fn write(table: &Table) -> String {
                 f.section
             );
         }
+        let class = match f.reason.as_str() {
+            "" => f.class.word().to_string(),
+            reason => format!("{}: {reason}", f.class.word()),
+        };
         let _ = writeln!(
             out,
             "| `{}` | {}.{} | {} | {} | {} |",
             f.name,
             f.since / 1000,
             f.since % 1000 / 10,
-            f.class.word(),
+            class,
             if f.soft { "yes" } else { "" },
             tested.by(&f.name)
         );
     }
     out
+}
+
+/// Writes the served functions, whether they work before `cuInit`, and the kinds of their arguments, one letter each, as initialisers of a
+/// C array: n number, d device pointer, h handle and x one that ends (with their type), o pointer that is
+/// filled, q one that may be null, i pointer that is read, s string, b bytes, r raw pointer, c callback.
+pub fn signatures(table: &Table) -> String {
+    let mut out = String::new();
+    for f in table.driver_functions().filter(|f| f.has_signature()) {
+        let _ = write!(out, "{{{:?}, {}, {{", f.name, i32::from(f.early));
+        for arg in &f.args {
+            let _ = write!(out, "{:?}, ", letter(arg));
+        }
+        out.push_str("0}},\n");
+    }
+    out
+}
+
+fn letter(arg: &Arg) -> String {
+    let name = arg.name.as_str();
+    let is_device =
+        matches!(name, "addr" | "dst" | "src") || name.to_lowercase().contains("ptr") || name.ends_with("Device");
+    match &arg.kind {
+        Kind::Scalar(ty) if ty == "u64" && is_device => "d".into(),
+        Kind::Scalar(_) => "n".into(),
+        Kind::Handle(ty) => format!("h{ty}"),
+        Kind::Del(ty) => format!("x{ty}"),
+        Kind::New(_) | Kind::OutStruct(_) | Kind::OutScalar { optional: false, .. } => "o".into(),
+        Kind::OutScalar { optional: true, .. } => "q".into(),
+        Kind::InStruct(_) => "i".into(),
+        Kind::Str => "s".into(),
+        Kind::Bytes(_) | Kind::OutBytes(_) => "b".into(),
+        Kind::Raw(ty) if ty.starts_with('*') => "r".into(),
+        Kind::Raw(ty) if ty.contains("Fn") || ty.contains("allback") || ty.contains("B2DSize") => "c".into(),
+        Kind::Raw(_) => "n".into(),
+    }
 }
 
 #[cfg(test)]

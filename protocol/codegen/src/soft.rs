@@ -40,7 +40,7 @@ pub fn shared(table: &Table) -> String {
 }
 
 /// Writes the module that `vgpu-softgpu-libcuda` includes: every entry point of the table. What the
-/// software GPU lacks is `crate::refuse(NAME)`.
+/// software GPU lacks is `crate::refuse(NAME, REASON)`.
 pub fn library(table: &Table) -> String {
     let mut out = String::new();
     for f in table.driver_functions() {
@@ -54,9 +54,9 @@ pub fn library(table: &Table) -> String {
                 write_per_thread(&mut out, f, suffix);
             }
         } else {
-            write_stub(&mut out, &f.name);
+            write_stub(&mut out, &f.name, &f.reason);
             if let Some((suffix, _)) = &f.per_thread {
-                write_stub(&mut out, &format!("{}_{suffix}", f.name));
+                write_stub(&mut out, &format!("{}_{suffix}", f.name), &f.reason);
             }
         }
     }
@@ -66,16 +66,21 @@ pub fn library(table: &Table) -> String {
 
 fn write_export(out: &mut String, f: &Function, module: &str) {
     let names: Vec<&str> = f.args.iter().map(|a| a.name.as_str()).collect();
+    let _ = writeln!(out, "#[no_mangle]\npub unsafe extern \"C\" fn {}({}) -> CUresult {{", f.name, signature(f));
+    if !f.early {
+        out.push_str("    if let Err(error) = vgpu_softgpu::driver::ready() {\n        return error;\n    }\n");
+    }
     let _ = writeln!(
         out,
-        "#[no_mangle]\npub unsafe extern \"C\" fn {}({}) -> CUresult {{\n    // SAFETY: the contract is the same.\n    unsafe {{ {module}::{}({}) }}\n}}",
-        f.name,
-        signature(f),
+        "    // SAFETY: the contract is the same.\n    unsafe {{ {module}::{}({}) }}\n}}",
         f.name,
         names.join(", ")
     );
 }
 
-fn write_stub(out: &mut String, name: &str) {
-    let _ = writeln!(out, "#[no_mangle]\npub extern \"C\" fn {name}() -> CUresult {{ crate::refuse({name:?}) }}");
+fn write_stub(out: &mut String, name: &str, reason: &str) {
+    let _ = writeln!(
+        out,
+        "#[no_mangle]\npub extern \"C\" fn {name}() -> CUresult {{ crate::refuse({name:?}, {reason:?}) }}"
+    );
 }

@@ -95,6 +95,8 @@ pub struct Function {
     pub class: Class,
     /// Whether the software GPU implements it.
     pub soft: bool,
+    /// Whether it works before `cuInit`.
+    pub early: bool,
     /// Whether hand-written guest code stands in front of the generated call.
     pub wrapped: bool,
     /// Whether `vgpu-graphs` implements it, for the guest and for the software GPU.
@@ -105,6 +107,8 @@ pub struct Function {
     pub args: Vec<Arg>,
     /// The heading of the table under which it stands.
     pub section: String,
+    /// Why it is refused: its own words, or those of its section.
+    pub reason: String,
 }
 
 impl Function {
@@ -168,15 +172,17 @@ impl Table {
     /// Parses the table's text.
     pub fn parse(text: &str) -> Result<Table, ParseError> {
         let mut table = Table { handles: Vec::new(), functions: Vec::new(), hash: 0xcbf2_9ce4_8422_2325 };
-        let mut section = String::new();
+        let (mut section, mut common) = (String::new(), String::new());
         for (number, raw) in text.lines().enumerate() {
-            let line = raw.trim();
             let fail = |message: &str| ParseError { line: number + 1, message: message.to_string() };
-            if let Some(title) = line.strip_prefix("##") {
-                section = title.trim().to_string();
+            if let Some(title) = raw.trim().strip_prefix("##") {
+                let (title, reason) = title.split_once('#').unwrap_or((title, ""));
+                (section, common) = (title.trim().to_string(), reason.trim().to_string());
                 continue;
             }
-            if line.is_empty() || line.starts_with('#') {
+            let (line, reason) = raw.split_once('#').unwrap_or((raw, ""));
+            let (line, reason) = (line.trim(), reason.trim());
+            if line.is_empty() {
                 continue;
             }
             table.absorb(line);
@@ -184,7 +190,10 @@ impl Table {
                 table.handles.push(name.trim().to_string());
                 continue;
             }
-            let function = parse_function(line, &section, &table.handles).map_err(|m| fail(&m))?;
+            let mut function = parse_function(line, &section, &table.handles).map_err(|m| fail(&m))?;
+            if function.class == Class::Refused {
+                function.reason = if reason.is_empty() { common.clone() } else { reason.to_string() };
+            }
             if table.functions.iter().any(|f| f.name == function.name) {
                 return Err(fail(&format!("{} stands twice", function.name)));
             }
@@ -226,15 +235,18 @@ fn parse_function(line: &str, section: &str, handles: &[String]) -> Result<Funct
         soft: false,
         wrapped: false,
         shared: false,
+        early: false,
         command: false,
         args: Vec::new(),
         section: section.to_string(),
+        reason: String::new(),
     };
     for word in words {
         match word {
             "soft" => function.soft = true,
             "wrapped" => function.wrapped = true,
             "shared" => function.shared = true,
+            "early" => function.early = true,
             "command" => function.command = true,
             "local" => function.class = Class::Local,
             "custom" => function.class = Class::Custom,
@@ -341,6 +353,16 @@ mod tests {
         assert_eq!(alloc.struct_name(), "CuMemAllocV2");
         assert_eq!(table.functions[1].args[0].kind, Kind::New("CUstream".into()));
         assert_eq!(table.wire().map(|(op, _)| op).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn test_refusals_have_reasons_that_do_not_change_the_hash() {
+        let plain = Table::parse("## Maps\ncuA 1000 refused\ncuB 1000 local()\ncuC 1000 refused\n").unwrap();
+        let table =
+            Table::parse("## Maps # no maps\ncuA 1000 refused\ncuB 1000 local()\ncuC 1000 refused # no C\n").unwrap();
+        let reasons: Vec<&str> = table.functions.iter().map(|f| f.reason.as_str()).collect();
+        assert_eq!(reasons, ["no maps", "", "no C"]);
+        assert_eq!((table.functions[0].section.as_str(), table.hash), ("Maps", plain.hash));
     }
 
     #[test]

@@ -7,9 +7,10 @@ mod graph;
 pub mod hints;
 mod memory;
 mod result;
+mod stream;
 mod texture;
 
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -19,6 +20,10 @@ pub use copy::*;
 pub use graph::*;
 pub use memory::*;
 pub use result::CUresult;
+pub use stream::{
+    launch_attribute, mem_op, BadMemOp, CUlaunchAttributeValue, CUstreamBatchMemOpParams, MemOp, StreamAttributes,
+    WaitCondition,
+};
 pub use texture::*;
 
 macro_rules! handles {
@@ -71,6 +76,11 @@ pub fn per_thread(stream: CUstream) -> CUstream {
     }
 }
 
+/// What a launch configuration of a per-thread twin means.
+pub fn per_thread_config(config: &CUlaunchConfig) -> CUlaunchConfig {
+    CUlaunchConfig { hStream: per_thread(config.hStream), ..*config }
+}
+
 /// Whether a `CUjit_option`'s value is a number that the call reads, rather than a pointer or a result.
 pub fn jit_option_is_number(option: i32) -> bool {
     matches!(option, 0 | 1 | 7..=16 | 20..=24 | 29..=33)
@@ -82,6 +92,20 @@ pub type CUhostFn = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 pub type CUoccupancyB2DSize = Option<unsafe extern "C" fn(block_size: i32) -> usize>;
 /// Called by `cuStreamAddCallback` in stream order.
 pub type CUstreamCallback = Option<unsafe extern "C" fn(stream: CUstream, status: CUresult, user_data: *mut c_void)>;
+
+/// Called for each entry of the driver's log: level, text with a NUL behind it, length without that.
+pub type CUlogsCallback =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, level: i32, message: *const c_char, length: usize)>;
+
+/// Parameters of `cuCtxCreate_v4`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(missing_docs, non_snake_case)]
+pub struct CUctxCreateParams {
+    pub execAffinityParams: *const c_void,
+    pub numExecAffinityParams: i32,
+    pub cigParams: *const c_void,
+}
 
 /// A UUID, in byte order.
 #[repr(C)]

@@ -11,13 +11,14 @@ use std::sync::{Mutex, PoisonError};
 
 use vgpu_protocol::cuda::CUresult;
 
-/// A function that the software GPU does not have; says so once on stderr.
-fn refuse(name: &'static str) -> CUresult {
+/// A function that the software GPU does not have; says so once on stderr, with the reason if there is one.
+fn refuse(name: &'static str, reason: &str) -> CUresult {
     static SAID: Mutex<Vec<&str>> = Mutex::new(Vec::new());
     let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
     if !said.contains(&name) {
         said.push(name);
-        eprintln!("softgpu: {name} is not implemented: CUDA_ERROR_NOT_SUPPORTED");
+        let reason = if reason.is_empty() { "it is not implemented" } else { reason };
+        eprintln!("softgpu: {name}: CUDA_ERROR_NOT_SUPPORTED: {reason}");
     }
     CUresult::NOT_SUPPORTED
 }

@@ -24,19 +24,19 @@ pub unsafe extern "C" fn cuGetProcAddress_v2(
     }
     // SAFETY: a C string, by the driver API's contract.
     let name = unsafe { CStr::from_ptr(symbol) }.to_str().unwrap_or_default();
+    let mut driver_version = 0;
+    // SAFETY: the output is ours.
+    unsafe { vgpu_softgpu::driver::cuDriverGetVersion(&mut driver_version) };
     let by_name = BY_NAME.get_or_init(|| Exports::new(EXPORTS));
-    let found = by_name.find(name, cudaVersion.max(0).unsigned_abs(), flags & PER_THREAD != 0);
+    let (result, found, why) = by_name.answer(name, cudaVersion, flags, driver_version);
     // SAFETY: both are writable, by the driver API's contract; the second may be null.
     unsafe {
         pfn.write(found.map_or(std::ptr::null(), |export| export.address.0));
         if !symbolStatus.is_null() {
-            symbolStatus.write(found.err().map_or(0, |missing| missing as i32));
+            symbolStatus.write(why);
         }
     }
-    match found {
-        Ok(_) => CUresult::SUCCESS,
-        Err(_) => CUresult::NOT_FOUND,
-    }
+    result
 }
 
 /// As `cuGetProcAddress_v2`, without the reason.

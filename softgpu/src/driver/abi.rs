@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void, CStr};
 use std::mem::MaybeUninit;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-use vgpu_protocol::cuda::{CUhostFn, CUresult};
+use vgpu_protocol::cuda::{CUhostFn, CUresult, CUstream, CUstreamCallback};
 
 use super::core::{container_size, Result, FATBIN_HEADER, FATBIN_MAGIC};
 
@@ -221,6 +221,35 @@ pub(super) unsafe fn host_bytes<'a>(address: u64, len: usize) -> Result<&'a [u8]
 pub(super) unsafe fn host_bytes_mut<'a>(address: u64, len: usize) -> Result<&'a mut [u8]> {
     // SAFETY: the caller's promise is the same.
     unsafe { bytes_mut(std::ptr::with_exposed_provenance_mut(address as usize), len) }
+}
+
+/// A stream's callback with its arguments.
+pub(super) struct StreamCall {
+    callback: unsafe extern "C" fn(CUstream, CUresult, *mut c_void),
+    stream: CUstream,
+    argument: *mut c_void,
+}
+
+// SAFETY: `cuStreamAddCallback` hands all of it over to a thread of the driver; that is its contract.
+unsafe impl Send for StreamCall {}
+
+impl StreamCall {
+    /// # Safety
+    /// `callback` may be called once with the other two, from any thread.
+    pub(super) unsafe fn new(
+        callback: CUstreamCallback,
+        stream: CUstream,
+        argument: *mut c_void,
+    ) -> Result<StreamCall> {
+        let callback = callback.ok_or(CUresult::INVALID_VALUE)?;
+        Ok(StreamCall { callback, stream, argument })
+    }
+
+    /// Calls it.
+    pub(super) fn call(self, status: CUresult) {
+        // SAFETY: promised at construction; `self` is consumed, so it is called once.
+        unsafe { (self.callback)(self.stream, status, self.argument) }
+    }
 }
 
 /// Writes a result whose type depends on another argument.

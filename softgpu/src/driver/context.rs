@@ -1,12 +1,42 @@
 //! Primary and created contexts, and the calling thread's current one.
 
-use vgpu_protocol::cuda::{CUcontext, CUresult};
+use std::ffi::c_void;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use vgpu_protocol::cuda::{CUcontext, CUctxCreateParams, CUevent, CUresult};
 
 use super::abi::{guard, out, out_opt, set};
-use super::core::{current, current_handle, driver, pop_current, push_current, set_current, Context, Limit};
+use super::core::{
+    attached, current, current_handle, driver, pop_current, pop_top, push_current, set_current, Context, Limit, Result,
+};
+use super::event::event_of;
 
 /// Scheduling, host mapping, local memory and coredump flags; they change nothing here.
 const CONTEXT_FLAGS: u32 = 0xff;
+/// One of these ways to wait at most.
+const SCHEDULING_FLAGS: u32 = 0x7;
+/// Stream priorities: the lowest and the highest. They are hints that change nothing here.
+pub(super) const PRIORITIES: [i32; 2] = [0, -5];
+
+fn check_flags(flags: u32) -> Result {
+    match flags & !CONTEXT_FLAGS == 0 && (flags & SCHEDULING_FLAGS).count_ones() <= 1 {
+        true => Ok(()),
+        false => Err(CUresult::INVALID_VALUE),
+    }
+}
+
+fn context_of(ctx: CUcontext) -> Result<Arc<Context>> {
+    driver()?.contexts.get(ctx as u64).ok_or(CUresult::INVALID_CONTEXT)
+}
+
+/// The context of a handle, the current one for null.
+fn context_or_current(ctx: CUcontext) -> Result<Arc<Context>> {
+    match ctx.is_null() {
+        true => attached(),
+        false => context_of(ctx),
+    }
+}
 
 /// Activates the primary context, or takes another reference to it.
 pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(pctx: *mut CUcontext, dev: i32) -> CUresult {
@@ -39,6 +69,49 @@ pub unsafe extern "C" fn cuDevicePrimaryCtxReset_v2(dev: i32) -> CUresult {
     })
 }
 
+/// As `cuDevicePrimaryCtxRelease_v2`.
+pub unsafe extern "C" fn cuDevicePrimaryCtxRelease(dev: i32) -> CUresult {
+    // SAFETY: the contract is the same.
+    unsafe { cuDevicePrimaryCtxRelease_v2(dev) }
+}
+
+/// As `cuDevicePrimaryCtxReset_v2`.
+pub unsafe extern "C" fn cuDevicePrimaryCtxReset(dev: i32) -> CUresult {
+    // SAFETY: the contract is the same.
+    unsafe { cuDevicePrimaryCtxReset_v2(dev) }
+}
+
+/// Sets the flags of the primary context.
+pub unsafe extern "C" fn cuDevicePrimaryCtxSetFlags_v2(dev: i32, flags: u32) -> CUresult {
+    guard(|| {
+        let driver = driver()?;
+        driver.check_device(dev)?;
+        check_flags(flags)?;
+        driver.set_primary_flags(flags);
+        Ok(())
+    })
+}
+
+/// As `cuDevicePrimaryCtxSetFlags_v2`.
+pub unsafe extern "C" fn cuDevicePrimaryCtxSetFlags(dev: i32, flags: u32) -> CUresult {
+    // SAFETY: the contract is the same.
+    unsafe { cuDevicePrimaryCtxSetFlags_v2(dev, flags) }
+}
+
+/// The flags of the primary context, and whether it is active.
+pub unsafe extern "C" fn cuDevicePrimaryCtxGetState(dev: i32, flags: *mut u32, active: *mut i32) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let (flags, active) = unsafe { (out(flags)?, out(active)?) };
+        let driver = driver()?;
+        driver.check_device(dev)?;
+        let (set, is_active) = driver.primary_state();
+        flags.write(set);
+        active.write(i32::from(is_active));
+        Ok(())
+    })
+}
+
 /// Creates a context and makes it current on top of the present one.
 pub unsafe extern "C" fn cuCtxCreate_v2(pctx: *mut CUcontext, flags: u32, dev: i32) -> CUresult {
     guard(|| {
@@ -46,28 +119,299 @@ pub unsafe extern "C" fn cuCtxCreate_v2(pctx: *mut CUcontext, flags: u32, dev: i
         let pctx = unsafe { out(pctx) }?;
         let driver = driver()?;
         driver.check_device(dev)?;
-        if flags & !CONTEXT_FLAGS != 0 {
-            return Err(CUresult::INVALID_VALUE);
-        }
-        let context = Context::new(driver);
+        check_flags(flags)?;
+        let context = Context::new(driver, flags);
         pctx.write(context.handle as CUcontext);
         push_current(context);
         Ok(())
     })
 }
 
+/// As `cuCtxCreate_v2`.
+pub unsafe extern "C" fn cuCtxCreate(pctx: *mut CUcontext, flags: u32, dev: i32) -> CUresult {
+    // SAFETY: the contract is the same.
+    unsafe { cuCtxCreate_v2(pctx, flags, dev) }
+}
+
+/// As `cuCtxCreate_v2`; there is no execution affinity.
+pub unsafe extern "C" fn cuCtxCreate_v3(
+    pctx: *mut CUcontext,
+    paramsArray: *const c_void,
+    numParams: i32,
+    flags: u32,
+    dev: i32,
+) -> CUresult {
+    let checked = guard(|| {
+        driver()?.check_device(dev)?;
+        match (paramsArray.is_null(), numParams) {
+            (_, 0) => Ok(()),
+            (false, 1..) => Err(CUresult::UNSUPPORTED_EXEC_AFFINITY),
+            _ => Err(CUresult::INVALID_VALUE),
+        }
+    });
+    match checked {
+        // SAFETY: the contract is the same.
+        CUresult::SUCCESS => unsafe { cuCtxCreate_v2(pctx, flags, dev) },
+        error => error,
+    }
+}
+
+/// As `cuCtxCreate_v3`; there is no graphics API either.
+pub unsafe extern "C" fn cuCtxCreate_v4(
+    pctx: *mut CUcontext,
+    ctxCreateParams: *const CUctxCreateParams,
+    flags: u32,
+    dev: i32,
+) -> CUresult {
+    // SAFETY: null or readable, by the driver API's contract.
+    match unsafe { ctxCreateParams.as_ref() } {
+        Some(params) if !params.cigParams.is_null() => CUresult::NOT_SUPPORTED,
+        // SAFETY: the contract is the same.
+        Some(params) => unsafe {
+            cuCtxCreate_v3(pctx, params.execAffinityParams, params.numExecAffinityParams, flags, dev)
+        },
+        // SAFETY: the contract is the same.
+        None => unsafe { cuCtxCreate_v2(pctx, flags, dev) },
+    }
+}
+
 /// Destroys a created context: its kernels are stopped, its memory is freed.
 pub unsafe extern "C" fn cuCtxDestroy_v2(ctx: CUcontext) -> CUresult {
+    guard(|| destroy(&context_of(ctx)?))
+}
+
+/// As `cuCtxDestroy_v2`.
+pub unsafe extern "C" fn cuCtxDestroy(ctx: CUcontext) -> CUresult {
+    // SAFETY: the contract is the same.
+    unsafe { cuCtxDestroy_v2(ctx) }
+}
+
+fn destroy(context: &Arc<Context>) -> Result {
+    if driver()?.active_primary().is_some_and(|primary| primary.handle == context.handle) {
+        return Err(CUresult::INVALID_CONTEXT);
+    }
+    context.destroy();
+    pop_current(context);
+    Ok(())
+}
+
+/// Another use of the current context.
+pub unsafe extern "C" fn cuCtxAttach(pctx: *mut CUcontext, flags: u32) -> CUresult {
     guard(|| {
-        let driver = driver()?;
-        let context = driver.contexts.get(ctx as u64).ok_or(CUresult::INVALID_CONTEXT)?;
-        if driver.active_primary().is_some_and(|primary| primary.handle == context.handle) {
-            return Err(CUresult::INVALID_CONTEXT);
+        // SAFETY: null or writable, by the driver API's contract.
+        let pctx = unsafe { out(pctx) }?;
+        let context = attached()?;
+        if flags != 0 {
+            return Err(CUresult::INVALID_VALUE);
         }
-        context.destroy();
-        pop_current(&context);
+        context.attach();
+        pctx.write(context.handle as CUcontext);
         Ok(())
     })
+}
+
+/// Ends a use of the current context; the last one destroys it.
+pub unsafe extern "C" fn cuCtxDetach(ctx: CUcontext) -> CUresult {
+    guard(|| {
+        let context = context_of(ctx)?;
+        if current_handle() != context.handle {
+            return Err(CUresult::INVALID_CONTEXT);
+        }
+        match context.detach() {
+            true => Ok(()),
+            false => destroy(&context),
+        }
+    })
+}
+
+/// Makes a context current on top of the present one.
+pub unsafe extern "C" fn cuCtxPushCurrent_v2(ctx: CUcontext) -> CUresult {
+    guard(|| {
+        push_current(context_of(ctx)?);
+        Ok(())
+    })
+}
+
+/// As `cuCtxPushCurrent_v2`.
+pub unsafe extern "C" fn cuCtxPushCurrent(ctx: CUcontext) -> CUresult {
+    // SAFETY: the contract is the same.
+    unsafe { cuCtxPushCurrent_v2(ctx) }
+}
+
+/// Takes the current context off the thread's stack.
+pub unsafe extern "C" fn cuCtxPopCurrent_v2(pctx: *mut CUcontext) -> CUresult {
+    guard(|| {
+        driver()?;
+        // SAFETY: null or writable, by the driver API's contract.
+        let pctx = unsafe { out_opt(pctx) }?;
+        let context = pop_top().ok_or(CUresult::INVALID_CONTEXT)?;
+        set(pctx, context.handle as CUcontext);
+        Ok(())
+    })
+}
+
+/// As `cuCtxPopCurrent_v2`.
+pub unsafe extern "C" fn cuCtxPopCurrent(pctx: *mut CUcontext) -> CUresult {
+    // SAFETY: the contract is the same.
+    unsafe { cuCtxPopCurrent_v2(pctx) }
+}
+
+/// The device of the current context.
+pub unsafe extern "C" fn cuCtxGetDevice(device: *mut i32) -> CUresult {
+    // SAFETY: the contract is the same.
+    unsafe { cuCtxGetDevice_v2(device, std::ptr::null_mut()) }
+}
+
+/// The device of a context.
+pub unsafe extern "C" fn cuCtxGetDevice_v2(device: *mut i32, ctx: CUcontext) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let device = unsafe { out(device) }?;
+        context_or_current(ctx)?;
+        device.write(0);
+        Ok(())
+    })
+}
+
+/// The flags of the current context.
+pub unsafe extern "C" fn cuCtxGetFlags(flags: *mut u32) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let flags = unsafe { out(flags) }?;
+        flags.write(attached()?.flags.load(Ordering::Relaxed));
+        Ok(())
+    })
+}
+
+/// Sets the flags of the current context.
+pub unsafe extern "C" fn cuCtxSetFlags(flags: u32) -> CUresult {
+    guard(|| {
+        let context = attached()?;
+        check_flags(flags)?;
+        context.flags.store(flags, Ordering::Relaxed);
+        Ok(())
+    })
+}
+
+/// The number of a context.
+pub unsafe extern "C" fn cuCtxGetId(ctx: CUcontext, ctxId: *mut u64) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let id = unsafe { out(ctxId) }?;
+        id.write(context_or_current(ctx)?.id);
+        Ok(())
+    })
+}
+
+/// The version of the API with which a context works: the driver's.
+pub unsafe extern "C" fn cuCtxGetApiVersion(ctx: CUcontext, version: *mut u32) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let version = unsafe { out(version) }?;
+        context_or_current(ctx)?;
+        version.write(driver()?.config.cuda_version.cast_unsigned());
+        Ok(())
+    })
+}
+
+/// Cache and shared memory preferences change nothing.
+pub unsafe extern "C" fn cuCtxGetCacheConfig(pconfig: *mut i32) -> CUresult {
+    // SAFETY: the contract is the same.
+    unsafe { get_preference(pconfig, 0) }
+}
+
+/// As `cuCtxGetCacheConfig`.
+pub unsafe extern "C" fn cuCtxSetCacheConfig(config: i32) -> CUresult {
+    set_preference(config, 3)
+}
+
+/// As `cuCtxGetCacheConfig`: banks are four bytes wide.
+pub unsafe extern "C" fn cuCtxGetSharedMemConfig(pConfig: *mut i32) -> CUresult {
+    // SAFETY: the contract is the same.
+    unsafe { get_preference(pConfig, 1) }
+}
+
+/// As `cuCtxGetCacheConfig`.
+pub unsafe extern "C" fn cuCtxSetSharedMemConfig(config: i32) -> CUresult {
+    set_preference(config, 2)
+}
+
+/// # Safety
+/// `place` is null or writable.
+unsafe fn get_preference(place: *mut i32, value: i32) -> CUresult {
+    guard(|| {
+        // SAFETY: as the caller says.
+        let place = unsafe { out(place) }?;
+        attached()?;
+        place.write(value);
+        Ok(())
+    })
+}
+
+fn set_preference(value: i32, most: i32) -> CUresult {
+    guard(|| {
+        attached()?;
+        match (0..=most).contains(&value) {
+            true => Ok(()),
+            false => Err(CUresult::INVALID_VALUE),
+        }
+    })
+}
+
+/// No context was created with an execution affinity.
+pub unsafe extern "C" fn cuCtxGetExecAffinity(pExecAffinity: *mut c_void, exec_type: i32) -> CUresult {
+    guard(|| {
+        attached()?;
+        match (pExecAffinity.is_null(), exec_type) {
+            (false, 0) => Err(CUresult::UNSUPPORTED_EXEC_AFFINITY),
+            _ => Err(CUresult::INVALID_VALUE),
+        }
+    })
+}
+
+/// There is one device, which has no peers.
+pub unsafe extern "C" fn cuCtxEnablePeerAccess(peerContext: CUcontext, Flags: u32) -> CUresult {
+    guard(|| {
+        let (context, peer) = (attached()?, context_of(peerContext)?);
+        match Flags {
+            _ if context.handle == peer.handle => Err(CUresult::INVALID_CONTEXT),
+            0 => Err(CUresult::PEER_ACCESS_UNSUPPORTED),
+            _ => Err(CUresult::INVALID_VALUE),
+        }
+    })
+}
+
+/// As `cuCtxEnablePeerAccess`.
+pub unsafe extern "C" fn cuCtxDisablePeerAccess(peerContext: CUcontext) -> CUresult {
+    guard(|| {
+        attached()?;
+        context_of(peerContext)?;
+        Err(CUresult::PEER_ACCESS_NOT_ENABLED)
+    })
+}
+
+/// Captures the work of all streams of a context.
+pub unsafe extern "C" fn cuCtxRecordEvent(hCtx: CUcontext, hEvent: CUevent) -> CUresult {
+    guard(|| {
+        let context = context_of(hCtx)?;
+        context.check()?;
+        event_of(hEvent)?.record_context(&context)
+    })
+}
+
+/// Makes all later work of a context wait for what the event captured.
+pub unsafe extern "C" fn cuCtxWaitEvent(hCtx: CUcontext, hEvent: CUevent) -> CUresult {
+    guard(|| {
+        let context = context_of(hCtx)?;
+        context.check()?;
+        event_of(hEvent)?.hold_context(&context);
+        Ok(())
+    })
+}
+
+/// Waits for all work of a context.
+pub unsafe extern "C" fn cuCtxSynchronize_v2(ctx: CUcontext) -> CUresult {
+    guard(|| context_or_current(ctx)?.synchronise())
 }
 
 /// Makes a context current in place of the present one; null leaves none in its place.
@@ -118,14 +462,24 @@ pub unsafe extern "C" fn cuCtxGetLimit(pvalue: *mut usize, limit: i32) -> CUresu
     })
 }
 
-/// All streams have the same priority, 0.
+/// Stream priorities, which are hints that change nothing here.
 pub unsafe extern "C" fn cuCtxGetStreamPriorityRange(leastPriority: *mut i32, greatestPriority: *mut i32) -> CUresult {
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
         let (least, greatest) = unsafe { (out_opt(leastPriority)?, out_opt(greatestPriority)?) };
-        current()?;
-        set(least, 0);
-        set(greatest, 0);
+        attached()?;
+        set(least, PRIORITIES[0]);
+        set(greatest, PRIORITIES[1]);
         Ok(())
     })
+}
+
+/// Nothing is profiled.
+pub unsafe extern "C" fn cuProfilerStart() -> CUresult {
+    guard(|| attached().map(drop))
+}
+
+/// As `cuProfilerStart`.
+pub unsafe extern "C" fn cuProfilerStop() -> CUresult {
+    guard(|| attached().map(drop))
 }

@@ -2,10 +2,11 @@
 
 use std::ffi::c_char;
 
-use vgpu_protocol::cuda::{CUresult, CUuuid};
+use vgpu_protocol::cuda::attribute as id;
+use vgpu_protocol::cuda::{CUdevprop, CUresult, CUuuid};
 
-use super::abi::{guard, out, values_mut};
-use super::core::{device_attribute, driver};
+use super::abi::{guard, name as text_of, out, values_mut};
+use super::core::{device_attribute, driver, Driver, Result};
 
 /// The device of an ordinal; there is one, 0.
 pub unsafe extern "C" fn cuDeviceGet(device: *mut i32, ordinal: i32) -> CUresult {
@@ -34,14 +35,23 @@ pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, len: i32, dev: i32) 
     guard(|| {
         let driver = driver()?;
         driver.check_device(dev)?;
-        let len = usize::try_from(len).ok().filter(|len| *len > 0).ok_or(CUresult::INVALID_VALUE)?;
         // SAFETY: null or `len` writable bytes, by the driver API's contract.
-        let name = unsafe { values_mut(name.cast::<u8>(), len) }?;
-        name.fill(0);
-        let text = driver.name.bytes().take(len - 1);
-        name.iter_mut().zip(text).for_each(|(to, from)| *to = from);
-        Ok(())
+        unsafe { put_text(name, len, &driver.name) }
     })
+}
+
+/// Fills a buffer of `len` bytes with a text, cut if it must be, and zeros.
+///
+/// # Safety
+/// `buffer` is null or has `len` writable bytes.
+unsafe fn put_text(buffer: *mut c_char, len: i32, text: &str) -> Result {
+    let len = usize::try_from(len).ok().filter(|len| *len > 0).ok_or(CUresult::INVALID_VALUE)?;
+    // SAFETY: as the caller says.
+    let buffer = unsafe { values_mut(buffer.cast::<u8>(), len) }?;
+    buffer.fill(0);
+    let text = text.bytes().take(len - 1);
+    buffer.iter_mut().zip(text).for_each(|(to, from)| *to = from);
+    Ok(())
 }
 
 /// The device's UUID.
@@ -76,6 +86,160 @@ pub unsafe extern "C" fn cuDeviceGetAttribute(pi: *mut i32, attrib: i32, dev: i3
         let driver = driver()?;
         driver.check_device(dev)?;
         pi.write(device_attribute(driver, attrib).ok_or(CUresult::INVALID_VALUE)?);
+        Ok(())
+    })
+}
+
+/// As `cuDeviceGetUuid_v2`.
+pub unsafe extern "C" fn cuDeviceGetUuid(uuid: *mut CUuuid, dev: i32) -> CUresult {
+    // SAFETY: the contract is the same.
+    unsafe { cuDeviceGetUuid_v2(uuid, dev) }
+}
+
+/// LUIDs exist on Windows only.
+pub unsafe extern "C" fn cuDeviceGetLuid(luid: *mut c_char, deviceNodeMask: *mut u32, dev: i32) -> CUresult {
+    guard(|| {
+        driver()?.check_device(dev)?;
+        match luid.is_null() || deviceNodeMask.is_null() {
+            true => Err(CUresult::INVALID_VALUE),
+            false => Err(CUresult::NOT_SUPPORTED),
+        }
+    })
+}
+
+/// The compute capability.
+pub unsafe extern "C" fn cuDeviceComputeCapability(major: *mut i32, minor: *mut i32, dev: i32) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let (major, minor) = unsafe { (out(major)?, out(minor)?) };
+        let driver = driver()?;
+        driver.check_device(dev)?;
+        major.write(driver.config.capability.0);
+        minor.write(driver.config.capability.1);
+        Ok(())
+    })
+}
+
+/// The properties that CUDA 2 had.
+pub unsafe extern "C" fn cuDeviceGetProperties(prop: *mut CUdevprop, dev: i32) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let place = unsafe { out(prop) }?;
+        let driver = driver()?;
+        driver.check_device(dev)?;
+        let get = |attribute| device_attribute(driver, attribute).unwrap_or(0);
+        place.write(CUdevprop {
+            maxThreadsPerBlock: get(id::MAX_THREADS_PER_BLOCK),
+            maxThreadsDim: [id::MAX_BLOCK_DIM_X, id::MAX_BLOCK_DIM_Y, id::MAX_BLOCK_DIM_Z].map(get),
+            maxGridSize: [id::MAX_GRID_DIM_X, id::MAX_GRID_DIM_Y, id::MAX_GRID_DIM_Z].map(get),
+            sharedMemPerBlock: get(id::MAX_SHARED_MEMORY_PER_BLOCK),
+            totalConstantMemory: get(id::TOTAL_CONSTANT_MEMORY),
+            SIMDWidth: get(id::WARP_SIZE),
+            memPitch: get(id::MAX_PITCH),
+            regsPerBlock: get(id::MAX_REGISTERS_PER_BLOCK),
+            clockRate: get(id::CLOCK_RATE),
+            textureAlign: get(id::TEXTURE_ALIGNMENT),
+        });
+        Ok(())
+    })
+}
+
+fn bus_id(driver: &Driver) -> String {
+    let (domain, bus, slot) = driver.config.pci;
+    format!("{domain:04x}:{bus:02x}:{slot:02x}.0")
+}
+
+/// Where the device claims to be.
+pub unsafe extern "C" fn cuDeviceGetPCIBusId(pciBusId: *mut c_char, len: i32, dev: i32) -> CUresult {
+    guard(|| {
+        let driver = driver()?;
+        driver.check_device(dev)?;
+        // SAFETY: null or `len` writable bytes, by the driver API's contract.
+        unsafe { put_text(pciBusId, len, &bus_id(driver)) }
+    })
+}
+
+/// The device at a place, written as `[domain:]bus:device[.function]`, in hexadecimal digits.
+pub unsafe extern "C" fn cuDeviceGetByPCIBusId(dev: *mut i32, pciBusId: *const c_char) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, and null or a C string, by the driver API's contract.
+        let (dev, text) = unsafe { (out(dev)?, text_of(pciBusId)?) };
+        let (domain, bus, slot) = driver()?.config.pci;
+        let place = text.split_once('.').map_or(text, |(place, _)| place);
+        let numbers = place.split(':').map(|part| i32::from_str_radix(part, 16).map_err(|_| CUresult::INVALID_VALUE));
+        let found = match numbers.collect::<Result<Vec<_>>>()?[..] {
+            [at_bus, at_slot] => [domain, at_bus, at_slot],
+            [at_domain, at_bus, at_slot] => [at_domain, at_bus, at_slot],
+            _ => return Err(CUresult::INVALID_VALUE),
+        };
+        if found != [domain, bus, slot] {
+            return Err(CUresult::INVALID_DEVICE);
+        }
+        dev.write(0);
+        Ok(())
+    })
+}
+
+/// The device has no peers; it is not one to itself.
+pub unsafe extern "C" fn cuDeviceCanAccessPeer(canAccessPeer: *mut i32, dev: i32, peerDev: i32) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let can = unsafe { out(canAccessPeer) }?;
+        driver()?.check_device(dev)?;
+        driver()?.check_device(peerDev)?;
+        can.write(0);
+        Ok(())
+    })
+}
+
+/// There are no two devices to ask about.
+pub unsafe extern "C" fn cuDeviceGetP2PAttribute(
+    value: *mut i32,
+    _attrib: i32,
+    srcDevice: i32,
+    dstDevice: i32,
+) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        unsafe { out(value) }?;
+        driver()?.check_device(srcDevice)?;
+        driver()?.check_device(dstDevice)?;
+        Err(CUresult::INVALID_VALUE)
+    })
+}
+
+/// `CU_EXEC_AFFINITY_TYPE_SM_COUNT`, the only one, is not supported.
+pub unsafe extern "C" fn cuDeviceGetExecAffinitySupport(pi: *mut i32, exec_type: i32, dev: i32) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let supported = unsafe { out(pi) }?;
+        driver()?.check_device(dev)?;
+        if exec_type != 0 {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        supported.write(0);
+        Ok(())
+    })
+}
+
+/// Widest linear memory that a one-dimensional texture of this format can cover, in elements.
+pub unsafe extern "C" fn cuDeviceGetTexture1DLinearMaxWidth(
+    maxWidthInElements: *mut usize,
+    format: i32,
+    numChannels: u32,
+    dev: i32,
+) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let width = unsafe { out(maxWidthInElements) }?;
+        let driver = driver()?;
+        driver.check_device(dev)?;
+        // Integers of 8, 16 and 32 bits with and without sign, half and single floats.
+        if !matches!((format, numChannels), (0x01..=0x03 | 0x08..=0x0a | 0x10 | 0x20, 1 | 2 | 4)) {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        let most = device_attribute(driver, id::MAXIMUM_TEXTURE1D_LINEAR_WIDTH).unwrap_or(0);
+        width.write(usize::try_from(most).unwrap_or(0));
         Ok(())
     })
 }

@@ -92,6 +92,6 @@ pub unsafe extern "C" fn cuEventElapsedTime_v2(pMilliseconds: *mut f32, hStart: 
     unsafe { cuEventElapsedTime(pMilliseconds, hStart, hEnd) }
 }
 
-fn event_of(event: CUevent) -> Result<Arc<Event>> {
+pub(super) fn event_of(event: CUevent) -> Result<Arc<Event>> {
     driver()?.events.get(event as u64).ok_or(CUresult::INVALID_HANDLE)
 }

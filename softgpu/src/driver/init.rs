@@ -1,12 +1,11 @@
 //! Initialisation and version.
 
+use std::ffi::{c_char, CStr};
+
 use vgpu_protocol::cuda::CUresult;
 
 use super::abi::{guard, out};
-use super::core::initialise;
-
-/// The CUDA version that the driver claims: 1000 * major + 10 * minor.
-const VERSION: i32 = 13000;
+use super::core::{configured, initialise};
 
 /// Must come before everything but `cuDriverGetVersion`; `Flags` is 0.
 pub unsafe extern "C" fn cuInit(Flags: u32) -> CUresult {
@@ -20,7 +19,35 @@ pub unsafe extern "C" fn cuInit(Flags: u32) -> CUresult {
 pub unsafe extern "C" fn cuDriverGetVersion(driverVersion: *mut i32) -> CUresult {
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
-        unsafe { out(driverVersion) }?.write(VERSION);
+        unsafe { out(driverVersion) }?.write(configured().cuda_version);
         Ok(())
     })
+}
+
+/// # Safety
+/// `text` is null or writable.
+unsafe fn describe(
+    error: CUresult,
+    text: *mut *const c_char,
+    pick: fn((&'static CStr, &'static CStr)) -> &'static CStr,
+) -> CUresult {
+    guard(|| {
+        // SAFETY: as the caller says.
+        let text = unsafe { out(text) }?;
+        let described = error.describe();
+        text.write(described.map_or(std::ptr::null(), |texts| pick(texts).as_ptr()));
+        described.map(drop).ok_or(CUresult::INVALID_VALUE)
+    })
+}
+
+/// The name of an error code.
+pub unsafe extern "C" fn cuGetErrorName(error: CUresult, pStr: *mut *const c_char) -> CUresult {
+    // SAFETY: null or writable, by the driver API's contract.
+    unsafe { describe(error, pStr, |(name, _)| name) }
+}
+
+/// What an error code means.
+pub unsafe extern "C" fn cuGetErrorString(error: CUresult, pStr: *mut *const c_char) -> CUresult {
+    // SAFETY: null or writable, by the driver API's contract.
+    unsafe { describe(error, pStr, |(_, text)| text) }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use vgpu_graphs::{Attributes, Block, Host, Kernel, Params};
 use vgpu_protocol::cuda::{
-    CUfunction, CUhostFn, CUlaunchAttribute, CUlaunchConfig, CUresult, CUstream, LAUNCH_ATTRIBUTE_COOPERATIVE,
+    launch_attribute as id, CUfunction, CUhostFn, CUlaunchAttribute, CUlaunchAttributeValue, CUlaunchConfig, CUresult,
+    CUstream,
 };
 use vgpu_protocol::ParamInfo;
 
@@ -13,7 +14,6 @@ use super::abi::{guard, out, out_opt, set, values, HostCall};
 use super::core::{driver, Function, LaunchRequest, Result, Target};
 use super::params;
 
-const ATTRIBUTE_CLUSTER_DIMENSION: u32 = 4;
 /// No driver knows more launch attributes than this.
 const ATTRIBUTES_MAX: usize = 64;
 
@@ -155,12 +155,12 @@ pub unsafe extern "C" fn cuLaunchHostFunc(hStream: CUstream, func: CUhostFn, use
 }
 
 /// Queues a launch, or captures it.
-fn launch(handle: u64, function: Arc<Function>, request: LaunchRequest, stream: u64) -> Result {
+pub(super) fn launch(handle: u64, function: Arc<Function>, request: LaunchRequest, stream: u64) -> Result {
     let driver = driver()?;
     let captured = driver.graphs.capture(stream, || {
         let params = function.kernel().params().iter().map(|p| ParamInfo { offset: p.offset, size: p.size });
         let attributes = match request.cooperative {
-            true => Attributes::default().with(LAUNCH_ATTRIBUTE_COOPERATIVE, 1),
+            true => Attributes::default().with(id::COOPERATIVE, 1),
             false => Attributes::default(),
         };
         let kernel = Kernel {
@@ -182,14 +182,51 @@ fn launch(handle: u64, function: Arc<Function>, request: LaunchRequest, stream: 
     }
 }
 
-fn is_cooperative(attributes: &[CUlaunchAttribute]) -> Result<bool> {
-    let word = |attribute: &CUlaunchAttribute, index: usize| {
-        let bytes = attribute.value.get(4 * index..).and_then(|value| value.first_chunk());
-        bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
-    };
-    let clustered = |a: &CUlaunchAttribute| a.id == ATTRIBUTE_CLUSTER_DIMENSION && (0..3).any(|i| word(a, i) > 1);
-    if attributes.iter().any(clustered) {
-        return Err(CUresult::NOT_SUPPORTED);
+/// As `cuLaunchHostFunc`; how a thread of the driver waits is a preference.
+pub unsafe extern "C" fn cuLaunchHostFunc_v2(
+    hStream: CUstream,
+    func: CUhostFn,
+    userData: *mut c_void,
+    syncMode: u32,
+) -> CUresult {
+    if syncMode > 1 {
+        return CUresult::INVALID_VALUE;
     }
-    Ok(attributes.iter().any(|a| a.id == LAUNCH_ATTRIBUTE_COOPERATIVE && word(a, 0) != 0))
+    // SAFETY: the contract is the same.
+    unsafe { cuLaunchHostFunc(hStream, func, userData) }
+}
+
+/// Whether the attributes ask for a cooperative launch. What could change the outcome of a launch and is
+/// not there is refused; an unknown attribute is an error.
+fn is_cooperative(attributes: &[CUlaunchAttribute]) -> Result<bool> {
+    let mut cooperative = false;
+    for attribute in attributes {
+        let value = CUlaunchAttributeValue { bytes: attribute.value };
+        match attribute.id {
+            id::COOPERATIVE => cooperative |= value.word(0) != 0,
+            id::CLUSTER_DIMENSION | id::PREFERRED_CLUSTER_DIMENSION if (0..3).any(|i| value.word(i) > 1) => {
+                return Err(CUresult::NOT_SUPPORTED);
+            }
+            id::PROGRAMMATIC_EVENT | id::LAUNCH_COMPLETION_EVENT => return Err(CUresult::NOT_SUPPORTED),
+            id::DEVICE_UPDATABLE_KERNEL_NODE | id::SHARED_MEMORY_MODE if value.word(0) != 0 => {
+                return Err(CUresult::NOT_SUPPORTED);
+            }
+            id::IGNORE
+            | id::CLUSTER_DIMENSION
+            | id::PREFERRED_CLUSTER_DIMENSION
+            | id::DEVICE_UPDATABLE_KERNEL_NODE
+            | id::SHARED_MEMORY_MODE
+            | id::PROGRAMMATIC_STREAM_SERIALIZATION
+            | id::ACCESS_POLICY_WINDOW
+            | id::CLUSTER_SCHEDULING_POLICY_PREFERENCE
+            | id::PRIORITY
+            | id::MEM_SYNC_DOMAIN_MAP
+            | id::MEM_SYNC_DOMAIN
+            | id::PREFERRED_SHARED_MEMORY_CARVEOUT
+            | id::NVLINK_UTIL_CENTRIC_SCHEDULING
+            | id::PORTABLE_CLUSTER_SIZE_MODE => {}
+            _ => return Err(CUresult::INVALID_VALUE),
+        }
+    }
+    Ok(cooperative)
 }

@@ -8,6 +8,7 @@ use vgpu_protocol::cuda::{CUfunction, CUkernel, CUlibrary, CUmodule, CUresult};
 use super::abi::{guard, image, name as name_of, out, out_opt, set};
 use super::core::{current, driver, Context, Driver, Function, JitLog, Kernel, Library, Result};
 use super::jit::JitOptions;
+use super::module::read_file;
 
 /// Loads PTX text or a fat binary. Library options decide about copies and eagerness only.
 pub unsafe extern "C" fn cuLibraryLoadData(
@@ -32,6 +33,64 @@ pub unsafe extern "C" fn cuLibraryLoadData(
         let loaded = Library::load(driver, image, &mut log);
         options.finish(&log);
         library.write(loaded? as CUlibrary);
+        Ok(())
+    })
+}
+
+/// As `cuLibraryLoadData`, from a file.
+pub unsafe extern "C" fn cuLibraryLoadFromFile(
+    library: *mut CUlibrary,
+    fileName: *const c_char,
+    jitOptions: *const i32,
+    jitOptionsValues: *mut *mut c_void,
+    numJitOptions: u32,
+    libraryOptions: *const i32,
+    libraryOptionValues: *mut *mut c_void,
+    numLibraryOptions: u32,
+) -> CUresult {
+    // SAFETY: null or a C string, by the driver API's contract.
+    match unsafe { read_file(fileName) } {
+        // SAFETY: the contract is the same; the image ends with zeros.
+        Ok(image) => unsafe {
+            cuLibraryLoadData(
+                library,
+                image.as_ptr().cast(),
+                jitOptions,
+                jitOptionsValues,
+                numJitOptions,
+                libraryOptions,
+                libraryOptionValues,
+                numLibraryOptions,
+            )
+        },
+        Err(error) => error,
+    }
+}
+
+/// Number of kernels of a library.
+pub unsafe extern "C" fn cuLibraryGetKernelCount(count: *mut u32, lib: CUlibrary) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let count = unsafe { out(count) }?;
+        count.write(library_of(driver()?, lib)?.kernel_count());
+        Ok(())
+    })
+}
+
+/// The kernels of a library, as many as there is room for.
+pub unsafe extern "C" fn cuLibraryEnumerateKernels(
+    kernels: *mut CUkernel,
+    numKernels: u32,
+    lib: CUlibrary,
+) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        unsafe { out(kernels) }?;
+        let driver = driver()?;
+        for (i, handle) in library_of(driver, lib)?.enumerate(driver, numKernels as usize)?.into_iter().enumerate() {
+            // SAFETY: there is room for `numKernels`, by the driver API's contract.
+            unsafe { kernels.add(i).write(handle as CUkernel) };
+        }
         Ok(())
     })
 }
@@ -150,6 +209,49 @@ pub unsafe extern "C" fn cuKernelGetParamInfo(
         offset_out.write(offset);
         set(size_out, size);
         Ok(())
+    })
+}
+
+/// Number of a kernel's parameters.
+pub unsafe extern "C" fn cuKernelGetParamCount(kernel: CUkernel, paramCount: *mut usize) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let count = unsafe { out(paramCount) }?;
+        count.write(function_on(driver()?, kernel, 0)?.kernel().params().len());
+        Ok(())
+    })
+}
+
+/// A kernel's library.
+pub unsafe extern "C" fn cuKernelGetLibrary(pLib: *mut CUlibrary, kernel: CUkernel) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let library = unsafe { out(pLib) }?;
+        library.write(kernel_of(driver()?, kernel)?.library()? as CUlibrary);
+        Ok(())
+    })
+}
+
+/// A kernel's name; it stays until the library is unloaded.
+pub unsafe extern "C" fn cuKernelGetName(name: *mut *const c_char, hfunc: CUkernel) -> CUresult {
+    guard(|| {
+        // SAFETY: null or writable, by the driver API's contract.
+        let name = unsafe { out(name) }?;
+        name.write(kernel_of(driver()?, hfunc)?.c_name.as_ptr());
+        Ok(())
+    })
+}
+
+/// A preference that changes nothing.
+pub unsafe extern "C" fn cuKernelSetCacheConfig(kernel: CUkernel, config: i32, dev: i32) -> CUresult {
+    guard(|| {
+        let driver = driver()?;
+        driver.check_device(dev)?;
+        kernel_of(driver, kernel)?;
+        match (0..=3).contains(&config) {
+            true => Ok(()),
+            false => Err(CUresult::INVALID_VALUE),
+        }
     })
 }
 

@@ -8,6 +8,7 @@ use vgpu_protocol::cuda::{CUlinkState, CUresult};
 use super::abi::{bytes, guard, name as name_of, out};
 use super::core::{current, driver, Link, Result};
 use super::jit::JitOptions;
+use super::module::read_file;
 
 /// Begins a link. Log buffers among the options are written by the calls that follow.
 pub unsafe extern "C" fn cuLinkCreate_v2(
@@ -22,8 +23,9 @@ pub unsafe extern "C" fn cuLinkCreate_v2(
         // SAFETY: null or arrays of that many elements that live as long as the link, by the driver
         // API's contract.
         let mut options = unsafe { JitOptions::new(numOptions, options, optionValues) }?;
-        let driver = current()?.driver;
-        let link = Link::new(driver.capability(), Box::new(move |log| options.finish(log)));
+        let context = current()?;
+        let driver = context.driver;
+        let link = Link::new(context.handle, driver.capability(), Box::new(move |log| options.finish(log)));
         state.write(driver.links.insert(Arc::new(Mutex::new(link))) as CUlinkState);
         Ok(())
     })
@@ -51,6 +53,61 @@ pub unsafe extern "C" fn cuLinkAddData_v2(
         };
         with_link(state, |link| link.add(kind, data, name))
     })
+}
+
+/// As `cuLinkAddData_v2`, from a file.
+pub unsafe extern "C" fn cuLinkAddFile_v2(
+    state: CUlinkState,
+    kind: i32,
+    path: *const c_char,
+    _numOptions: u32,
+    _options: *const i32,
+    _optionValues: *mut *mut c_void,
+) -> CUresult {
+    guard(|| {
+        // SAFETY: null or a C string, by the driver API's contract.
+        let (data, name) = unsafe { (read_file(path)?, name_of(path)?) };
+        with_link(state, |link| link.add(kind, &data, name))
+    })
+}
+
+/// The first version, which has the same arguments.
+pub unsafe extern "C" fn cuLinkCreate(
+    numOptions: u32,
+    options: *const i32,
+    optionValues: *mut *mut c_void,
+    stateOut: *mut CUlinkState,
+) -> CUresult {
+    // SAFETY: the contract is the same.
+    unsafe { cuLinkCreate_v2(numOptions, options, optionValues, stateOut) }
+}
+
+/// As `cuLinkCreate`.
+pub unsafe extern "C" fn cuLinkAddData(
+    state: CUlinkState,
+    kind: i32,
+    data: *mut c_void,
+    size: usize,
+    name: *const c_char,
+    numOptions: u32,
+    options: *const i32,
+    optionValues: *mut *mut c_void,
+) -> CUresult {
+    // SAFETY: the contract is the same.
+    unsafe { cuLinkAddData_v2(state, kind, data, size, name, numOptions, options, optionValues) }
+}
+
+/// As `cuLinkCreate`.
+pub unsafe extern "C" fn cuLinkAddFile(
+    state: CUlinkState,
+    kind: i32,
+    path: *const c_char,
+    numOptions: u32,
+    options: *const i32,
+    optionValues: *mut *mut c_void,
+) -> CUresult {
+    // SAFETY: the contract is the same.
+    unsafe { cuLinkAddFile_v2(state, kind, path, numOptions, options, optionValues) }
 }
 
 /// Makes the image; it belongs to the link and ends with it.

@@ -105,9 +105,10 @@ pub unsafe extern "C" fn cuMemHostRegister_v2(p: *mut c_void, bytesize: usize, F
 /// Ends a registration after all work queued so far.
 pub unsafe extern "C" fn cuMemHostUnregister(p: *mut c_void) -> CUresult {
     guard(|| {
+        let driver = driver()?;
         if p.is_null() {
             return Err(CUresult::INVALID_VALUE);
         }
-        driver()?.unregister_host(p.addr() as u64)
+        driver.unregister_host(p.addr() as u64)
     })
 }

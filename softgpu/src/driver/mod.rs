@@ -21,10 +21,13 @@ mod event;
 mod host;
 mod init;
 mod jit;
+mod kernel;
 mod launch;
+mod legacy_launch;
 mod library;
 mod link;
 mod managed;
+mod mem_op;
 mod memory;
 mod module;
 mod occupancy;
@@ -47,10 +50,13 @@ pub use device::*;
 pub use event::*;
 pub use host::*;
 pub use init::*;
+pub use kernel::*;
 pub use launch::*;
+pub use legacy_launch::*;
 pub use library::*;
 pub use link::*;
 pub use managed::*;
+pub use mem_op::*;
 pub use memory::*;
 pub use module::*;
 pub use occupancy::*;
@@ -61,3 +67,8 @@ pub use stream::*;
 pub use texture::*;
 pub use texture_reference::*;
 pub use vmm::*;
+
+/// An error unless `cuInit` has succeeded in this process.
+pub fn ready() -> Result<(), vgpu_protocol::cuda::CUresult> {
+    self::core::driver().map(drop)
+}

@@ -3,7 +3,7 @@
 use vgpu_protocol::{cmd, HandleKind};
 
 use crate::worker::context::{Context, Failure};
-use crate::worker::ffi::launch_host_function;
+use crate::worker::ffi::{add_callback, launch_host_function};
 
 /// `vgpuHostFunction`.
 pub fn host_function(
@@ -11,7 +11,11 @@ pub fn host_function(
     command: cmd::VgpuHostFunction,
 ) -> Result<cmd::VgpuHostFunctionReply, Failure> {
     let stream = ctx.resolve(HandleKind::Stream, command.stream)?;
-    launch_host_function(ctx.api, stream.cast(), ctx.session.host_functions.clone(), command.id)?;
+    let functions = ctx.session.host_functions.clone();
+    match command.always {
+        0 => launch_host_function(ctx.api, stream.cast(), functions, command.id)?,
+        _ => add_callback(ctx.api, stream.cast(), functions, command.id)?,
+    }
     Ok(cmd::VgpuHostFunctionReply {})
 }
 
@@ -22,9 +26,9 @@ pub fn host_function_next(
 ) -> Result<cmd::VgpuHostFunctionNextReply, Failure> {
     // Nothing of the session runs while it waits for its client to queue one.
     ctx.session.ring.end();
-    let id = ctx.session.host_functions.next();
+    let (id, status) = ctx.session.host_functions.next();
     ctx.session.ring.begin_anyway();
-    Ok(cmd::VgpuHostFunctionNextReply { id })
+    Ok(cmd::VgpuHostFunctionNextReply { id, status: status.0 })
 }
 
 /// `vgpuHostFunctionDone`.

@@ -10,6 +10,8 @@ mod hostfunc;
 mod image;
 mod launch;
 mod link;
+mod mem_op;
+mod names;
 mod pointer;
 mod pool;
 mod tensor_map;
@@ -29,6 +31,8 @@ pub use hostfunc::{host_function, host_function_done, host_function_next, read_o
 pub use image::{library_load, module_load};
 pub use launch::{launch, launch_large, occupancy_clusters};
 pub use link::{link_add, link_complete, link_create, link_destroy, link_read, Link};
+pub use mem_op::stream_mem_ops;
+pub use names::{library_names, module_names};
 pub use pointer::pointer_info;
 pub use pool::{pool_create, pool_default, pool_get_access, pool_get_attribute, pool_set_access, pool_set_attribute};
 pub use tensor_map::{tensor_map_im2col, tensor_map_im2col_wide, tensor_map_replace_address, tensor_map_tiled};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use vgpu_protocol::broker::BrokerError;
-use vgpu_protocol::cmd::VgpuReadOutput;
+use vgpu_protocol::cmd::{VgpuHostFunctionNext, VgpuReadOutput};
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::session::{ARENA_BASES, ARENA_SIZE, HOME_SIZE, SLOTS};
 use vgpu_protocol::{Command, Reader, Reply};
@@ -172,12 +172,14 @@ impl Session {
             return Err(CUresult::INVALID_VALUE);
         }
         let lane = lane::current();
+        // Calls that wait may wait for a host function, which is asked for with a call that waits.
+        let spare = if C::OPCODE == VgpuHostFunctionNext::OPCODE { 1 } else { SPARE_SLOTS };
         loop {
             self.waiter.alive()?;
             let mut stream = lock(&self.stream);
             self.reap(&mut stream)?;
             // The command is only appended when a slot is left for its batch.
-            let needed = 1 + usize::from(stream.has_open()) + SPARE_SLOTS;
+            let needed = 1 + usize::from(stream.has_open()) + spare;
             if stream.free_slots() >= needed {
                 return self.submit_waiting(stream, lane, context, command);
             }

@@ -3,11 +3,11 @@
 use std::ffi::c_void;
 
 use vgpu_protocol::cmd::CuCtxSynchronize;
-use vgpu_protocol::cuda::{CUcontext, CUresult};
+use vgpu_protocol::cuda::{CUcontext, CUctxCreateParams, CUresult};
 
 use super::Result;
-use crate::context::{self, resolve};
-use crate::driver::{driver, CUDA_VERSION};
+use crate::context::{self, check_flags, resolve};
+use crate::driver::{self, driver};
 use crate::stub::{check_out, give, latched, put_optional};
 
 pub unsafe fn cuDevicePrimaryCtxRetain(pctx: *mut CUcontext, dev: i32) -> Result {
@@ -59,17 +59,59 @@ pub unsafe fn cuCtxCreate_v2(pctx: *mut CUcontext, flags: u32, dev: i32) -> Resu
     unsafe { give(pctx, context.raw()) }
 }
 
-/// Execution affinity and graphics interoperability (the parameters) are not supported.
-pub unsafe fn cuCtxCreate_v4(pctx: *mut CUcontext, params: *const c_void, flags: u32, dev: i32) -> Result {
-    if !params.is_null() {
-        // SAFETY: the structure starts with {pointer, count, pointer}: all zero asks for nothing.
-        let asked = unsafe { params.cast::<[usize; 3]>().read_unaligned() };
-        if asked != [0; 3] {
-            return Err(CUresult::NOT_SUPPORTED);
-        }
+pub unsafe fn cuCtxCreate(pctx: *mut CUcontext, flags: u32, dev: i32) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { cuCtxCreate_v2(pctx, flags, dev) }
+}
+
+/// Contexts that have a part of the multiprocessors exist under MPS only.
+pub unsafe fn cuCtxCreate_v3(
+    pctx: *mut CUcontext,
+    affinities: *const c_void,
+    count: i32,
+    flags: u32,
+    dev: i32,
+) -> Result {
+    driver()?.device(dev)?;
+    match (affinities.is_null(), count) {
+        (_, 0) => {}
+        (false, 1..) => return Err(CUresult::UNSUPPORTED_EXEC_AFFINITY),
+        _ => return Err(CUresult::INVALID_VALUE),
     }
     // SAFETY: as for the caller.
     unsafe { cuCtxCreate_v2(pctx, flags, dev) }
+}
+
+pub unsafe fn cuCtxCreate_v4(pctx: *mut CUcontext, params: *const CUctxCreateParams, flags: u32, dev: i32) -> Result {
+    driver()?;
+    if params.is_null() {
+        // SAFETY: as for the caller.
+        return unsafe { cuCtxCreate_v2(pctx, flags, dev) };
+    }
+    // SAFETY: the caller vouches for the pointer.
+    let params = unsafe { params.read_unaligned() };
+    if !params.cigParams.is_null() {
+        // There is no graphics API to share a context with.
+        return Err(CUresult::NOT_SUPPORTED);
+    }
+    // SAFETY: as for the caller.
+    unsafe { cuCtxCreate_v3(pctx, params.execAffinityParams, params.numExecAffinityParams, flags, dev) }
+}
+
+pub unsafe fn cuCtxAttach(pctx: *mut CUcontext, flags: u32) -> Result {
+    driver()?;
+    let context = context::required()?;
+    if flags != 0 {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    check_out(pctx)?;
+    context.attach();
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(pctx, context.raw()) }
+}
+
+pub unsafe fn cuCtxDetach(ctx: CUcontext) -> Result {
+    driver()?.detach_context(ctx)
 }
 
 pub unsafe fn cuCtxDestroy(ctx: CUcontext) -> Result {
@@ -133,7 +175,15 @@ pub unsafe fn cuCtxGetDevice_v2(device: *mut i32, ctx: CUcontext) -> Result {
 pub unsafe fn cuCtxGetFlags(flags: *mut u32) -> Result {
     driver()?;
     // SAFETY: the caller vouches for the pointer.
-    unsafe { give(flags, context::required()?.flags) }
+    unsafe { give(flags, context::required()?.flags()) }
+}
+
+pub unsafe fn cuCtxSetFlags(flags: u32) -> Result {
+    driver()?;
+    let context = context::required()?;
+    check_flags(flags)?;
+    context.set_flags(flags);
+    Ok(())
 }
 
 pub unsafe fn cuCtxGetId(ctx: CUcontext, id: *mut u64) -> Result {
@@ -146,7 +196,7 @@ pub unsafe fn cuCtxGetApiVersion(ctx: CUcontext, version: *mut u32) -> Result {
     driver()?;
     resolve(ctx)?;
     // SAFETY: the caller vouches for the pointer.
-    unsafe { give(version, CUDA_VERSION as u32) }
+    unsafe { give(version, driver::version().cast_unsigned()) }
 }
 
 pub unsafe fn cuCtxSynchronize() -> Result {
@@ -170,6 +220,36 @@ pub unsafe fn cuCtxGetStreamPriorityRange(least: *mut i32, greatest: *mut i32) -
         put_optional(greatest, highest);
     }
     Ok(())
+}
+
+/// `CU_EXEC_AFFINITY_TYPE_SM_COUNT` is the only affinity, and no context was created with one.
+pub unsafe fn cuCtxGetExecAffinity(affinity: *mut c_void, kind: i32) -> Result {
+    driver()?;
+    context::required()?;
+    check_out(affinity)?;
+    match kind {
+        0 => Err(CUresult::UNSUPPORTED_EXEC_AFFINITY),
+        _ => Err(CUresult::INVALID_VALUE),
+    }
+}
+
+/// No device reaches another one's memory.
+pub unsafe fn cuCtxEnablePeerAccess(peer: CUcontext, flags: u32) -> Result {
+    let driver = driver()?;
+    let context = context::required()?;
+    let peer = driver.contexts.find(peer)?;
+    match flags {
+        _ if std::ptr::eq(context, peer) => Err(CUresult::INVALID_CONTEXT),
+        0 => Err(CUresult::PEER_ACCESS_UNSUPPORTED),
+        _ => Err(CUresult::INVALID_VALUE),
+    }
+}
+
+pub unsafe fn cuCtxDisablePeerAccess(peer: CUcontext) -> Result {
+    let driver = driver()?;
+    context::required()?;
+    driver.contexts.find(peer)?;
+    Err(CUresult::PEER_ACCESS_NOT_ENABLED)
 }
 
 /// Preferences of cache and shared memory banks have had no effect since compute capability 7.0.

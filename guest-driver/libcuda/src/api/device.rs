@@ -19,8 +19,9 @@ const WITHHELD: &[i32] = &[
     attr::GPU_DIRECT_RDMA_SUPPORTED,
     attr::SPARSE_CUDA_ARRAY_SUPPORTED,
     attr::READ_ONLY_HOST_REGISTER_SUPPORTED,
-    attr::CAN_USE_64_BIT_STREAM_MEM_OPS,
-    attr::CAN_USE_STREAM_WAIT_VALUE_NOR,
+    attr::CAN_FLUSH_REMOTE_WRITES,
+    attr::ATOMIC_REDUCTION_SUPPORTED,
+    attr::COOPERATIVE_MULTI_DEVICE_LAUNCH,
     attr::DMA_BUF_SUPPORTED,
     attr::IPC_EVENT_SUPPORTED,
     attr::HANDLE_TYPE_FABRIC_SUPPORTED,
@@ -161,6 +162,16 @@ pub unsafe fn cuDeviceGetP2PAttribute(value: *mut i32, attribute: i32, from: i32
     }
     // SAFETY: the caller vouches for the pointer.
     unsafe { give(value, 0) }
+}
+
+/// `CU_EXEC_AFFINITY_TYPE_SM_COUNT`, the only one, needs MPS.
+pub unsafe fn cuDeviceGetExecAffinitySupport(supported: *mut i32, kind: i32, dev: i32) -> Result {
+    driver()?.device(dev)?;
+    if kind != 0 {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(supported, 0) }
 }
 
 /// The identity that the integrity check covers.

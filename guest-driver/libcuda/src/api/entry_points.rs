@@ -4,15 +4,16 @@ use std::ffi::{c_char, c_void};
 use std::sync::OnceLock;
 
 use vgpu_protocol::cuda::CUresult;
-use vgpu_protocol::exports::{Export, Exports, Missing, FLAGS, PER_THREAD};
+use vgpu_protocol::exports::{Exports, FLAGS, PER_THREAD};
 
 use super::Result;
+use crate::driver;
 use crate::exports::EXPORTS;
 use crate::stub::{check_out, enter, give, put_optional, string};
 
-fn resolve(base: &str, version: u32, per_thread: bool) -> std::result::Result<&'static Export, Missing> {
+fn exports() -> &'static Exports {
     static BY_NAME: OnceLock<Exports> = OnceLock::new();
-    BY_NAME.get_or_init(|| Exports::new(EXPORTS)).find(base, version, per_thread)
+    BY_NAME.get_or_init(|| Exports::new(EXPORTS))
 }
 
 pub unsafe fn cuGetProcAddress_v2(
@@ -28,13 +29,16 @@ pub unsafe fn cuGetProcAddress_v2(
     }
     // SAFETY: the caller vouches for the string.
     let name = std::str::from_utf8(unsafe { string(symbol)? }).unwrap_or_default();
-    let found = resolve(name, version.max(0) as u32, flags & PER_THREAD != 0);
+    let (result, found, why) = exports().answer(name, version, flags, driver::version());
     // SAFETY: the caller vouches for the pointers; `status` may be null.
     unsafe {
-        put_optional(status, found.err().map_or(0, |missing| missing as i32));
+        put_optional(status, why);
         give(pfn, found.map_or(std::ptr::null(), |export| export.address.0))?;
     }
-    found.map(drop).map_err(|_| CUresult::NOT_FOUND)
+    match result {
+        CUresult::SUCCESS => Ok(()),
+        error => Err(error),
+    }
 }
 
 pub unsafe fn cuGetProcAddress(symbol: *const c_char, pfn: *mut *const c_void, version: i32, flags: u64) -> Result {
@@ -59,9 +63,10 @@ pub unsafe extern "C" fn cuGetProcAddress_v2_ptsz(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vgpu_protocol::exports::Missing;
 
     fn name(base: &str, version: u32, per_thread: bool) -> std::result::Result<&'static str, Missing> {
-        resolve(base, version, per_thread).map(|export| export.name)
+        exports().find(base, version, per_thread).map(|export| export.name)
     }
 
     /// Facts of `cudaTypedefs.h`.

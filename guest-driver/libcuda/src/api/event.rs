@@ -1,5 +1,5 @@
-//! Events: creation is sent without waiting, so its flags are checked here. Captures see what is done
-//! with events first.
+//! Events: creation and recording are sent without waiting, so their arguments are checked here. Captures
+//! see what is done with events first.
 
 use vgpu_protocol::cuda::{CUevent, CUresult, CUstream};
 use vgpu_protocol::HandleKind;
@@ -7,12 +7,15 @@ use vgpu_protocol::HandleKind;
 use super::Result;
 use crate::driver::driver;
 use crate::exports::raw;
+use crate::stream::find;
 use crate::stub;
 
 const DISABLE_TIMING: u32 = 2;
 const INTERPROCESS: u32 = 4;
 /// `CU_EVENT_BLOCKING_SYNC` and the two above.
 const FLAGS: u32 = 7;
+/// `CU_EVENT_RECORD_EXTERNAL`, which matters in graphs only.
+const RECORD_EXTERNAL: u32 = 1;
 
 /// An event of several processes has no time.
 pub unsafe fn cuEventCreate(out: *mut CUevent, flags: u32) -> Result {
@@ -23,6 +26,15 @@ pub unsafe fn cuEventCreate(out: *mut CUevent, flags: u32) -> Result {
     unsafe { raw::cuEventCreate(out, flags) }
 }
 
+/// An event records a stream of its own context only.
+fn check_record(event: CUevent, stream: CUstream) -> Result {
+    let event = stub::handle(HandleKind::Event, event as u64)?;
+    match driver()?.session.handles().owner(event) {
+        Some(owner) if owner == find(stream as u64)?.context.handle => Ok(()),
+        _ => Err(CUresult::INVALID_HANDLE),
+    }
+}
+
 pub unsafe fn cuEventRecord(event: CUevent, stream: CUstream) -> Result {
     // SAFETY: as for the caller.
     unsafe { cuEventRecordWithFlags(event, stream, 0) }
@@ -31,9 +43,13 @@ pub unsafe fn cuEventRecord(event: CUevent, stream: CUstream) -> Result {
 pub unsafe fn cuEventRecordWithFlags(event: CUevent, stream: CUstream, flags: u32) -> Result {
     let driver = driver()?;
     stub::handle(HandleKind::Event, event as u64)?;
+    if flags & !RECORD_EXTERNAL != 0 {
+        return Err(CUresult::INVALID_VALUE);
+    }
     if driver.graphs.record_event(event as u64, stream as u64, flags)? {
         return Ok(());
     }
+    check_record(event, stream)?;
     driver.recorded_events.note(event as u64);
     // SAFETY: handles are no pointers to anything.
     unsafe { raw::cuEventRecord(event, stream) }

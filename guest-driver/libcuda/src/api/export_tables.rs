@@ -12,7 +12,7 @@ use vgpu_protocol::cuda::{CUcontext, CUmodule, CUresult, CUuuid};
 use super::device::identities;
 use super::Result;
 use crate::context::{self, Destructor};
-use crate::driver::{driver, CUDA_VERSION};
+use crate::driver::{self, driver};
 use crate::integrity::{self, Question};
 use crate::stub::{check_out, enter, give, put_optional};
 use crate::{sys, trace};
@@ -194,7 +194,7 @@ unsafe extern "C" fn check_integrity(version: u32, unix_seconds: u64, out: *mut 
         let driver = driver()?;
         let function = check_integrity as *const c_void;
         let question = Question {
-            driver_version: CUDA_VERSION as u32,
+            driver_version: driver::version().cast_unsigned(),
             version,
             process: std::process::id(),
             thread: sys::thread_id(),

@@ -5,7 +5,7 @@ use std::ffi::{c_char, CStr};
 use vgpu_protocol::cuda::CUresult;
 
 use super::Result;
-use crate::driver::{self, CUDA_VERSION};
+use crate::driver;
 use crate::stub::give;
 
 pub unsafe fn cuInit(flags: u32) -> Result {
@@ -17,7 +17,7 @@ pub unsafe fn cuInit(flags: u32) -> Result {
 
 pub unsafe fn cuDriverGetVersion(version: *mut i32) -> Result {
     // SAFETY: the caller vouches for the pointer.
-    unsafe { give(version, CUDA_VERSION) }
+    unsafe { give(version, driver::version()) }
 }
 
 /// # Safety

@@ -4,6 +4,7 @@ use std::ffi::{c_char, CString};
 use std::sync::Arc;
 
 use vgpu_protocol::cmd::{CuKernelSetAttribute, VgpuLibraryGetKernel, VgpuModuleGetFunction};
+use vgpu_protocol::cuda::attribute::CLUSTER_LAUNCH;
 use vgpu_protocol::cuda::{CUfunction, CUkernel, CUmodule, CUresult};
 use vgpu_protocol::{FunctionAttributes, Handle, HandleKind};
 
@@ -11,11 +12,12 @@ use super::Result;
 use crate::driver::driver;
 use crate::exports::raw;
 use crate::function::{Function, MAX_DYNAMIC_SHARED_SIZE_BYTES};
-use crate::stub::{self, give, put_optional};
-use vgpu_protocol::cuda::attribute::CLUSTER_LAUNCH;
+use crate::stub::{self, give, put, put_optional};
 
 /// Room for parameter descriptions, bytes: 512 parameters.
 const PARAMS_SIZE: u32 = 4096;
+/// Room for the names of kernels in one reply, bytes.
+pub const NAMES_SIZE: u32 = 4096;
 /// `CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT`.
 const PREFERRED_CARVEOUT: i32 = 9;
 /// `CU_FUNC_ATTRIBUTE_CLUSTER_SIZE_MUST_BE_SET` to `CLUSTER_SCHEDULING_POLICY_PREFERENCE`.
@@ -187,6 +189,45 @@ pub unsafe fn cuFuncGetParamInfo(function: CUfunction, index: usize, offset: *mu
 pub unsafe fn cuKernelGetParamInfo(kernel: CUkernel, index: usize, offset: *mut usize, size: *mut usize) -> Result {
     // SAFETY: as for the caller.
     unsafe { cuFuncGetParamInfo(kernel.cast(), index, offset, size) }
+}
+
+pub unsafe fn cuFuncGetParamCount(function: CUfunction, count: *mut usize) -> Result {
+    let function = find(function as u64)?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(count, function.params.len()) }
+}
+
+pub unsafe fn cuKernelGetParamCount(kernel: CUkernel, count: *mut usize) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { cuFuncGetParamCount(kernel.cast(), count) }
+}
+
+/// Fills an array with the handles of the first `room` kernels of an image. `names` gives the names
+/// from a number on, each with a NUL behind it, as many as one reply holds.
+///
+/// # Safety
+/// `out` is null or valid for `room` writes.
+pub unsafe fn enumerate<T>(
+    out: *mut *mut T,
+    room: u32,
+    names: impl Fn(u32) -> std::result::Result<Vec<u8>, CUresult>,
+    handle: impl Fn(&[u8]) -> std::result::Result<Handle, CUresult>,
+) -> Result {
+    stub::check_out(out)?;
+    let mut found = 0;
+    while found < room {
+        let part = names(found)?;
+        let ends = part.iter().filter(|byte| **byte == 0).count();
+        if ends == 0 {
+            return Ok(());
+        }
+        for name in part.split(|byte| *byte == 0).take(ends.min((room - found) as usize)) {
+            // SAFETY: `found` is below `room`.
+            unsafe { put(out.add(found as usize), handle(name)?.0 as *mut T) };
+            found += 1;
+        }
+    }
+    Ok(())
 }
 
 pub unsafe fn cuFuncGetModule(module: *mut CUmodule, function: CUfunction) -> Result {

@@ -6,8 +6,8 @@ use vgpu_client::PIECE_SIZE;
 use vgpu_graphs::{Attributes, Block, Host, Kernel, Params};
 use vgpu_protocol::cmd::{VgpuLaunch, VgpuLaunchLarge, VgpuOccupancyClusters};
 use vgpu_protocol::cuda::{
-    attribute as attr, CUfunction, CUhostFn, CUlaunchAttribute, CUlaunchConfig, CUresult, CUstream,
-    LAUNCH_ATTRIBUTE_COOPERATIVE,
+    attribute as attr, launch_attribute as id, CUfunction, CUhostFn, CUlaunchAttribute, CUlaunchConfig, CUresult,
+    CUstream,
 };
 use vgpu_protocol::{Handle, HandleKind};
 use zerocopy::IntoBytes;
@@ -30,13 +30,14 @@ const MAX_BLOCK: usize = 7 << 10;
 
 /// More attributes than there are.
 const MAX_ATTRIBUTES: usize = 16;
-const ATTRIBUTE_CLUSTER_DIMENSION: u32 = 4;
+/// The highest number of a launch attribute.
+const LAST_ATTRIBUTE: u32 = id::SHARED_MEMORY_MODE;
 
 /// Shape of a launch.
-struct Shape {
-    grid: [u32; 3],
-    block: [u32; 3],
-    shared: u32,
+pub(super) struct Shape {
+    pub(super) grid: [u32; 3],
+    pub(super) block: [u32; 3],
+    pub(super) shared: u32,
 }
 
 fn check(driver: &Driver, dev: i32, function: &Function, shape: &Shape) -> Result {
@@ -138,7 +139,7 @@ unsafe fn packed<'a>(extra: *mut *mut c_void) -> std::result::Result<Option<&'a 
 
 /// # Safety
 /// `params` and `extra` are as the driver API defines them.
-unsafe fn launch(
+pub(super) unsafe fn launch(
     f: CUfunction,
     shape: &Shape,
     stream: CUstream,
@@ -150,7 +151,7 @@ unsafe fn launch(
     let context = context::required()?;
     let function = driver.functions.find(f as u64)?;
     check(driver, context.device, &function, shape)?;
-    if attributes.iter().any(|attribute| attribute.id == LAUNCH_ATTRIBUTE_COOPERATIVE && attribute.word(0) != 0) {
+    if attributes.iter().any(|attribute| attribute.id == id::COOPERATIVE && attribute.word(0) != 0) {
         check_cooperative(driver, context.device, &function, shape)?;
     }
     // SAFETY: as the caller says.
@@ -304,15 +305,19 @@ pub unsafe fn cuLaunchCooperativeKernel(
     params: *mut *mut c_void,
 ) -> Result {
     let shape = Shape { grid: [grid_x, grid_y, grid_z], block: [block_x, block_y, block_z], shared };
-    let cooperative = CUlaunchAttribute::with_word(LAUNCH_ATTRIBUTE_COOPERATIVE, 1);
+    let cooperative = CUlaunchAttribute::with_word(id::COOPERATIVE, 1);
     // SAFETY: as for the caller.
     unsafe { launch(f, &shape, stream, &[cooperative], params, std::ptr::null_mut()) }
 }
 
-/// What can be said against an attribute before the driver sees it. `clusters`: the device has them.
+/// What can be said against an attribute before the driver sees it. `clusters`: the device has them, and
+/// with them the events of running kernels.
 fn check_attribute(attribute: &CUlaunchAttribute, clusters: bool) -> Result {
-    let clustered = attribute.id == ATTRIBUTE_CLUSTER_DIMENSION && (0..3).any(|i| attribute.word(i) > 1);
-    if !attribute.is_portable() || (clustered && !clusters) {
+    if attribute.id > LAST_ATTRIBUTE {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    let clustered = attribute.id == id::CLUSTER_DIMENSION && (0..3).any(|i| attribute.word(i) > 1);
+    if !attribute.is_portable() || ((clustered || attribute.names_event()) && !clusters) {
         return Err(CUresult::NOT_SUPPORTED);
     }
     if attribute.names_event() {
@@ -442,6 +447,16 @@ pub unsafe fn cuLaunchHostFunc(stream: CUstream, function: CUhostFn, user_data: 
     driver.host_functions.enqueue(driver.session, stream, Work::Function(function), user_data)
 }
 
+/// How a thread of the driver waits for the function's turn is a preference.
+pub unsafe fn cuLaunchHostFunc_v2(stream: CUstream, function: CUhostFn, user_data: *mut c_void, mode: u32) -> Result {
+    stub::ready()?;
+    if mode > 1 {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    // SAFETY: as for the caller.
+    unsafe { cuLaunchHostFunc(stream, function, user_data) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -449,14 +464,16 @@ mod tests {
     #[test]
     fn test_attributes_that_change_results_are_not_ignored() {
         let attribute = CUlaunchAttribute::with_word;
-        assert_eq!(check_attribute(&attribute(LAUNCH_ATTRIBUTE_COOPERATIVE, 1), false), Ok(()));
-        assert_eq!(check_attribute(&attribute(ATTRIBUTE_CLUSTER_DIMENSION, 1), false), Ok(()));
-        assert_eq!(check_attribute(&attribute(ATTRIBUTE_CLUSTER_DIMENSION, 2), false), Err(CUresult::NOT_SUPPORTED));
-        assert_eq!(check_attribute(&attribute(ATTRIBUTE_CLUSTER_DIMENSION, 2), true), Ok(()));
+        assert_eq!(check_attribute(&attribute(id::COOPERATIVE, 1), false), Ok(()));
+        assert_eq!(check_attribute(&attribute(id::CLUSTER_DIMENSION, 1), false), Ok(()));
+        assert_eq!(check_attribute(&attribute(id::CLUSTER_DIMENSION, 2), false), Err(CUresult::NOT_SUPPORTED));
+        assert_eq!(check_attribute(&attribute(id::CLUSTER_DIMENSION, 2), true), Ok(()));
         assert_eq!(check_attribute(&attribute(8, 5), false), Ok(()));
-        for unknown in [13, 99] {
-            assert_eq!(check_attribute(&attribute(unknown, 0), true), Err(CUresult::NOT_SUPPORTED), "{unknown}");
+        for refused in [id::DEVICE_UPDATABLE_KERNEL_NODE, id::SHARED_MEMORY_MODE] {
+            assert_eq!(check_attribute(&attribute(refused, 0), true), Err(CUresult::NOT_SUPPORTED), "{refused}");
         }
+        assert_eq!(check_attribute(&attribute(id::PROGRAMMATIC_EVENT, 1), false), Err(CUresult::NOT_SUPPORTED));
+        assert_eq!(check_attribute(&attribute(99, 0), true), Err(CUresult::INVALID_VALUE));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::ffi::{c_char, c_void};
 
-use vgpu_protocol::cmd::VgpuLibraryLoad;
+use vgpu_protocol::cmd::{VgpuLibraryLoad, VgpuLibraryNames};
 use vgpu_protocol::cuda::{CUkernel, CUlibrary, CUresult};
 use vgpu_protocol::{Handle, HandleKind};
 
+use super::kernel::{enumerate, of_library, NAMES_SIZE};
 use super::module::{no_options, note_global, read_file, with_image, Loaded};
 use super::Result;
 use crate::driver::driver;
@@ -125,9 +126,17 @@ pub unsafe fn cuLibraryGetKernel(out: *mut CUkernel, library: CUlibrary, name: *
     check_out(out)?;
     // SAFETY: the caller vouches for the string.
     let name = unsafe { string(name)? };
-    let handle = super::kernel::of_library(stub::handle(HandleKind::Library, library as u64)?, name)?;
+    let handle = of_library(stub::handle(HandleKind::Library, library as u64)?, name)?;
     // SAFETY: the caller vouches for the pointer.
     unsafe { give(out, handle.0 as CUkernel) }
+}
+
+pub unsafe fn cuLibraryEnumerateKernels(out: *mut CUkernel, room: u32, library: CUlibrary) -> Result {
+    stub::ready()?;
+    let library = stub::handle(HandleKind::Library, library as u64)?;
+    let names = |first| stub::create(&VgpuLibraryNames { library, first, size: NAMES_SIZE }).map(|reply| reply.names);
+    // SAFETY: the caller vouches for the array.
+    unsafe { enumerate(out, room, names, |name| of_library(library, name)) }
 }
 
 pub unsafe fn cuLibraryGetGlobal(dptr: *mut u64, bytes: *mut usize, library: CUlibrary, name: *const c_char) -> Result {

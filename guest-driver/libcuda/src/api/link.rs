@@ -47,6 +47,12 @@ pub unsafe fn cuLinkCreate_v2(
     unsafe { give(out, link.0 as CUlinkState) }
 }
 
+/// The first version has the same arguments; so have the two that add inputs.
+pub unsafe fn cuLinkCreate(count: u32, names: *const i32, values: *mut *mut c_void, out: *mut CUlinkState) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { cuLinkCreate_v2(count, names, values, out) }
+}
+
 fn add(handle: Handle, kind: i32, data: &[u8], name: &[u8]) -> Result {
     let driver = driver()?;
     if data.is_empty() {
@@ -95,6 +101,33 @@ pub unsafe fn cuLinkAddFile_v2(
     // SAFETY: the caller vouches for the string.
     let (name, data) = unsafe { (string(path)?, read_file(path)?) };
     add(handle, kind, &data, name)
+}
+
+#[allow(clippy::too_many_arguments)]
+pub unsafe fn cuLinkAddData(
+    state: CUlinkState,
+    kind: i32,
+    data: *mut c_void,
+    size: usize,
+    name: *const c_char,
+    count: u32,
+    names: *const i32,
+    values: *mut *mut c_void,
+) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { cuLinkAddData_v2(state, kind, data, size, name, count, names, values) }
+}
+
+pub unsafe fn cuLinkAddFile(
+    state: CUlinkState,
+    kind: i32,
+    path: *const c_char,
+    count: u32,
+    names: *const i32,
+    values: *mut *mut c_void,
+) -> Result {
+    // SAFETY: as for the caller.
+    unsafe { cuLinkAddFile_v2(state, kind, path, count, names, values) }
 }
 
 pub unsafe fn cuLinkComplete(state: CUlinkState, image: *mut *mut c_void, size: *mut usize) -> Result {

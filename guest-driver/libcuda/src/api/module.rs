@@ -1,13 +1,13 @@
 //! Modules: images that live in a context.
 
 use std::ffi::{c_char, c_void};
-use std::os::unix::ffi::OsStrExt;
 
 use vgpu_client::PIECE_SIZE;
-use vgpu_protocol::cmd::VgpuModuleLoad;
+use vgpu_protocol::cmd::{VgpuModuleLoad, VgpuModuleNames};
 use vgpu_protocol::cuda::{CUfunction, CUmodule, CUresult};
 use vgpu_protocol::{Handle, HandleKind};
 
+use super::kernel::{enumerate, of_module, NAMES_SIZE};
 use super::Result;
 use crate::context;
 use crate::driver::{driver, Driver};
@@ -15,7 +15,7 @@ use crate::exports::raw;
 use crate::jit::Options;
 use crate::library::Libraries;
 use crate::memory::Kind;
-use crate::stub::{self, check_out, give, string};
+use crate::stub::{self, check_out, give, path, string};
 use crate::{image, trace};
 
 /// Puts an image into shared memory while `load` runs, with its address there.
@@ -124,8 +124,7 @@ pub unsafe fn cuModuleLoadFatBinary(module: *mut CUmodule, data: *const c_void) 
 /// `name` is null or a NUL-terminated string.
 pub unsafe fn read_file(name: *const c_char) -> std::result::Result<Vec<u8>, CUresult> {
     // SAFETY: as the caller says.
-    let name = std::ffi::OsStr::from_bytes(unsafe { string(name)? });
-    std::fs::read(name).map_err(|_| CUresult::FILE_NOT_FOUND)
+    std::fs::read(unsafe { path(name)? }).map_err(|_| CUresult::FILE_NOT_FOUND)
 }
 
 pub unsafe fn cuModuleLoad(module: *mut CUmodule, name: *const c_char) -> Result {
@@ -152,9 +151,17 @@ pub unsafe fn cuModuleGetFunction(out: *mut CUfunction, module: CUmodule, name: 
     check_out(out)?;
     // SAFETY: the caller vouches for the string.
     let name = unsafe { string(name)? };
-    let handle = super::kernel::of_module(stub::handle(HandleKind::Module, module as u64)?, name)?;
+    let handle = of_module(stub::handle(HandleKind::Module, module as u64)?, name)?;
     // SAFETY: the caller vouches for the pointer.
     unsafe { give(out, handle.0 as CUfunction) }
+}
+
+pub unsafe fn cuModuleEnumerateFunctions(out: *mut CUfunction, room: u32, module: CUmodule) -> Result {
+    stub::ready()?;
+    let module = stub::handle(HandleKind::Module, module as u64)?;
+    let names = |first| stub::create(&VgpuModuleNames { module, first, size: NAMES_SIZE }).map(|reply| reply.names);
+    // SAFETY: the caller vouches for the array.
+    unsafe { enumerate(out, room, names, |name| of_module(module, name)) }
 }
 
 /// Runs one of the generated "address and size of a variable" calls and notes the range.

@@ -2,7 +2,8 @@
 
 use std::ffi::c_void;
 
-use vgpu_protocol::cuda::{CUcontext, CUevent, CUresult, CUstream, CUstreamCallback};
+use vgpu_protocol::cuda::attribute::MEM_SYNC_DOMAIN_COUNT;
+use vgpu_protocol::cuda::{CUcontext, CUevent, CUlaunchAttributeValue, CUresult, CUstream, CUstreamCallback};
 use vgpu_protocol::HandleKind;
 
 use super::Result;
@@ -16,9 +17,15 @@ use crate::stub::{self, give};
 /// `CU_STREAM_NON_BLOCKING`, the only flag.
 const NON_BLOCKING: u32 = 1;
 
+/// Priorities from the highest to the lowest.
+fn range() -> std::result::Result<std::ops::RangeInclusive<i32>, CUresult> {
+    let (lowest, highest) = priorities()?;
+    Ok(highest.min(lowest)..=lowest.max(highest))
+}
+
 fn note(handle: CUstream, flags: u32, priority: i32) -> Result {
     let (handle, context) = (handle as u64, context::required()?);
-    driver()?.streams.add(handle, Stream { flags, priority, context, id: handle });
+    driver()?.streams.add(handle, Stream { flags, context, id: handle }, priority);
     Ok(())
 }
 
@@ -37,8 +44,8 @@ pub unsafe fn cuStreamCreateWithPriority(out: *mut CUstream, flags: u32, priorit
     if flags > NON_BLOCKING {
         return Err(CUresult::INVALID_VALUE);
     }
-    let (lowest, highest) = priorities()?;
-    let priority = priority.clamp(highest.min(lowest), lowest.max(highest));
+    let range = range()?;
+    let priority = priority.clamp(*range.start(), *range.end());
     // SAFETY: the caller vouches for the pointer, which `raw` has checked before it is read.
     unsafe {
         raw::cuStreamCreateWithPriority(out, flags, priority)?;
@@ -64,7 +71,7 @@ pub unsafe fn cuStreamDestroy(stream: CUstream) -> Result {
 
 pub unsafe fn cuStreamGetPriority(stream: CUstream, priority: *mut i32) -> Result {
     // SAFETY: the caller vouches for the pointer.
-    unsafe { give(priority, find(stream as u64)?.priority) }
+    unsafe { give(priority, driver()?.streams.attributes(&find(stream as u64)?).priority) }
 }
 
 pub unsafe fn cuStreamGetFlags(stream: CUstream, flags: *mut u32) -> Result {
@@ -80,6 +87,17 @@ pub unsafe fn cuStreamGetDevice(stream: CUstream, device: *mut i32) -> Result {
 pub unsafe fn cuStreamGetId(stream: CUstream, id: *mut u64) -> Result {
     // SAFETY: the caller vouches for the pointer.
     unsafe { give(id, find(stream as u64)?.id) }
+}
+
+/// There are no green contexts.
+pub unsafe fn cuStreamGetCtx_v2(stream: CUstream, pctx: *mut CUcontext, green: *mut *mut c_void) -> Result {
+    let context = find(stream as u64)?.context.raw();
+    stub::check_out(pctx)?;
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        give(green, std::ptr::null_mut())?;
+        give(pctx, context)
+    }
 }
 
 pub unsafe fn cuStreamGetCtx(stream: CUstream, pctx: *mut CUcontext) -> Result {
@@ -122,4 +140,38 @@ pub unsafe fn cuStreamAddCallback(
     driver.graphs.refuse_captured(stream as u64)?;
     let handle = stub::handle(HandleKind::Stream, stream as u64)?;
     driver.host_functions.enqueue(driver.session, handle, Work::Callback(callback, stream), user_data)
+}
+
+pub unsafe fn cuStreamGetAttribute(stream: CUstream, attribute: i32, value: *mut CUlaunchAttributeValue) -> Result {
+    let attributes = driver()?.streams.attributes(&find(stream as u64)?);
+    let known = attributes.get(attribute.cast_unsigned()).ok_or(CUresult::INVALID_VALUE)?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(value, known) }
+}
+
+pub unsafe fn cuStreamSetAttribute(stream: CUstream, attribute: i32, value: *const CUlaunchAttributeValue) -> Result {
+    let driver = driver()?;
+    let known = find(stream as u64)?;
+    // SAFETY: the caller vouches for the pointer.
+    let given = unsafe { stub::input(value)? };
+    let domains = driver.attribute(known.context.device, MEM_SYNC_DOMAIN_COUNT)?;
+    let mut attributes = driver.streams.attributes(&known);
+    let set = attributes.set(attribute.cast_unsigned(), &given, range()?, domains);
+    set.ok_or(CUresult::INVALID_VALUE)?;
+    // SAFETY: as for the caller.
+    unsafe { raw::cuStreamSetAttribute(stream, attribute, value)? };
+    driver.streams.set_attributes(&known, attributes);
+    Ok(())
+}
+
+pub unsafe fn cuStreamCopyAttributes(to: CUstream, from: CUstream) -> Result {
+    let (target, source) = (find(to as u64)?, find(from as u64)?);
+    if !std::ptr::eq(target.context, source.context) {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    // SAFETY: handles are no pointers to anything.
+    unsafe { raw::cuStreamCopyAttributes(to, from)? };
+    let streams = &driver()?.streams;
+    streams.set_attributes(&target, streams.attributes(&source));
+    Ok(())
 }

@@ -99,6 +99,12 @@ pub(in crate::driver) fn device_attribute(driver: &Driver, attribute: i32) -> Op
         | id::COMPUTE_PREEMPTION_SUPPORTED
         | id::CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM
         | id::COOPERATIVE_LAUNCH
+        | id::STREAM_PRIORITIES_SUPPORTED
+        | id::CAN_USE_STREAM_MEM_OPS_V1
+        | id::CAN_USE_64_BIT_STREAM_MEM_OPS_V1
+        | id::CAN_USE_STREAM_WAIT_VALUE_NOR_V1
+        | id::CAN_USE_64_BIT_STREAM_MEM_OPS
+        | id::CAN_USE_STREAM_WAIT_VALUE_NOR
         | id::HOST_REGISTER_SUPPORTED
         | id::MEM_SYNC_DOMAIN_COUNT => 1,
         _ if (FIRST..=LAST).contains(&attribute) => 0,

@@ -39,6 +39,11 @@ impl Code {
         self.module.entry(name).is_some()
     }
 
+    /// Names of all entry functions, in the order of the image.
+    pub(super) fn kernels(&self) -> impl Iterator<Item = &str> {
+        self.module.functions.iter().filter(|function| function.is_entry).map(|function| function.name.as_str())
+    }
+
     /// Why the kernel of this name cannot be launched.
     pub(super) fn refusal(&self, kernel: &str) -> Option<Refusal<'_>> {
         let (id, _) = self.module.entry(kernel)?;

@@ -13,6 +13,9 @@ pub struct Config {
     pub threads: usize,
     /// Compute capability (major, minor).
     pub capability: (i32, i32),
+    /// CUDA version that the driver reports (1000 * major + 10 * minor), so that programs for an older
+    /// driver can be tried.
+    pub cuda_version: i32,
     /// The device's UUID; `None` derives one from the host, stable over restarts.
     pub uuid: Option<[u8; 16]>,
     /// PCI domain, bus and device number that the device claims.
@@ -21,7 +24,14 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config { memory_bytes: 4 << 30, threads: 0, capability: (8, 0), uuid: None, pci: (0, 1, 0) }
+        Config {
+            memory_bytes: 4 << 30,
+            threads: 0,
+            capability: (8, 0),
+            cuda_version: 13000,
+            uuid: None,
+            pci: (0, 1, 0),
+        }
     }
 }
 
@@ -54,7 +64,7 @@ pub fn configure(config: Config) -> Result<(), ConfigError> {
 }
 
 /// What [`configure`] has set.
-pub(super) fn current() -> Config {
+pub(in crate::driver) fn current() -> Config {
     CONFIG.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
 }
 

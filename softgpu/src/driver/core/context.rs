@@ -25,6 +25,12 @@ const HEAP_DEFAULT: u64 = 8 << 20;
 pub(in crate::driver) struct Context {
     pub(in crate::driver) driver: &'static Driver,
     pub(in crate::driver) handle: u64,
+    /// Unique in the process's life.
+    pub(in crate::driver) id: u64,
+    /// How threads wait, in the words of `cuCtxCreate`: kept for those who ask.
+    pub(in crate::driver) flags: AtomicU32,
+    /// `cuCtxCreate` and `cuCtxAttach` without their `cuCtxDetach`.
+    usage: AtomicU32,
     /// Set once the context has failed or ends: running kernels stop.
     pub(super) cancel: AtomicBool,
     pub(super) heap: DeviceHeap,
@@ -41,6 +47,8 @@ struct Streams {
     open: Vec<Arc<Stream>>,
     /// Destroyed ones that had work left.
     ending: Vec<Arc<Stream>>,
+    /// What all later work waits for (`cuCtxWaitEvent`).
+    gates: Vec<Point>,
 }
 
 /// A limit of a context that can be read and set (`CUlimit`).
@@ -68,18 +76,23 @@ impl Limit {
 
 impl Context {
     /// A context with its default stream, entered in the driver's registry.
-    pub(in crate::driver) fn new(driver: &'static Driver) -> Arc<Context> {
+    pub(in crate::driver) fn new(driver: &'static Driver, flags: u32) -> Arc<Context> {
+        static CREATED: AtomicU64 = AtomicU64::new(0);
         let make = |handle| {
             Arc::new_cyclic(|context| Context {
                 driver,
                 handle,
+                id: CREATED.fetch_add(1, Ordering::Relaxed) + 1,
+                flags: AtomicU32::new(flags),
+                usage: AtomicU32::new(1),
                 cancel: AtomicBool::new(false),
                 heap: DeviceHeap::new(&driver.memory, HEAP_DEFAULT),
                 error: AtomicU32::new(0),
                 streams: Mutex::new(Streams {
-                    legacy: Arc::new(Stream::new(StreamKind::Legacy, context.clone())),
+                    legacy: Arc::new(Stream::new(StreamKind::Legacy, context.clone(), 0)),
                     open: Vec::new(),
                     ending: Vec::new(),
+                    gates: Vec::new(),
                 }),
                 stack_limit: AtomicU64::new(STACK_DEFAULT),
                 printf_limit: AtomicU64::new(PRINTF_DEFAULT),
@@ -107,16 +120,27 @@ impl Context {
         self.streams().legacy.clone()
     }
 
+    /// Another user, who will detach it.
+    pub(in crate::driver) fn attach(&self) {
+        self.usage.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes a user away, unless it is the last: then the context is to be destroyed.
+    pub(in crate::driver) fn detach(&self) -> bool {
+        let fewer = |usage: u32| usage.checked_sub(1).filter(|usage| *usage > 0);
+        self.usage.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).is_ok()
+    }
+
     /// A new stream of this context.
-    pub(super) fn add_stream(self: &Arc<Self>, kind: StreamKind) -> Arc<Stream> {
-        let stream = Arc::new(Stream::new(kind, Arc::downgrade(self)));
+    pub(super) fn add_stream(self: &Arc<Self>, kind: StreamKind, priority: i32) -> Arc<Stream> {
+        let stream = Arc::new(Stream::new(kind, Arc::downgrade(self), priority));
         self.streams().open.push(stream.clone());
         stream
     }
 
     /// A new stream with a handle.
-    pub(in crate::driver) fn create_stream(self: &Arc<Self>, kind: StreamKind) -> u64 {
-        self.driver.streams.insert(self.add_stream(kind))
+    pub(in crate::driver) fn create_stream(self: &Arc<Self>, kind: StreamKind, priority: i32) -> u64 {
+        self.driver.streams.insert(self.add_stream(kind, priority))
     }
 
     /// The stream takes no more work; what it has still runs.
@@ -145,15 +169,33 @@ impl Context {
         mut after: Vec<Point>,
         job: impl FnOnce(&Context) -> Result + Send + 'static,
     ) -> Result<Point> {
-        self.predecessors(stream, &mut after);
+        self.before(stream, &mut after);
         let context = self.clone();
         stream.queue.submit(after, Box::new(move || context.execute(job)))
+    }
+
+    /// Queues a call that is made whatever happens, with the context's error if it has one by then.
+    pub(in crate::driver) fn submit_callback(
+        self: &Arc<Self>,
+        stream: &Stream,
+        callback: impl FnOnce(CUresult) + Send + 'static,
+    ) -> Result {
+        let mut after = Vec::new();
+        self.before(stream, &mut after);
+        let context = self.clone();
+        let job = move || callback(context.check().err().unwrap_or(CUresult::SUCCESS));
+        stream.queue.submit(after, Box::new(job)).map(drop)
+    }
+
+    /// All work that is submitted from now on waits for `point`.
+    pub(super) fn add_gate(&self, point: Point) {
+        self.streams().gates.push(point);
     }
 
     /// Runs an operation on the calling thread, in its stream's order.
     pub(super) fn run(&self, stream: &Stream, operation: impl FnOnce() -> Result) -> Result {
         let mut after = Vec::new();
-        self.predecessors(stream, &mut after);
+        self.before(stream, &mut after);
         let _turn = stream.queue.turn();
         after.iter().for_each(Point::wait);
         self.check()?;
@@ -163,7 +205,7 @@ impl Context {
     /// The right to work on the stream now, if nothing has to be awaited.
     pub(super) fn idle_turn<'s>(&self, stream: &'s Stream) -> Option<Turn<'s>> {
         let mut after = Vec::new();
-        self.predecessors(stream, &mut after);
+        self.before(stream, &mut after);
         if after.is_empty() {
             stream.queue.turn_if_idle()
         } else {
@@ -221,6 +263,7 @@ impl Context {
         driver.events.remove_where(|event| own(&event.context));
         driver.functions.remove_where(|function| function.context == self.handle);
         driver.modules.remove_where(|module| module.context == self.handle);
+        driver.links.remove_where(|link| link.lock().unwrap_or_else(PoisonError::into_inner).context == self.handle);
         for library in driver.libraries.all() {
             library.forget_context(self.handle);
         }
@@ -254,6 +297,16 @@ impl Context {
             _ => return Err(CUresult::INVALID_VALUE),
         }
         Ok(())
+    }
+
+    /// What new work on `stream` has to wait for.
+    fn before(&self, stream: &Stream, after: &mut Vec<Point>) {
+        {
+            let mut streams = self.streams();
+            streams.gates.retain(|gate| !gate.reached());
+            after.extend(streams.gates.iter().cloned());
+        }
+        self.predecessors(stream, after);
     }
 
     /// What work on `stream` has to wait for by the rules of the legacy default stream.

@@ -1,6 +1,6 @@
 //! The calling thread's stack of contexts.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -12,6 +12,8 @@ use super::{Context, Result, Stream};
 
 thread_local! {
     static STACK: RefCell<Vec<Arc<Context>>> = const { RefCell::new(Vec::new()) };
+    /// Handle of the current context, 0 if there is none: still there in exit handlers, unlike the stack.
+    static TOP: Cell<u64> = const { Cell::new(0) };
     /// The thread's default stream in each context, by the context's handle.
     static STREAMS: RefCell<HashMap<u64, PerThreadStream>> = RefCell::new(HashMap::new());
 }
@@ -22,6 +24,16 @@ pub(in crate::driver) fn current() -> Result<Arc<Context>> {
     let context = top().ok_or(CUresult::INVALID_CONTEXT)?;
     context.check()?;
     Ok(context)
+}
+
+/// The current context, also after an error, for what concerns no work of it.
+pub(in crate::driver) fn attached() -> Result<Arc<Context>> {
+    driver()?;
+    let context = top().ok_or(CUresult::INVALID_CONTEXT)?;
+    match context.check() {
+        Err(CUresult::CONTEXT_IS_DESTROYED) => Err(CUresult::CONTEXT_IS_DESTROYED),
+        _ => Ok(context),
+    }
 }
 
 /// The current context's handle, 0 if there is none.
@@ -40,6 +52,13 @@ pub(in crate::driver) fn set_current(context: Option<Arc<Context>>) {
 /// Makes `context` current on top of the present one.
 pub(in crate::driver) fn push_current(context: Arc<Context>) {
     with_stack(|stack| stack.push(context));
+}
+
+/// Takes the current context off the stack.
+pub(in crate::driver) fn pop_top() -> Option<Arc<Context>> {
+    let popped = STACK.try_with(|stack| stack.borrow_mut().pop()).ok().flatten();
+    note_top();
+    popped
 }
 
 /// Takes `context` off the top of the stack, if it is there.
@@ -62,10 +81,17 @@ pub(super) fn per_thread_stream(context: &Arc<Context>) -> Result<Arc<Stream>> {
 }
 
 fn top() -> Option<Arc<Context>> {
-    STACK.try_with(|stack| stack.borrow().last().cloned()).ok().flatten()
+    let top = STACK.try_with(|stack| stack.borrow().last().cloned());
+    top.unwrap_or_else(|_| driver().ok()?.contexts.get(TOP.get()))
+}
+
+fn note_top() {
+    let top = STACK.try_with(|stack| stack.borrow().last().map_or(0, |context| context.handle));
+    TOP.set(top.unwrap_or(0));
 }
 
 /// During a thread's end the stack may be gone; then there is nothing to change.
 fn with_stack(change: impl FnOnce(&mut Vec<Arc<Context>>)) {
     let _ = STACK.try_with(|stack| change(&mut stack.borrow_mut()));
+    note_top();
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use vgpu_protocol::cuda::CUresult;
 
 use super::queue::Point;
-use super::{Context, Result, Target};
+use super::{Context, Result, StreamKind, Target};
 
 /// `CU_EVENT_BLOCKING_SYNC`, `CU_EVENT_DISABLE_TIMING` and `CU_EVENT_INTERPROCESS`.
 const FLAGS: u32 = 7;
@@ -61,6 +61,31 @@ impl Event {
         };
         *self.last() = Some(Record { point, time });
         Ok(())
+    }
+
+    /// Captures the work of all streams of the event's context.
+    pub(in crate::driver) fn record_context(&self, context: &Arc<Context>) -> Result {
+        if !std::ptr::eq(self.context.as_ptr(), Arc::as_ptr(context)) {
+            return Err(CUresult::INVALID_HANDLE);
+        }
+        let time = Arc::new(AtomicU64::new(0));
+        let stamp = time.clone();
+        // A stream for this alone, since no other may have to wait for all of them.
+        let stream = context.add_stream(StreamKind::NonBlocking, 0);
+        let submitted = context.submit_after(&stream, context.pending(), move |context| {
+            stamp.store(context.driver.now(), Ordering::Release);
+            Ok(())
+        });
+        stream.end();
+        *self.last() = Some(Record { point: submitted?, time });
+        Ok(())
+    }
+
+    /// Makes all later work of a context wait for what the event captured.
+    pub(in crate::driver) fn hold_context(&self, context: &Context) {
+        if let Some(Record { point, .. }) = self.record_taken().filter(|record| !record.point.reached()) {
+            context.add_gate(point);
+        }
     }
 
     /// Makes later work of a stream wait for what the event captured.

@@ -1,7 +1,8 @@
 //! Kernels of a context: attributes, settings, and the functions behind both kinds of handle.
 
+use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vgpu_protocol::cuda::CUresult;
 
@@ -23,9 +24,23 @@ const PREFERRED_SHARED_MEMORY_CARVEOUT: i32 = 9;
 /// Attributes whose value here is always 0: cache mode and everything about clusters.
 const ZERO: [i32; 7] = [7, 10, 11, 12, 13, 14, 15];
 
+/// What the functions from before CUDA 4 set for the next launches of a kernel.
+pub(in crate::driver) struct LegacyLaunch {
+    pub(in crate::driver) block: [u32; 3],
+    /// Bytes of dynamic shared memory.
+    pub(in crate::driver) shared: u32,
+    /// The parameter block.
+    pub(in crate::driver) params: Vec<u8>,
+}
+
 /// One kernel in one context.
 pub(in crate::driver) struct Function {
     pub(super) context: u64,
+    /// Handle of its module.
+    pub(in crate::driver) module: u64,
+    /// Its name, for C.
+    pub(in crate::driver) name: CString,
+    legacy: Mutex<LegacyLaunch>,
     pub(super) kernel: engine::Kernel,
     /// Why it cannot be launched.
     refusal: Option<String>,
@@ -35,10 +50,13 @@ pub(in crate::driver) struct Function {
 }
 
 impl Function {
-    pub(super) fn new(context: u64, kernel: engine::Kernel, code: &Code) -> Function {
+    pub(super) fn new(context: u64, module: u64, kernel: engine::Kernel, code: &Code) -> Function {
         let fixed = kernel.attributes().static_shared;
         Function {
             context,
+            module,
+            name: CString::new(kernel.name()).unwrap_or_default(),
+            legacy: Mutex::new(LegacyLaunch { block: [1; 3], shared: 0, params: Vec::new() }),
             refusal: code.refusal(kernel.name()).map(|refusal| refusal.to_string()),
             kernel,
             told: AtomicBool::new(false),
@@ -95,6 +113,11 @@ impl Function {
             _ => return Err(CUresult::INVALID_VALUE),
         }
         Ok(())
+    }
+
+    /// What was set for its launches.
+    pub(in crate::driver) fn legacy_launch(&self) -> MutexGuard<'_, LegacyLaunch> {
+        self.legacy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Offset and size of a parameter.

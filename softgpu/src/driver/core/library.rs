@@ -1,6 +1,7 @@
 //! Libraries: code that does not belong to a context until a kernel of it is used there.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use vgpu_protocol::cuda::CUresult;
@@ -11,6 +12,7 @@ use super::{Code, Context, Function, Module, Result};
 
 /// One library.
 pub(in crate::driver) struct Library {
+    handle: u64,
     code: Code,
     /// Its module in each context, by the context's handle.
     modules: Mutex<HashMap<u64, Arc<Module>>>,
@@ -21,6 +23,8 @@ pub(in crate::driver) struct Library {
 /// A kernel of a library, usable in every context.
 pub(in crate::driver) struct Kernel {
     library: Weak<Library>,
+    /// Its name, for C.
+    pub(in crate::driver) c_name: CString,
     name: String,
     /// What it is in each context, by the context's handle.
     functions: Mutex<HashMap<u64, (u64, Arc<Function>)>>,
@@ -30,8 +34,8 @@ impl Library {
     /// Compiles an image; returns the library's handle.
     pub(in crate::driver) fn load(driver: &Driver, image: &[u8], log: &mut JitLog) -> Result<u64> {
         let code = compile(image, driver.capability(), log)?;
-        let library = Library { code, modules: Mutex::default(), kernels: Mutex::default() };
-        Ok(driver.libraries.insert(Arc::new(library)))
+        let make = |handle| Arc::new(Library { handle, code, modules: Mutex::default(), kernels: Mutex::default() });
+        Ok(driver.libraries.insert_with(make).0)
     }
 
     /// The library's module in a context, placed there now if it was not.
@@ -57,10 +61,25 @@ impl Library {
             return Err(CUresult::NOT_FOUND);
         }
         let functions = Mutex::default();
-        let kernel = Kernel { library: Arc::downgrade(self), name: name.to_string(), functions };
+        let kernel = Kernel {
+            library: Arc::downgrade(self),
+            c_name: CString::new(name).map_err(|_| CUresult::NOT_FOUND)?,
+            name: name.to_string(),
+            functions,
+        };
         let handle = driver.kernels.insert(Arc::new(kernel));
         kernels.insert(name.to_string(), handle);
         Ok(handle)
+    }
+
+    /// Handles of the first `most` kernels, in the order of the image.
+    pub(in crate::driver) fn enumerate(self: &Arc<Self>, driver: &Driver, most: usize) -> Result<Vec<u64>> {
+        self.code.kernels().take(most).map(|name| self.kernel(driver, name)).collect()
+    }
+
+    /// Number of kernels.
+    pub(in crate::driver) fn kernel_count(&self) -> u32 {
+        self.code.kernels().count() as u32
     }
 
     /// Ends the handles of kernels and modules. Launches that are queued still run.
@@ -79,6 +98,11 @@ impl Library {
 }
 
 impl Kernel {
+    /// Handle of its library.
+    pub(in crate::driver) fn library(&self) -> Result<u64> {
+        self.library.upgrade().map(|library| library.handle).ok_or(CUresult::INVALID_HANDLE)
+    }
+
     /// The kernel as a function of a context.
     pub(in crate::driver) fn function(&self, context: &Context) -> Result<(u64, Arc<Function>)> {
         let mut functions = lock(&self.functions);

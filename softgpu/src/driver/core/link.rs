@@ -21,6 +21,8 @@ type Report = Box<dyn FnMut(&JitLog) + Send>;
 
 /// A link in progress.
 pub(in crate::driver) struct Link {
+    /// Handle of the context that it ends with.
+    pub(super) context: u64,
     /// Compute capability of the device, times ten.
     capability: u32,
     text: Vec<u8>,
@@ -31,9 +33,9 @@ pub(in crate::driver) struct Link {
 }
 
 impl Link {
-    /// A link without inputs, for a device of this capability (times ten).
-    pub(in crate::driver) fn new(capability: u32, report: Report) -> Link {
-        Link { capability, text: Vec::new(), image: None, log: JitLog::default(), report }
+    /// A link without inputs, in a context (by its handle), for a device of this capability (times ten).
+    pub(in crate::driver) fn new(context: u64, capability: u32, report: Report) -> Link {
+        Link { context, capability, text: Vec::new(), image: None, log: JitLog::default(), report }
     }
 
     /// Adds an input after checking it by itself. `kind` is a `CUjitInputType`, `name` is for messages.
@@ -106,7 +108,7 @@ mod tests {
         ld.param.b32 %r1, [a]; add.u32 %r2, %r1, %r1; st.param.b32 [r], %r2; ret; }\n";
 
     fn link(inputs: &[&[u8]]) -> (Result<Vec<u8>>, JitLog) {
-        let mut link = Link::new(80, Box::new(|_| ()));
+        let mut link = Link::new(1, 80, Box::new(|_| ()));
         let added: Result<Vec<()>> = inputs.iter().map(|data| link.add(INPUT_PTX, data, "test")).collect();
         let image = added.and_then(|_| link.complete().map(<[u8]>::to_vec));
         (image, link.log)
@@ -141,7 +143,7 @@ mod tests {
 
     #[test]
     fn machine_code_is_refused_with_a_hint() {
-        let mut link = Link::new(80, Box::new(|_| ()));
+        let mut link = Link::new(1, 80, Box::new(|_| ()));
         assert_eq!(link.add(0, b"\x7fELF", "a.cubin"), Err(CUresult::NO_BINARY_FOR_GPU));
         assert!(link.log.error.contains("a.cubin") && link.log.error.contains("compute_75"), "{}", link.log.error);
         assert_eq!(link.complete().err(), Some(CUresult::INVALID_VALUE), "nothing was added");

@@ -49,10 +49,20 @@ impl Module {
             return Ok(known.clone());
         }
         let kernel = self.program.kernel(name).ok_or(CUresult::NOT_FOUND)?;
-        let function = Arc::new(Function::new(self.context, kernel, &self.code));
+        let function = Arc::new(Function::new(self.context, self.handle, kernel, &self.code));
         let handle = driver.functions.insert(function.clone());
         functions.insert(name.to_string(), (handle, function.clone()));
         Ok((handle, function))
+    }
+
+    /// Handles of the first `most` entry functions, in the order of the image.
+    pub(in crate::driver) fn enumerate(&self, driver: &Driver, most: usize) -> Result<Vec<u64>> {
+        self.code.kernels().take(most).map(|name| self.function(driver, name).map(|(handle, _)| handle)).collect()
+    }
+
+    /// Number of entry functions.
+    pub(in crate::driver) fn function_count(&self) -> u32 {
+        self.code.kernels().count() as u32
     }
 
     /// A variable. A kernel is none, which is another error than a name that does not exist.

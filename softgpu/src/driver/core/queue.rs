@@ -17,7 +17,7 @@ use vgpu_protocol::cuda::CUresult;
 use super::Result;
 
 /// Jobs that can be pending; the next one waits for room.
-const LIMIT: usize = 1024;
+const LIMIT: usize = 16 << 10;
 /// How long a thread looks for what it waits for before it sleeps: about what sleeping and waking cost.
 const SPIN: Duration = Duration::from_micros(20);
 

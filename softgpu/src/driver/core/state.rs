@@ -1,6 +1,6 @@
 //! The one device of the process, and everything that lives on it.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -64,6 +64,7 @@ pub(in crate::driver) struct Driver {
 struct Primary {
     context: Option<Arc<Context>>,
     retained: u32,
+    flags: u32,
 }
 
 static DRIVER: OnceLock<Driver> = OnceLock::new();
@@ -80,8 +81,8 @@ pub(in crate::driver) fn initialise() -> Result<&'static Driver> {
         return Err(CUresult::NOT_INITIALIZED);
     }
     let _one_at_a_time = INITIALISING.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(driver) = DRIVER.get() {
-        return Ok(driver);
+    if DRIVER.get().is_some() {
+        return driver();
     }
     let driver = Driver::new(config::current())?;
     fork::watch();
@@ -155,7 +156,8 @@ impl Driver {
     pub(in crate::driver) fn retain_primary(&'static self) -> Arc<Context> {
         let mut primary = self.primary();
         primary.retained = primary.retained.saturating_add(1);
-        primary.context.get_or_insert_with(|| Context::new(self)).clone()
+        let flags = primary.flags;
+        primary.context.get_or_insert_with(|| Context::new(self, flags)).clone()
     }
 
     /// Gives one reference back; the last one destroys the context.
@@ -176,6 +178,22 @@ impl Driver {
         if let Some(context) = context {
             context.destroy();
         }
+    }
+
+    /// Sets the primary context's flags, also if it is active.
+    pub(in crate::driver) fn set_primary_flags(&self, flags: u32) {
+        let mut primary = self.primary();
+        primary.flags = flags;
+        if let Some(context) = &primary.context {
+            context.flags.store(flags, Ordering::Relaxed);
+        }
+    }
+
+    /// The primary context's flags and whether it is active.
+    pub(in crate::driver) fn primary_state(&self) -> (u32, bool) {
+        let primary = self.primary();
+        let active = primary.context.as_ref();
+        (active.map_or(primary.flags, |context| context.flags.load(Ordering::Relaxed)), active.is_some())
     }
 
     /// The primary context if it is active.

@@ -1,8 +1,9 @@
 //! Streams, and what the special stream handles stand for.
 
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use vgpu_protocol::cuda::{CUresult, CU_STREAM_LEGACY, CU_STREAM_PER_THREAD};
+use vgpu_protocol::cuda::{CUresult, StreamAttributes, CU_STREAM_LEGACY, CU_STREAM_PER_THREAD};
 
 use super::current::{current, per_thread_stream};
 use super::queue::Queue;
@@ -25,15 +26,29 @@ pub(in crate::driver) struct Stream {
     pub(super) kind: StreamKind,
     pub(super) context: Weak<Context>,
     pub(super) queue: Queue,
+    /// Unique in the process's life.
+    pub(in crate::driver) id: u64,
+    attributes: Mutex<StreamAttributes>,
 }
 
 impl Stream {
-    pub(super) fn new(kind: StreamKind, context: Weak<Context>) -> Stream {
-        Stream { kind, context, queue: Queue::new() }
+    pub(super) fn new(kind: StreamKind, context: Weak<Context>, priority: i32) -> Stream {
+        static CREATED: AtomicU64 = AtomicU64::new(0);
+        let attributes = Mutex::new(StreamAttributes::new(priority));
+        let id = CREATED.fetch_add(1, Ordering::Relaxed) + 1;
+        Stream { kind, context, queue: Queue::new(), id, attributes }
     }
-}
 
-impl Stream {
+    /// `CU_STREAM_NON_BLOCKING` or nothing.
+    pub(in crate::driver) fn flags(&self) -> u32 {
+        u32::from(self.kind == StreamKind::NonBlocking)
+    }
+
+    /// What `cuStreamSetAttribute` can set: hints, kept for those who ask.
+    pub(in crate::driver) fn attributes(&self) -> MutexGuard<'_, StreamAttributes> {
+        self.attributes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The stream's handle has gone; what it has to do is still done.
     pub(in crate::driver) fn end(self: &Arc<Self>) {
         if let Some(context) = self.context.upgrade() {
@@ -83,7 +98,7 @@ pub(super) struct PerThreadStream {
 
 impl PerThreadStream {
     pub(super) fn new(context: &Arc<Context>) -> PerThreadStream {
-        PerThreadStream { stream: context.add_stream(StreamKind::Blocking) }
+        PerThreadStream { stream: context.add_stream(StreamKind::Blocking, 0) }
     }
 }
 

@@ -148,7 +148,7 @@ impl Target {
         self.submit(job)
     }
 
-    fn check(&self, address: u64, len: u64) -> Result {
+    pub(super) fn check(&self, address: u64, len: u64) -> Result {
         check(self.context.driver, address, len)
     }
 

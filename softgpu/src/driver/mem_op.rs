@@ -1,0 +1,79 @@
+//! Waiting for and writing values in memory, in stream order. Both versions of these functions are the
+//! same here.
+
+use vgpu_protocol::cuda::{mem_op, BadMemOp, CUresult, CUstream, CUstreamBatchMemOpParams};
+
+use super::abi::{guard, values};
+use super::core::{driver, Result, Target};
+
+/// Operations of one call, by the driver API.
+const MAX_OPERATIONS: u32 = 255;
+
+fn enqueue(stream: CUstream, operations: &[CUstreamBatchMemOpParams]) -> Result {
+    driver()?.graphs.refuse_captured(stream as u64)?;
+    let target = Target::of(stream as u64)?;
+    let parsed = operations.iter().map(|operation| {
+        operation.parse().map_err(|bad| match bad {
+            BadMemOp::Invalid => CUresult::INVALID_VALUE,
+            BadMemOp::Unsupported => CUresult::NOT_SUPPORTED,
+        })
+    });
+    target.mem_ops(parsed.collect::<Result<Vec<_>>>()?)
+}
+
+/// Defines the functions for one operation each.
+macro_rules! operations {
+    ($($(#[$doc:meta])* $name:ident($value:ty) $operation:ident;)*) => {$(
+        $(#[$doc])*
+        pub unsafe extern "C" fn $name(stream: CUstream, addr: u64, value: $value, flags: u32) -> CUresult {
+            let operation = CUstreamBatchMemOpParams::new(mem_op::$operation, addr, value.into(), flags);
+            guard(|| enqueue(stream, &[operation]))
+        }
+    )*};
+}
+
+operations! {
+    /// The stream goes on once a 32-bit value fulfils a condition.
+    cuStreamWaitValue32(u32) WAIT_VALUE_32;
+    /// As `cuStreamWaitValue32`.
+    cuStreamWaitValue32_v2(u32) WAIT_VALUE_32;
+    /// As `cuStreamWaitValue32`, for a 64-bit value.
+    cuStreamWaitValue64(u64) WAIT_VALUE_64;
+    /// As `cuStreamWaitValue64`.
+    cuStreamWaitValue64_v2(u64) WAIT_VALUE_64;
+    /// Writes a 32-bit value.
+    cuStreamWriteValue32(u32) WRITE_VALUE_32;
+    /// As `cuStreamWriteValue32`.
+    cuStreamWriteValue32_v2(u32) WRITE_VALUE_32;
+    /// Writes a 64-bit value.
+    cuStreamWriteValue64(u64) WRITE_VALUE_64;
+    /// As `cuStreamWriteValue64`.
+    cuStreamWriteValue64_v2(u64) WRITE_VALUE_64;
+}
+
+/// Several operations, one after the other.
+pub unsafe extern "C" fn cuStreamBatchMemOp_v2(
+    stream: CUstream,
+    count: u32,
+    paramArray: *mut CUstreamBatchMemOpParams,
+    flags: u32,
+) -> CUresult {
+    guard(|| {
+        if count > MAX_OPERATIONS || flags != 0 {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        // SAFETY: null or that many operations, by the driver API's contract.
+        enqueue(stream, unsafe { values(paramArray.cast_const(), count as usize) }?)
+    })
+}
+
+/// As `cuStreamBatchMemOp_v2`.
+pub unsafe extern "C" fn cuStreamBatchMemOp(
+    stream: CUstream,
+    count: u32,
+    paramArray: *mut CUstreamBatchMemOpParams,
+    flags: u32,
+) -> CUresult {
+    // SAFETY: the contract is the same.
+    unsafe { cuStreamBatchMemOp_v2(stream, count, paramArray, flags) }
+}
