@@ -88,7 +88,7 @@ fn test_waiting_for_a_host_function_does_not_keep_a_session_from_pausing() {
     let index = vm.stop_queue(1);
     assert!(!is_dead(&vm, 1));
     client.queue = vm.start_queue(1, index);
-    assert_eq!(client.result(&vm, &cmd::VgpuHostFunction { stream: Handle::NULL, id: 5 }), 0);
+    assert_eq!(client.result(&vm, &cmd::VgpuHostFunction { stream: Handle::NULL, id: 5, always: 0 }), 0);
     assert_eq!(client.wait(&vm, next).0.result, 0);
 }
 

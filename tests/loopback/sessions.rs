@@ -182,9 +182,10 @@ fn test_host_function_runs_in_the_client() {
     let mut client = Client::open(&mut vm, 1);
     let next = client.batch(9).with(&cmd::VgpuHostFunctionNext {});
     let next = client.send_batch(&vm, &next);
-    assert_eq!(client.result(&vm, &cmd::VgpuHostFunction { stream: Handle::NULL, id: 77 }), 0);
+    assert_eq!(client.result(&vm, &cmd::VgpuHostFunction { stream: Handle::NULL, id: 77, always: 0 }), 0);
     let (header, outputs) = client.wait(&vm, next);
-    assert_eq!((header.result, outputs.as_slice()), (0, 77u64.to_le_bytes().as_slice()));
+    // The id, and that nothing has failed.
+    assert_eq!((header.result, outputs), (0, [77u64, 0].map(u64::to_le_bytes).concat()));
     assert_eq!(client.result(&vm, &cmd::VgpuHostFunctionDone { id: 77 }), 0);
 }
 
