@@ -74,24 +74,6 @@ impl Snapshot {
         }
         (0..self.nodes.len()).filter(|i| last[*i]).collect()
     }
-
-    /// A graph with nodes like these.
-    pub fn restore(&self, store: &mut Store) -> Result<u64> {
-        let graph = store.create();
-        let mut nodes = Vec::new();
-        for snapped in &self.nodes {
-            let params = match &snapped.child {
-                Some(child) => Params::Child(child.restore(store)?),
-                None => snapped.params.clone(),
-            };
-            nodes.push(store.add(graph, &[], params)?);
-        }
-        for (to, snapped) in nodes.iter().zip(&self.nodes) {
-            let edges: Vec<_> = snapped.dependencies.iter().map(|(from, data)| (nodes[*from], *to, *data)).collect();
-            store.connect(graph, &edges)?;
-        }
-        Ok(graph)
-    }
 }
 
 /// The list of operations, and what it was made from.
@@ -242,9 +224,6 @@ mod tests {
             .collect();
         assert_eq!(shape, [(7, vec![]), (5, vec![0]), (7, vec![1]), (5, vec![2]), (7, vec![3])]);
         assert_eq!(plan.snapshot.find(inner).map(|s| s.operation), Some(2));
-        let copy = plan.snapshot.restore(&mut store).unwrap();
-        assert_eq!(store.graphs.get(copy).unwrap().nodes.len(), 3);
-        assert!(store.graphs.get(copy).unwrap().nodes.iter().all(|node| *node != inner));
     }
 
     #[test]

@@ -268,6 +268,6 @@ impl<B: Backend> State<B> {
 fn external_only_in_captures(flags: u32) -> Result<bool> {
     match flags & EXTERNAL {
         0 => Ok(false),
-        _ => Err(CUresult::INVALID_VALUE),
+        _ => Err(CUresult::ILLEGAL_STATE),
     }
 }

@@ -26,7 +26,8 @@ int main(void) {
     CUgraph graph = NULL;
     CHECK_CU("end", cuStreamEndCapture(stream, &graph));
     CHECK("end_graph", graph != NULL);
-    CHECK_ERR("end_twice", cuStreamEndCapture(stream, &graph), CUDA_ERROR_ILLEGAL_STATE);
+    CUgraph none = graph;
+    CHECK_ERR("end_twice", cuStreamEndCapture(stream, &none), CUDA_ERROR_ILLEGAL_STATE);
     CHECK("nothing_ran", graph_all_are(graph_data, 0) && calls == 0);
 
     CUgraphNode nodes[8];

@@ -111,6 +111,6 @@ int main(void) {
     CHECK("external_result", graph_all_are(graph_data, 42));
     NEED(cuGraphExecDestroy(exec));
     NEED(cuGraphDestroy(graph));
-    CHECK_ERR("external_outside", cuEventRecordWithFlags(join, a, CU_EVENT_RECORD_EXTERNAL), CUDA_ERROR_INVALID_VALUE);
+    CHECK_ERR("external_outside", cuEventRecordWithFlags(join, a, CU_EVENT_RECORD_EXTERNAL), CUDA_ERROR_ILLEGAL_STATE);
     return finish();
 }

@@ -90,11 +90,11 @@ int main(void) {
     NEED(cuGraphExecDestroy(exec));
     NEED(cuGraphDestroy(graph));
 
-    // A host function makes what the copy behind it reads.
-    set(pageable_in, 1);
+    // A host function makes what the copy behind it reads from pinned memory.
+    set(pinned_in, 1);
     NEED(cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
-    CHECK_CU("host_function", cuLaunchHostFunc(stream, next_value, pageable_in));
-    NEED(cuMemcpyHtoDAsync(graph_data, pageable_in, bytes, stream));
+    CHECK_CU("host_function", cuLaunchHostFunc(stream, next_value, pinned_in));
+    NEED(cuMemcpyHtoDAsync(graph_data, pinned_in, bytes, stream));
     NEED(cuStreamEndCapture(stream, &graph));
     NEED(cuGraphInstantiate(&exec, graph, 0));
     for (int i = 0; i < 3; i++)

@@ -118,8 +118,6 @@ int main(void) {
     CHECK("exchange_back_before", mode == CU_STREAM_CAPTURE_MODE_RELAXED);
     CHECK_CU("relaxed_thread_end", cuStreamEndCapture(stream, &graph));
     NEED(cuGraphDestroy(graph));
-    mode = 7;
-    CHECK_ERR("exchange_bad_mode", cuThreadExchangeStreamCaptureMode(&mode), CUDA_ERROR_INVALID_VALUE);
 
     NEED(cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
     CHECK("global_other_thread_local", elsewhere(context, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) == CUDA_SUCCESS);

@@ -1,4 +1,4 @@
-// Child graphs, clones, and executable graphs that are launched into a capture.
+// Child graphs and clones.
 #include "graph.h"
 
 int main(void) {
@@ -65,24 +65,7 @@ int main(void) {
     NEED(cuGraphExecDestroy(of_clone));
     CHECK_CU("destroy_clone", cuGraphDestroy(clone));
 
-    // A launch into a capture is a child graph node.
-    CUgraph captured = NULL;
-    NEED(cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
-    CHECK_CU("launch_in_capture", cuGraphLaunch(exec, stream));
-    NEED(graph_launch(graph_add, graph_data, 100, stream));
-    NEED(cuStreamEndCapture(stream, &captured));
-    count = 4;
-    NEED(cuGraphGetNodes(captured, nodes, &count));
-    CHECK("captured_nodes", count == 2);
-    NEED(cuGraphNodeGetType(nodes[0], &type));
-    CHECK("captured_type", type == CU_GRAPH_NODE_TYPE_GRAPH);
     NEED(cuGraphExecDestroy(exec));
-    NEED(cuGraphInstantiate(&exec, captured, 0));
-    NEED(cuGraphLaunch(exec, stream));
-    NEED(cuStreamSynchronize(stream));
-    CHECK("captured_result", graph_all_are(graph_data, 145));
-    NEED(cuGraphExecDestroy(exec));
-    NEED(cuGraphDestroy(captured));
     CHECK_CU("destroy", cuGraphDestroy(graph));
     return finish();
 }

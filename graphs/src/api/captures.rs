@@ -68,7 +68,14 @@ impl<B: Backend> Graphs<B> {
         check(phGraph)?;
         let mut guard = self.state();
         let state = &mut *guard;
-        let ended = state.captures.end(stream, &state.store)?;
+        let ended = match state.captures.end(stream, &state.store) {
+            Ok(ended) => ended,
+            Err(error) => {
+                // SAFETY: the caller vouches for the pointer.
+                unsafe { put(phGraph, graph(0))? };
+                return Err(error);
+            }
+        };
         state.store.graphs.get_mut(ended.graph)?.capturing = false;
         let unused = match ended.outcome {
             Err(_) if !ended.into_existing => state.remove_graph(ended.graph)?,

@@ -9,7 +9,6 @@ use vgpu_protocol::cuda::{
 
 use super::raw::{check, get, node, put, put_optional};
 use crate::executable::{plan, Executable, Held, Plan, Unplanned};
-use crate::node::Params;
 use crate::update::{compare, Change, Mismatch, Reason};
 use crate::{Backend, Graphs, Result};
 
@@ -162,12 +161,10 @@ impl<B: Backend> Graphs<B> {
         self.upload(hGraphExec as u64, hStream)
     }
 
-    /// Runs the graph; in a stream that captures it becomes a child graph node.
+    /// Runs the graph. NVIDIA's driver does not capture launches of graphs.
     pub unsafe fn cuGraphLaunch(&self, hGraphExec: CUgraphExec, hStream: CUstream) -> Result {
         let (executable, stream) = (hGraphExec as u64, hStream as u64);
-        if self.is_captured(stream)? {
-            return self.capture_launch(executable, stream);
-        }
+        self.refuse_captured(stream)?;
         let mut state = self.state();
         let known = state.executables.get_mut(executable)?;
         let held = known.held.clone();
@@ -187,22 +184,6 @@ impl<B: Backend> Graphs<B> {
         let launched = self.backend.launch(&held.executable, stream);
         self.release_memory(unused);
         launched
-    }
-
-    fn capture_launch(&self, executable: u64, stream: u64) -> Result {
-        let stream = self.backend.stream(stream)?;
-        let mut guard = self.state();
-        let state = &mut *guard;
-        let known = state.executables.get(executable)?;
-        if !known.allocated.is_empty() || !known.freed.is_empty() {
-            return Err(state.captures.refuse(stream));
-        }
-        let child = known.snapshot.restore(&mut state.store)?;
-        let added = state.add_captured(stream, Params::Child(child));
-        if added.is_err() {
-            state.store.remove(child)?;
-        }
-        added.map(drop)
     }
 
     pub unsafe fn cuGraphExecDestroy(&self, hGraphExec: CUgraphExec) -> Result {

@@ -2,9 +2,10 @@
 //! worker, operation by operation, when it is instantiated and when it changes.
 //!
 //! Copies from and to pageable memory go through memory shared with the worker: a host function before
-//! the copy fills it, or one behind the copy empties it, in the order of every launch.
+//! the copy fills it with what the launch has found there, or one behind the copy empties it, in the order
+//! of the launches.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -68,6 +69,8 @@ pub struct Executable {
     retired: Mutex<Vec<Parts>>,
     /// Whether anything is run here.
     has_host: AtomicBool,
+    /// Pageable memory that is read at every launch. Locked from there on until the launch is sent.
+    sources: Mutex<Vec<Arc<Source>>>,
 }
 
 /// Where an operation is.
@@ -93,6 +96,8 @@ struct Parts {
     shadow: Option<Shadow>,
     /// Whether what is run here does anything.
     enabled: Option<Arc<AtomicBool>>,
+    /// What is read at the launch.
+    source: Option<Arc<Source>>,
 }
 
 /// When a function that belongs to a copy is run.
@@ -202,7 +207,11 @@ fn copy_parts(copy: &BoxCopy) -> Result<Parts> {
             let shadow = Shadow::new(size)?;
             let at = shadow.address;
             parts.copy = wire(dst.wire, packed_end(at, extent));
-            parts.host = Some((run(Box::new(move || from.copy(at, true)))?, Turn::Before));
+            let source = Arc::new(Source { rows: from, taken: Mutex::default() });
+            let (behind, enabled) = (source.clone(), enabled.clone());
+            let deliver = move || behind.deliver(at, enabled.load(Ordering::Acquire));
+            parts.host = Some((register(Arc::new(deliver))?, Turn::Before));
+            parts.source = Some(source);
             parts.shadow = Some(shadow);
         }
         (Some(to), None) => {
@@ -236,6 +245,43 @@ fn register_host(host: Host) -> Result<Registered> {
     register(Arc::new(move || unsafe { sys::call_host(host.function, host.data) }))
 }
 
+/// Pageable memory that copies of a graph read. As NVIDIA's driver does it, a launch takes what is in it
+/// then: it may change afterwards.
+struct Source {
+    rows: Rows,
+    /// What launches that are under way have taken, without gaps.
+    taken: Mutex<VecDeque<Vec<u8>>>,
+}
+
+impl Source {
+    fn taken(&self) -> MutexGuard<'_, VecDeque<Vec<u8>>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what is in the memory now.
+    fn take(&self) {
+        let bytes = self.rows.extent.iter().product();
+        let mut packed = vec![0u8; bytes];
+        self.rows.copy(packed.as_mut_ptr().expose_provenance() as u64, true);
+        self.taken().push_back(packed);
+    }
+
+    /// The launch was not sent.
+    fn give_back(&self) {
+        self.taken().pop_back();
+    }
+
+    /// Puts what the next launch has taken into shared memory.
+    fn deliver(&self, shadow: u64, enabled: bool) {
+        let packed = self.taken().pop_front();
+        if let Some(packed) = packed.filter(|_| enabled) {
+            let from = packed.as_ptr().expose_provenance() as u64;
+            // SAFETY: both are as long as the box; the shadow lives as long as the function that does this.
+            unsafe { sys::copy_bytes(shadow, from, packed.len()) };
+        }
+    }
+}
+
 fn edge(node: u32, data: CUgraphEdgeData) -> WireEdge {
     WireEdge { node, reserved: 0, data }
 }
@@ -248,6 +294,10 @@ struct Layout {
 }
 
 impl Layout {
+    fn sources(&self) -> Vec<Arc<Source>> {
+        self.places.iter().filter_map(|place| place.parts.source.clone()).collect()
+    }
+
     fn take(&mut self) -> u32 {
         self.next += 1;
         self.next - 1
@@ -257,6 +307,10 @@ impl Layout {
 impl Executable {
     fn layout(&self) -> MutexGuard<'_, Layout> {
         self.layout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Vec<Arc<Source>>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn post<'a, C: vgpu_protocol::Command<'a>>(&self, command: &C) -> Result {
@@ -415,6 +469,7 @@ impl Executable {
             params => return self.put(place.node, &[], params),
         };
         let before = std::mem::replace(&mut place.parts, parts);
+        *self.sources() = layout.sources();
         if before.host.is_some() {
             self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(before);
         }
@@ -532,11 +587,13 @@ impl Backend for Guest {
             layout: Mutex::default(),
             retired: Mutex::default(),
             has_host: AtomicBool::new(false),
+            sources: Mutex::default(),
         };
         let mut layout = Layout::default();
         operations.iter().try_for_each(|operation| made.add(&mut layout, operation))?;
         driver.session.call(context, &VgpuGraphInstantiate { graph, flags })?;
         made.has_host.store(layout.places.iter().any(|place| place.parts.host.is_some()), Ordering::Relaxed);
+        *made.sources() = layout.sources();
         *made.layout() = layout;
         Ok(made)
     }
@@ -562,7 +619,14 @@ impl Backend for Guest {
         let context = stream::find(stream)?.context;
         context.fault()?;
         let command = VgpuGraphLaunch { graph: executable.handle, stream: Handle(stream) };
-        driver()?.session.post(context.handle.0, &command).map(drop)
+        let session = driver()?.session;
+        let sources = executable.sources();
+        sources.iter().for_each(|source| source.take());
+        let sent = session.post(context.handle.0, &command);
+        if sent.is_err() {
+            sources.iter().for_each(|source| source.give_back());
+        }
+        sent.map(drop)
     }
 
     fn upload(&self, executable: &Executable, stream: u64) -> Result {
