@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use vgpu_protocol::control::MAX_SESSIONS;
 
-use crate::gpu::Gpu;
+use crate::gpu::{Capability, Gpu};
 
 /// vhost-user backend that gives a QEMU guest a virtual PCI GPU for CUDA.
 #[derive(Debug, Parser)]
@@ -81,6 +81,10 @@ pub struct Executor {
     #[arg(long, value_name = "MAJOR.MINOR", default_value = "13.0", value_parser = parse_version)]
     pub cuda_version: i32,
 
+    /// Compute capability that the software GPU reports; it decides which PTX of a program is taken
+    #[arg(long, value_name = "MAJOR.MINOR", default_value = "8.0")]
+    pub compute_capability: Capability,
+
     /// How long an idle session looks for new work before it sleeps, microseconds
     #[arg(long, value_name = "US", default_value_t = 50)]
     pub busy_poll: u64,
@@ -137,6 +141,15 @@ mod tests {
         assert_eq!((parse_version("12.8"), parse_version("13.0")), (Ok(12080), Ok(13000)));
         for bad in ["", "12", "11.8", "14.0", "12.10", "12.-1", "12.8.1"] {
             assert!(parse_version(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn test_capabilities_are_a_number_and_a_digit() {
+        assert_eq!("13.0".parse(), Ok(Capability { major: 13, minor: 0 }));
+        assert_eq!(Capability { major: 8, minor: 6 }.to_string(), "8.6");
+        for bad in ["", "8", "80", "8.10", "-8.0", "8.-1", "8.0a", "1.0", "+8.0", "100.0"] {
+            assert!(bad.parse::<Capability>().is_err(), "{bad}");
         }
     }
 

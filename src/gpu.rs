@@ -47,6 +47,36 @@ const SOFT_MEMORY: u64 = 4 << 30;
 /// The oldest CUDA version of a host's driver.
 const OLDEST_DRIVER: i32 = 12_000;
 
+/// A compute capability, such as 8.0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capability {
+    /// The number before the point.
+    pub major: u8,
+    /// The digit behind it.
+    pub minor: u8,
+}
+
+impl FromStr for Capability {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        /// From the first architecture whose PTX today's compilers write, to the end of two digits.
+        const MAJOR: std::ops::RangeInclusive<u8> = 5..=99;
+        let number = |digits: &str| digits.starts_with(|c: char| c.is_ascii_digit()).then(|| digits.parse().ok())?;
+        let parts = text.split_once('.').and_then(|(major, minor)| Some((number(major)?, number(minor)?)));
+        match parts {
+            Some((major, minor)) if MAJOR.contains(&major) && minor < 10 => Ok(Capability { major, minor }),
+            _ => Err("expected a compute capability from 5.0 to 99.9, such as 8.0".into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Capability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
 /// Why there is no executor.
 #[derive(Debug, thiserror::Error)]
 pub enum GpuError {
@@ -142,9 +172,11 @@ fn load(executor: &Executor) -> Result<DriverApi, GpuError> {
 }
 
 fn soft(executor: &Executor) -> Result<DriverApi, GpuError> {
+    let Capability { major, minor } = executor.compute_capability;
     let config = vgpu_softgpu::Config {
         memory_bytes: executor.memory.unwrap_or(SOFT_MEMORY),
         cuda_version: executor.cuda_version,
+        capability: (major.into(), minor.into()),
         ..Default::default()
     };
     vgpu_softgpu::configure(config)?;

@@ -106,6 +106,7 @@ fn command(mode: &str, executor: &Executor) -> Command {
         .arg(mode)
         .args(["--gpu", &executor.gpu.to_string()])
         .args(["--cuda-version", &format!("{}.{}", executor.cuda_version / 1000, executor.cuda_version % 1000 / 10)])
+        .args(["--compute-capability", &executor.compute_capability.to_string()])
         .args(["--busy-poll", &executor.busy_poll.to_string()])
         .args(["--log-level", executor.log_level.as_str()]);
     if let Some(memory) = executor.memory {

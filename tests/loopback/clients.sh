@@ -1,34 +1,84 @@
 #!/bin/bash
-# CUDA clients from PyPI, unmodified, without a VM. Prints `PASS name` or
-# `FAIL name: reason` lines.
+# CUDA clients from PyPI and crates.io, unmodified, without a VM. Prints `PASS
+# name` or `FAIL name: reason` lines.
+#
+#   tests/loopback/clients.sh [--all]    --all: numba's own tests to the last one
 set -uo pipefail
 . "$(dirname "$0")/../../scripts/lib.sh"
 
-limit=300 # seconds for all of numba's tests, far above what they take
-clients=$target/clients
-requirements=$repo/tests/clients/requirements.txt
+limit=600 # seconds for one client, far above what one takes
+suite_limit=3600
+sources=$repo/tests/clients
+whole=${1:-}
 
-# set_up_clients: a virtual environment with the pinned versions (numba-cuda
+# environment NAME: a virtual environment with the pinned versions (numba-cuda
 # needs a site folder of its own, which pip's --target is not).
-set_up_clients() {
+environment() {
+    local place=$target/clients/$1 list=$sources/$1/requirements.txt
     python3 -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
-    rm -rf "$clients"
-    python3 -m venv "$clients"
-    "$clients/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
-    cp "$requirements" "$clients/requirements.txt"
+    rm -rf "$place"
+    python3 -m venv "$place"
+    "$place/bin/pip" install --quiet --disable-pip-version-check -r "$list"
+    cp "$list" "$place/requirements.txt"
 }
 
-if cmp -s "$requirements" "$clients/requirements.txt"; then
-    already "CUDA clients from PyPI"
-else
-    (step "CUDA clients from PyPI" set_up_clients) || {
-        echo "FAIL numba/setup: the wheels could not be installed"
-        exit 1
+# set_up NAME: make the environment unless it is there; prints a FAIL line if it
+# cannot be made.
+set_up() {
+    if cmp -s "$sources/$1/requirements.txt" "$target/clients/$1/requirements.txt"; then
+        already "$1 from PyPI"
+        return
+    fi
+    (step "$1 from PyPI" environment "$1") || {
+        echo "FAIL $1/setup: the wheels could not be installed"
+        return 1
     }
-fi
+}
 
-timeout --kill-after=5 "$limit" "$bin_dir/vgpu" run -- \
-    "$clients/bin/python" -W ignore "$repo/tests/clients/numba_smoke.py"
-code=$?
-# 1 has been told line by line.
-[ "$code" -le 1 ] || echo "FAIL numba/exit: exit code $code"
+# client NAME [OPTION...]: tests/clients/NAME/smoke.py, in a virtual GPU started
+# with the options.
+client() {
+    local name=$1 code=0
+    shift
+    set_up "$name" || return 0
+    PYTHONPATH=$sources timeout --kill-after=5 "$limit" "$bin_dir/vgpu" run "$@" -- \
+        "$target/clients/$name/bin/python" -W ignore "$sources/$name/smoke.py" || code=$?
+    # 1 has been told line by line.
+    [ "$code" -le 1 ] || echo "FAIL $name/exit: exit code $code"
+}
+
+# numba_suite: numba-cuda's own tests, against the list of those that do not pass.
+numba_suite() {
+    local code=0 modules=() module
+    while read -r module; do
+        [ "$whole" = --all ] || ! grep -qxF "$module" "$sources/numba/slow.txt" || continue
+        modules+=("numba.cuda.tests.$module")
+    done < <(cd "$target"/clients/numba/lib/python3*/site-packages/numba_cuda/numba/cuda/tests &&
+        printf '%s\n' {core,cudadrv,cudapy,doc_examples,doc_examples/ffi,nocuda,nrt}/test_*.py | sed 's/\.py$//; s,/,.,g' | grep -v '\*')
+    (cd "$target/clients/numba" && PYTHONPATH=$sources/numba timeout --kill-after=5 "$suite_limit" \
+        "$bin_dir/vgpu" run -- "$target/clients/numba/bin/python" -m pytest -p suite -p no:cacheprovider \
+        -o consider_namespace_packages=true --timeout 300 -q -rfE --tb=short --pyargs "${modules[@]}") || code=$?
+    [ "$code" -le 1 ] || echo "FAIL numba-suite/exit: exit code $code"
+}
+
+# cudarc: tests/clients/cudarc, with the NVRTC of the Python packages.
+cudarc() {
+    local build=$target/clients/cudarc libraries code=0
+    libraries=$(echo "$target"/clients/bindings/lib/python3*/site-packages/nvidia/cu13/lib)
+    (CARGO_TARGET_DIR=$build step "cudarc from crates.io" cargo build --locked \
+        --manifest-path "$sources/cudarc/Cargo.toml") || {
+        echo "FAIL cudarc/setup: it could not be built"
+        return
+    }
+    LD_LIBRARY_PATH=$libraries timeout --kill-after=5 "$limit" "$bin_dir/vgpu" run -- \
+        "$build/debug/cudarc-smoke" || code=$?
+    [ "$code" -le 1 ] || echo "FAIL cudarc/exit: exit code $code"
+}
+
+client numba
+[ ! -d "$target/clients/numba" ] || numba_suite
+# CuPy compiles to PTX on request. Its own kernels hold PTX for 12.0 only, and cuRAND looks for PTX from 13.0 on.
+export CUPY_COMPILE_WITH_PTX=1 CUPY_CACHE_DIR=$target/clients/cupy-cache
+client cupy --compute-capability 13.0
+client bindings
+cudarc

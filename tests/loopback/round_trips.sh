@@ -33,7 +33,7 @@ at_most() {
 client() {
     local python=$target/clients/$1/bin/python
     if [ -x "$python" ]; then
-        CUPY_COMPILE_WITH_PTX=1 at_most "$1" "$2" "$python" -W ignore "$repo/tests/clients/first_$1.py"
+        CUPY_COMPILE_WITH_PTX=1 at_most "$1" "$2" "$python" -W ignore "$repo/tests/clients/$1/first.py"
     else
         echo "SKIP round_trips/$1: tests/loopback/clients.sh has not run"
     fi

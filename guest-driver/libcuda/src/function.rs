@@ -13,6 +13,8 @@ use zerocopy::FromBytes;
 pub const MAX_THREADS_PER_BLOCK: i32 = 0;
 /// `CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES`.
 pub const SHARED_SIZE_BYTES: i32 = 1;
+/// `CU_FUNC_ATTRIBUTE_NUM_REGS`: registers per thread.
+pub const NUM_REGS: i32 = 4;
 /// `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`.
 pub const MAX_DYNAMIC_SHARED_SIZE_BYTES: i32 = 8;
 

@@ -31,6 +31,14 @@ pub fn warn(message: &str) {
     log::add(Level::Warning, message);
 }
 
+/// As [`warn`], for the first of many messages of one kind.
+pub fn warn_once(message: &str) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Ordering::Relaxed) {
+        warn(message);
+    }
+}
+
 /// Starts counting calls if `VGPU_TRACE` asks for it.
 pub fn start() {
     TRACING.store(is_set("VGPU_TRACE"), Ordering::Relaxed);

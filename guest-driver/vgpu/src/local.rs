@@ -34,6 +34,10 @@ pub struct Options {
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
 
+    /// Compute capability that the software GPU reports.
+    #[arg(long, value_name = "MAJOR.MINOR", default_value = "8.0")]
+    pub compute_capability: String,
+
     /// GPU that executes: soft (in software), host (the machine's own), or a libcuda.
     #[arg(long, value_name = "soft|host|PATH", default_value = "soft")]
     pub gpu: String,
@@ -126,6 +130,7 @@ impl Backend {
             // Program and worker belong to one user here: no boundary to guard between them.
             .arg("--allow-pageable-access")
             .args(["--cuda-version", &options.cuda_version])
+            .args(["--compute-capability", &options.compute_capability])
             .args(["--log-level", &options.log_level.as_str().to_lowercase()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())

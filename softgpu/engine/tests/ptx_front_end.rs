@@ -376,6 +376,78 @@ fn variables_keep_their_initial_bytes_and_relocations() {
     assert_eq!((big.size, big.init.len(), big.linkage), (4096, 0, Linkage::Common));
 }
 
+/// Texts as a linker joins them.
+fn joined(texts: &[&str]) -> Module {
+    compile(&texts.iter().map(|text| format!("{HEADER}{text}\n")).collect::<String>())
+}
+
+#[test]
+fn names_private_to_a_joined_text_mean_nothing_in_the_others() {
+    let text = |n: u32, kernel: &str| {
+        format!(
+            ".global .u32 counter = {n};\n\
+             .func (.param .b32 r) helper() {{ st.param.b32 [r], {n}; ret; }}\n\
+             .visible .entry {kernel}() {{ .reg .b64 %d; .param .b32 x; mov.u64 %d, counter; call (x), helper, (); ret; }}"
+        )
+    };
+    let module = joined(&[&text(1, "first"), &text(2, "second"), ".global .u32 counter = 3;"]);
+    let counters: Vec<u8> = module.variables.iter().filter(|v| v.name == "counter").map(|v| v.init[0]).collect();
+    assert_eq!(counters, [1, 2, 3]);
+    let callee = |kernel: &str| module.entry(kernel).map(|(_, function)| function.callees.clone());
+    assert!(callee("first").is_some() && callee("first") != callee("second"));
+}
+
+#[test]
+fn a_private_name_hides_an_exported_one_in_its_own_text_only() {
+    let exported = ".visible .func shared_name() { ret; }";
+    let private = ".func shared_name() { ret; }\n.visible .entry own() { call shared_name, (); ret; }";
+    let user = ".extern .func shared_name();\n.visible .entry other() { call shared_name, (); ret; }";
+    let module = joined(&[exported, private, user]);
+    let callee = |kernel: &str| module.entry(kernel).unwrap().1.callees[0].0;
+    assert_eq!((callee("own"), callee("other")), (1, 0));
+}
+
+#[test]
+fn weak_and_common_definitions_give_way() {
+    let value = |texts: &[&str]| -> Vec<u8> {
+        let module = joined(&[texts, &[".extern .global .u32 v;\n.global .u64 at = v;"]].concat());
+        let at = module.variables.iter().find(|v| v.name == "at").unwrap();
+        let SymbolTarget::Variable(id) = module.symbols[at.relocations[0].symbol.0 as usize].target else {
+            panic!("not resolved")
+        };
+        module.variables[id.0 as usize].init.clone()
+    };
+    let (weak, strong) = (".weak .global .u32 v = 1;", ".visible .global .u32 v = 2;");
+    assert_eq!(value(&[weak, ".weak .global .u32 v = 3;"])[0], 1);
+    assert_eq!(value(&[weak, strong])[0], 2);
+    assert_eq!(value(&[strong, weak])[0], 2);
+    assert_eq!(value(&[strong, ".common .global .u32 v;"])[0], 2);
+    assert_eq!(value(&[".common .global .u32 v;", ".common .global .u32 v;"]), []);
+    let function = |linkage: &str, n: u32| format!("{linkage} .func (.reg .b32 r) f() {{ mov.b32 r, {n}; ret; }}");
+    for (texts, wanted) in [
+        ([function(".weak", 1), function(".weak", 2)], "1"),
+        ([function(".weak", 1), function(".visible", 2)], "2"),
+        ([function(".visible", 1), function(".weak", 2)], "1"),
+    ] {
+        let module = joined(&[&texts[0], &texts[1]]);
+        assert_eq!(module.functions.len(), 1);
+        assert!(module.functions[0].to_string().contains(wanted), "{}", module.functions[0]);
+    }
+    let twice = format!("{HEADER}{}\n{HEADER}{}", function(".visible", 1), function(".visible", 2));
+    assert!(error(&twice).2.contains("`f` is defined twice"));
+}
+
+#[test]
+fn joined_texts_may_disagree_about_a_result() {
+    let caller = ".extern .func (.param .b64 r) consume(.param .b32 x);\n\
+        .visible .entry k() { .param .b32 x; .param .b64 r; st.param.b32 [x], 1; call (r), consume, (x); ret; }";
+    let definition = ".visible .func consume(.param .b32 x) { ret; }";
+    joined(&[caller, definition]);
+    let other = ".visible .func consume(.param .b64 x) { ret; }";
+    let text = format!("{HEADER}{caller}\n{HEADER}{other}");
+    assert!(error(&text).2.contains("differs from its earlier declaration"));
+}
+
 #[test]
 fn shared_memory_is_laid_out_per_entry() {
     let module = module(

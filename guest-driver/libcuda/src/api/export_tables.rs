@@ -55,7 +55,7 @@ static RUNTIME_INTERFACE: Slots<13> = Slots::sized()
 static CALLBACK_HOOKS: Slots<7> =
     Slots::sized().with(2, hook_buffer as *const c_void).with(6, hook_flags as *const c_void);
 
-static TOOLS_STORAGE: Slots<4> = Slots::sized().with(2, tools_value as *const c_void);
+static TOOLS_STORAGE: Slots<4> = Slots::sized().with(2, thread_context as *const c_void);
 
 static CONTEXT_STORAGE: Slots<4> = Slots([
     storage_put as *const c_void,
@@ -69,8 +69,9 @@ static CONTEXT_CHECKS: Slots<4> =
 
 static INTEGRITY: Slots<3> = Slots::sized().with(1, check_integrity as *const c_void);
 
-/// Large, of which only slot 4 is known.
-static LIBRARY_QUERIES: Slots<95> = Slots::sized().with(4, query as *const c_void);
+/// Large, of which two slots are known. cuBLAS keeps its kernels by the context's id.
+static CONTEXT_QUERIES: Slots<95> =
+    Slots::sized().with(3, context_device as *const c_void).with(4, context_id as *const c_void);
 
 static TABLES: &[([u8; 16], Table)] = &[
     (uuid(0x6bd5fb6c_5bf4_e74a_8987_d93912fd9df9), Table(RUNTIME_INTERFACE.0.as_ptr())),
@@ -79,7 +80,7 @@ static TABLES: &[([u8; 16], Table)] = &[
     (uuid(0xc693336e_1121_df11_a8c3_68f355d89593), Table(CONTEXT_STORAGE.0.as_ptr())),
     (uuid(0x263e8860_7cd2_6143_92f6_bbd5006dfa7e), Table(CONTEXT_CHECKS.0.as_ptr())),
     (uuid(0xd4082055_bde6_704b_8d34_ba123c66e1f2), Table(INTEGRITY.0.as_ptr())),
-    (uuid(0x21318c60_9714_3248_8ca6_41ff7324c8f2), Table(LIBRARY_QUERIES.0.as_ptr())),
+    (uuid(0x21318c60_9714_3248_8ca6_41ff7324c8f2), Table(CONTEXT_QUERIES.0.as_ptr())),
 ];
 
 struct Table(*const *const c_void);
@@ -141,10 +142,10 @@ unsafe extern "C" fn hook_flags(buffer: *mut *const c_void, size: *mut usize) {
     }
 }
 
-unsafe extern "C" fn tools_value(out: *mut usize, _: u32) -> CUresult {
+/// The calling thread's context; null if it has none.
+unsafe extern "C" fn thread_context(out: *mut CUcontext, _: u32) -> CUresult {
     // SAFETY: the caller vouches for the pointer.
-    unsafe { put_optional(out, 0) };
-    CUresult::SUCCESS
+    enter("private: thread context", || unsafe { super::cuCtxGetCurrent(out) })
 }
 
 unsafe extern "C" fn storage_put(
@@ -183,10 +184,18 @@ unsafe extern "C" fn check_context(_: CUcontext, blocked: *mut u32, _: *mut *con
     CUresult::SUCCESS
 }
 
-unsafe extern "C" fn query(_: *mut c_void, out: *mut u32) -> CUresult {
+unsafe extern "C" fn context_id(ctx: CUcontext, out: *mut u64) -> CUresult {
     // SAFETY: the caller vouches for the pointer.
-    unsafe { put_optional(out, 0) };
-    CUresult::SUCCESS
+    enter("private: context id", || unsafe { super::cuCtxGetId(ctx, out) })
+}
+
+unsafe extern "C" fn context_device(ctx: CUcontext, out: *mut i32) -> CUresult {
+    enter("private: context device", || {
+        driver()?;
+        let device = context::resolve(ctx)?.device;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { give(out, device) }
+    })
 }
 
 unsafe extern "C" fn check_integrity(version: u32, unix_seconds: u64, out: *mut [u64; 2]) -> CUresult {

@@ -15,7 +15,7 @@ use zerocopy::IntoBytes;
 use super::Result;
 use crate::context;
 use crate::driver::{driver, Driver};
-use crate::function::{Function, MAX_DYNAMIC_SHARED_SIZE_BYTES, MAX_THREADS_PER_BLOCK, SHARED_SIZE_BYTES};
+use crate::function::{Function, MAX_DYNAMIC_SHARED_SIZE_BYTES, MAX_THREADS_PER_BLOCK, NUM_REGS, SHARED_SIZE_BYTES};
 use crate::hostfunc::Work;
 use crate::stub::{self, bytes};
 use crate::trace;
@@ -40,6 +40,9 @@ pub(super) struct Shape {
     pub(super) shared: u32,
 }
 
+/// Threads that get registers together.
+const WARP: u64 = 32;
+
 fn check(driver: &Driver, dev: i32, function: &Function, shape: &Shape) -> Result {
     let limit = |attribute| driver.attribute(dev, attribute).map(|value| value.max(0) as u64);
     let grid = [attr::MAX_GRID_DIM_X, attr::MAX_GRID_DIM_Y, attr::MAX_GRID_DIM_Z];
@@ -54,7 +57,10 @@ fn check(driver: &Driver, dev: i32, function: &Function, shape: &Shape) -> Resul
         return Err(CUresult::INVALID_VALUE);
     }
     if function.attribute(MAX_THREADS_PER_BLOCK).is_ok_and(|most| threads > most.max(0) as u64) {
-        return Err(CUresult::LAUNCH_OUT_OF_RESOURCES);
+        // Too many threads for its registers, or more than it was compiled for (`.maxntid`).
+        let registers = threads.next_multiple_of(WARP) * function.attribute(NUM_REGS).unwrap_or(0).max(0) as u64;
+        let lacking = registers > limit(attr::MAX_REGISTERS_PER_BLOCK)?;
+        return Err(if lacking { CUresult::LAUNCH_OUT_OF_RESOURCES } else { CUresult::INVALID_VALUE });
     }
     check_shared(function, u64::from(shape.shared), limit(attr::MAX_SHARED_MEMORY_PER_BLOCK)?)
 }

@@ -58,10 +58,15 @@ impl Loaded {
         if result == CUresult::SUCCESS {
             return Ok(());
         }
-        trace::explain(|| {
+        let message = || {
             let text = self.log.split(|byte| *byte == 0).next().unwrap_or_default();
-            format!("image not loaded: {result}: {}", String::from_utf8_lossy(text))
-        });
+            format!("image not loaded: {result}: {}", String::from_utf8_lossy(text).trim_end())
+        };
+        // Libraries of kernels pass over this error and return what was in memory before.
+        match result {
+            CUresult::NO_BINARY_FOR_GPU => trace::warn_once(&message()),
+            _ => trace::explain(message),
+        }
         Err(result)
     }
 }

@@ -127,6 +127,13 @@ pub unsafe fn cuStreamSynchronize(stream: CUstream) -> Result {
     unsafe { raw::cuStreamSynchronize(stream) }
 }
 
+/// None: streams of green contexts cannot be made.
+pub unsafe fn cuStreamGetGreenCtx(stream: CUstream, green: *mut *mut c_void) -> Result {
+    find(stream as u64)?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(green, std::ptr::null_mut()) }
+}
+
 pub unsafe fn cuStreamAddCallback(
     stream: CUstream,
     callback: CUstreamCallback,

@@ -5,7 +5,7 @@ use super::code::{Code, Lanes, LANES};
 use super::pool::Pool;
 use super::texture::Snapshot;
 use super::{DeviceHeap, Fault, FaultKind, Kernel};
-use crate::memory::Memory;
+use crate::memory::{Memory, MemoryError};
 use std::collections::VecDeque;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -83,6 +83,8 @@ pub(super) struct Env<'a> {
     pub(super) heap: &'a DeviceHeap,
     pub(super) objects: &'a Snapshot,
     pub(super) grid_id: u64,
+    /// Device address of the memory in which blocks of a cooperative launch wait for each other; else 0.
+    pub(super) grid_workspace: u64,
     pub(super) workers: u32,
     pub(super) start: Instant,
     pub(super) lanes: Lanes,
@@ -131,6 +133,11 @@ impl Engine {
             .kernel
             .code()
             .map_err(|e| Fault { line: e.line, ..fault(FaultKind::Unsupported, e.what.clone()) })?;
+        let workspace = match launch.cooperative {
+            true => Some(GridWorkspace::new(launch.kernel.memory())),
+            false => None,
+        };
+        let workspace = workspace.transpose().map_err(|e| fault(FaultKind::InvalidLaunch, e.to_string()))?;
         let stack = if code.has_calls { launch.stack_limit.max(1024) } else { 0 };
         let env = Env {
             kernel: launch.kernel.name(),
@@ -145,6 +152,7 @@ impl Engine {
             heap: launch.heap,
             objects: launch.objects,
             grid_id: self.launches.fetch_add(1, Relaxed),
+            grid_workspace: workspace.as_ref().map_or(0, |workspace| workspace.address),
             workers: self.threads() as u32,
             start: Instant::now(),
             lanes: std::hint::black_box(Lanes::new()),
@@ -169,6 +177,30 @@ impl Engine {
             Some(fault) => Err(*fault),
             None => Ok(()),
         }
+    }
+}
+
+/// Memory of a cooperative launch, as the cooperative groups of CUDA's headers expect it: two zero words,
+/// of which the second counts arrivals at the grid's barrier.
+struct GridWorkspace<'a> {
+    memory: &'a Memory,
+    address: u64,
+}
+
+impl<'a> GridWorkspace<'a> {
+    fn new(memory: &'a Memory) -> Result<Self, MemoryError> {
+        const BYTES: [u8; 8] = [0; 8];
+        let workspace = GridWorkspace { memory, address: memory.allocate(BYTES.len() as u64)? };
+        // The allocation is as long as what is written.
+        let _ = memory.write(workspace.address, &BYTES);
+        Ok(workspace)
+    }
+}
+
+impl Drop for GridWorkspace<'_> {
+    fn drop(&mut self) {
+        // A program that freed it itself has nothing left to be freed.
+        let _ = self.memory.free(self.address);
     }
 }
 

@@ -232,11 +232,19 @@ fn attributes(module: &ir::Module, function: &ir::Function, constant: u32) -> Ke
         static_shared: function.shared_size,
         local: function.frame_size,
         constant,
-        // PTX registers are written once; of those some quarter is alive at a time.
-        registers: (words / 4).clamp(16, 255),
+        registers: registers(words, declared.min(MAX_THREADS)),
         ptx_version: module.version.0 * 10 + module.version.1,
         target: digits.fold(0u32, |n, d| n.saturating_mul(10).saturating_add(u32::from(d - b'0'))),
     }
+}
+
+/// PTX registers are written once; of those some quarter is alive at a time. As with a compiler's
+/// choice, a block of the largest size fits a multiprocessor.
+fn registers(words: u32, max_threads: u32) -> u32 {
+    const PER_MULTIPROCESSOR: u32 = 65_536;
+    // A warp gets multiples of 256, eight for each thread.
+    let most = PER_MULTIPROCESSOR / max_threads.next_multiple_of(32).max(32) / 8 * 8;
+    (words / 4).clamp(16, most.min(255))
 }
 
 fn params(function: &ir::Function) -> Vec<Param> {
@@ -300,5 +308,18 @@ impl Placed {
             bytes[start..end].copy_from_slice(&value.to_le_bytes()[..len]);
         }
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_of_the_largest_size_fits_a_multiprocessor() {
+        for threads in 1..=MAX_THREADS {
+            let per_warp = (registers(u32::MAX, threads) * 32).next_multiple_of(256);
+            assert!(per_warp * threads.div_ceil(32) <= 65_536, "{threads} threads");
+        }
     }
 }

@@ -64,7 +64,7 @@ pub struct Guard {
     pub negated: bool,
 }
 
-/// Memory address `base + offset`, in bytes, wrapping at 64 bits.
+/// Memory address `base + offset`, in bytes, wrapping at the base's width.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Address {
     /// A 32-bit register is zero-extended.

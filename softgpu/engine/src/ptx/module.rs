@@ -8,7 +8,7 @@ use super::header::{self, HeaderParam};
 use super::lexer::Token;
 use super::scope::Binding;
 use super::shared;
-use super::tables::{FunctionDecl, Tables};
+use super::tables::{FunctionDecl, Sharing, Tables};
 use super::variable::declare_variables;
 use crate::ir::*;
 
@@ -79,7 +79,10 @@ impl<'a> Compiler<'a> {
         self.cursor.advance()?;
         let linkage = (!is_extern).then_some(linkage);
         match name {
-            b"version" => self.version(),
+            b"version" => {
+                self.tables.begin_unit();
+                self.version()
+            }
             b"target" => self.target(),
             b"address_size" => self.address_size(),
             b"file" => self.file(),
@@ -178,16 +181,27 @@ impl<'a> Compiler<'a> {
 
     /// Binds a variable; one that was only declared `.extern` may be bound again.
     fn declare_variable(&mut self, name: &'a [u8], binding: Binding, linkage: Option<Linkage>) -> Result<()> {
-        let repeats = match self.tables.names.get(name) {
-            Some(Binding::DynamicShared) => binding == Binding::DynamicShared,
-            Some(Binding::Variable(_)) => linkage.is_none() || self.tables.names.get(name) == Some(&binding),
-            Some(Binding::Shared(_)) => linkage.is_none(),
-            _ => false,
+        let tables = &mut self.tables;
+        let (known, unit) = (tables.names.get(name).copied(), tables.unit);
+        let (repeats, foreign) = match known {
+            Some(Binding::DynamicShared) => (binding == Binding::DynamicShared, false),
+            Some(Binding::Variable(index) | Binding::Opaque(index)) => {
+                let foreign = tables.variables[index as usize].sharing.is_foreign(linkage, unit);
+                (linkage.is_none() || known == Some(binding), foreign)
+            }
+            Some(Binding::Shared(index)) => {
+                (linkage.is_none(), tables.shared[index as usize].sharing.is_foreign(linkage, unit))
+            }
+            _ => (false, false),
         };
+        if foreign {
+            tables.declare_private(name, binding);
+            return Ok(());
+        }
         if repeats {
             return Ok(());
         }
-        self.tables.declare(name, binding)
+        tables.declare(name, binding)
     }
 
     fn function(&mut self, is_entry: bool, linkage: Option<Linkage>, at: PtxPos) -> Result<()> {
@@ -204,13 +218,23 @@ impl<'a> Compiler<'a> {
         let mut builder = Builder::new(name, is_entry, linkage.unwrap_or_default());
         header::tuning(&mut self.cursor, &mut builder.function)?;
         let signature = Signature { results: header::shapes(&results), params: header::shapes(&params) };
-        let id = self.declare_function(name, is_entry, signature)?;
+        let id = self.declare_function(name, is_entry, signature.clone(), linkage)?;
         if self.cursor.accept(b';')? {
             return Ok(());
         }
-        if std::mem::replace(&mut self.tables.functions[id.0 as usize].defined, true) {
-            return invalid(format!("`{}` is defined twice", text(name)));
+        let weak = Sharing::new(linkage, self.tables.unit).weak;
+        let decl = &mut self.tables.functions[id.0 as usize];
+        if decl.defined {
+            if weak {
+                return self.cursor.skip_braces();
+            }
+            if !decl.sharing.weak {
+                return invalid(format!("`{}` is defined twice", text(name)));
+            }
         }
+        decl.defined = true;
+        decl.sharing.weak = weak;
+        decl.signature = signature;
         self.cursor.expect(b'{')?;
         builder.at = at;
         builder.function.results = bind_params(&mut builder, &results)?;
@@ -223,17 +247,38 @@ impl<'a> Compiler<'a> {
     }
 
     /// Declares a function, or finds its earlier declaration.
-    fn declare_function(&mut self, name: &'a [u8], is_entry: bool, signature: Signature) -> Result<FunctionId> {
-        if let Some(&Binding::Function(id)) = self.tables.names.get(name) {
-            let decl = &self.tables.functions[id.0 as usize];
-            if decl.signature != signature || decl.is_entry != is_entry {
+    fn declare_function(
+        &mut self,
+        name: &'a [u8],
+        is_entry: bool,
+        signature: Signature,
+        linkage: Option<Linkage>,
+    ) -> Result<FunctionId> {
+        // The host finds entries by name, whatever their linkage.
+        let linkage = if is_entry && linkage == Some(Linkage::Internal) { Some(Linkage::Visible) } else { linkage };
+        let unit = self.tables.unit;
+        let known = match self.tables.names.get(name) {
+            Some(&Binding::Function(id)) => Some(id),
+            _ => None,
+        };
+        let foreign = known.is_some_and(|id| self.tables.functions[id.0 as usize].sharing.is_foreign(linkage, unit));
+        if let Some(id) = known.filter(|_| !foreign) {
+            let decl = &mut self.tables.functions[id.0 as usize];
+            if !decl.agrees(&signature, unit) || decl.is_entry != is_entry {
                 return invalid(format!("`{}` differs from its earlier declaration", text(name)));
             }
+            decl.sharing.declared_again(linkage, unit);
             return Ok(id);
         }
         let id = FunctionId(self.tables.functions.len() as u32);
-        self.tables.declare(name, Binding::Function(id))?;
-        let decl = FunctionDecl { name, is_entry, defined: false, signature, symbol: None, shared: Vec::new() };
+        if foreign {
+            self.tables.declare_private(name, Binding::Function(id));
+        } else {
+            self.tables.declare(name, Binding::Function(id))?;
+        }
+        let sharing = Sharing { weak: false, ..Sharing::new(linkage, unit) };
+        let decl =
+            FunctionDecl { name, is_entry, defined: false, signature, symbol: None, sharing, shared: Vec::new() };
         self.tables.functions.push(decl);
         // Stands until the definition, if there is one.
         self.tables.module.functions.push(Function {
@@ -244,6 +289,16 @@ impl<'a> Compiler<'a> {
             ..Function::default()
         });
         Ok(id)
+    }
+}
+
+impl FunctionDecl<'_> {
+    /// Whether another declaration in text number `unit` can be of this function. Texts that are
+    /// joined may disagree on whether it has a result: then nothing is returned.
+    fn agrees(&self, signature: &Signature, unit: u32) -> bool {
+        let results = [&self.signature.results, &signature.results];
+        let lacking = self.sharing.unit != unit && results.iter().any(|list| list.is_empty());
+        self.signature.params == signature.params && (results[0] == results[1] || lacking)
     }
 }
 

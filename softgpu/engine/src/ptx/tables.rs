@@ -19,6 +19,37 @@ pub(super) struct VariableDecl<'a> {
     pub(super) space: Space,
     pub(super) definition: Option<VariableId>,
     pub(super) symbol: Option<SymbolId>,
+    pub(super) sharing: Sharing,
+}
+
+/// How a name relates to the same name elsewhere in joined texts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sharing {
+    /// Other texts mean the same thing by the name.
+    pub(super) exported: bool,
+    /// The definition gives way to another one.
+    pub(super) weak: bool,
+    /// The text that declared it last.
+    pub(super) unit: u32,
+}
+
+impl Sharing {
+    /// Of a declaration with this linkage, `None` for `.extern`, in text number `unit`.
+    pub(super) fn new(linkage: Option<Linkage>, unit: u32) -> Sharing {
+        let exported = linkage != Some(Linkage::Internal);
+        Sharing { exported, weak: matches!(linkage, Some(Linkage::Weak | Linkage::Common)), unit }
+    }
+
+    /// Whether a declaration with this linkage in text number `unit` is of something else.
+    pub(super) fn is_foreign(&self, linkage: Option<Linkage>, unit: u32) -> bool {
+        self.unit != unit && linkage == Some(Linkage::Internal)
+    }
+
+    /// Takes note of another declaration of the same thing.
+    pub(super) fn declared_again(&mut self, linkage: Option<Linkage>, unit: u32) {
+        self.exported |= linkage != Some(Linkage::Internal);
+        self.unit = unit;
+    }
 }
 
 /// A declared function; its index is its [`FunctionId`].
@@ -28,6 +59,7 @@ pub(super) struct FunctionDecl<'a> {
     pub(super) defined: bool,
     pub(super) signature: Signature,
     pub(super) symbol: Option<SymbolId>,
+    pub(super) sharing: Sharing,
     /// Shared variables the body refers to.
     pub(super) shared: Vec<u32>,
 }
@@ -37,6 +69,7 @@ pub(super) struct FunctionDecl<'a> {
 pub(super) struct SharedVar {
     pub(super) size: u64,
     pub(super) align: u32,
+    pub(super) sharing: Sharing,
 }
 
 /// Module-level declarations.
@@ -52,6 +85,12 @@ pub(super) struct Tables<'a> {
     reserved_shared: Option<u32>,
     /// Bytes left out by initialisers so far.
     pub(super) initialiser_gaps: u64,
+    /// Number of the text being read, of several that are joined.
+    pub(super) unit: u32,
+    /// Names that this text was the first to declare.
+    unit_names: Vec<&'a [u8]>,
+    /// What names that are private to this text mean in the others.
+    hidden: Vec<(&'a [u8], Binding)>,
     signature_ids: HashMap<Signature, SignatureId>,
 }
 
@@ -61,7 +100,33 @@ impl<'a> Tables<'a> {
         if self.names.insert(name, binding).is_some() {
             return invalid(format!("`{}` is declared twice", text(name)));
         }
+        self.unit_names.push(name);
         Ok(())
+    }
+
+    /// Binds a name of this text, which may mean something else in the others.
+    pub(super) fn declare_private(&mut self, name: &'a [u8], binding: Binding) {
+        if let Some(other) = self.names.insert(name, binding) {
+            self.hidden.push((name, other));
+        }
+        self.unit_names.push(name);
+    }
+
+    /// Begins another text: names that were private to the last one are forgotten.
+    pub(super) fn begin_unit(&mut self) {
+        for name in std::mem::take(&mut self.unit_names) {
+            let exported = match self.names.get(name) {
+                Some(&Binding::Function(id)) => self.functions[id.0 as usize].sharing.exported,
+                Some(&(Binding::Variable(index) | Binding::Opaque(index))) => self.variables[index as usize].sharing.exported,
+                Some(&Binding::Shared(index)) => self.shared[index as usize].sharing.exported,
+                _ => true,
+            };
+            if !exported {
+                self.names.remove(name);
+            }
+        }
+        self.names.extend(self.hidden.drain(..));
+        self.unit += 1;
     }
 
     /// Symbol of a variable, created at its first use.
@@ -79,7 +144,8 @@ impl<'a> Tables<'a> {
     /// The shared variable that stands for the reserved memory.
     pub(super) fn reserved_shared(&mut self) -> u32 {
         *self.reserved_shared.get_or_insert_with(|| {
-            self.shared.push(SharedVar { size: RESERVED_SHARED.into(), align: 128 });
+            let sharing = Sharing::default();
+            self.shared.push(SharedVar { size: RESERVED_SHARED.into(), align: 128, sharing });
             self.shared.len() as u32 - 1
         })
     }

@@ -5,7 +5,7 @@ use super::error::{full_name, text, Fail, Result};
 use super::lexer::Token;
 use super::modifiers::Type;
 use super::scope::Binding;
-use super::tables::{SharedVar, Tables, VariableDecl};
+use super::tables::{SharedVar, Sharing, Tables, VariableDecl};
 use crate::ir::*;
 
 /// Largest variable; far above any GPU's memory.
@@ -217,7 +217,8 @@ fn declare_shared(tables: &mut Tables, ty: &DeclType, declarator: &Declarator, l
         tables.dynamic_shared_align = tables.dynamic_shared_align.max(ty.align);
         return Binding::DynamicShared;
     }
-    tables.shared.push(SharedVar { size: declarator.size, align: ty.align });
+    let sharing = Sharing::new(linkage, tables.unit);
+    tables.shared.push(SharedVar { size: declarator.size, align: ty.align, sharing });
     Binding::Shared(tables.shared.len() as u32 - 1)
 }
 
@@ -231,14 +232,15 @@ fn declare_variable<'a>(
     declarator: Declarator<'a>,
 ) -> Result<Binding> {
     let name = declarator.name;
+    let sharing = Sharing::new(linkage, tables.unit);
     let index = match tables.names.get(name) {
         Some(&(Binding::Variable(index) | Binding::Opaque(index)))
-            if tables.variables[index as usize].definition.is_none() =>
+            if tables.variables[index as usize].takes(linkage, sharing) =>
         {
             index
         }
         _ => {
-            tables.variables.push(VariableDecl { name, space, definition: None, symbol: None });
+            tables.variables.push(VariableDecl { name, space, definition: None, symbol: None, sharing });
             tables.variables.len() as u32 - 1
         }
     };
@@ -267,9 +269,24 @@ fn declare_variable<'a>(
     if element.is_none() {
         skip_opaque_initialiser(cursor)?;
     }
+    let decl = &mut tables.variables[index as usize];
+    decl.sharing.declared_again(Some(linkage), sharing.unit);
+    if decl.definition.is_some() && sharing.weak {
+        return Ok(Binding::Variable(index));
+    }
+    decl.sharing.weak = sharing.weak;
+    decl.definition = Some(VariableId(tables.module.variables.len() as u32));
     tables.module.variables.push(variable);
-    tables.variables[index as usize].definition = Some(VariableId(tables.module.variables.len() as u32 - 1));
     Ok(Binding::Variable(index))
+}
+
+impl VariableDecl<'_> {
+    /// Whether another declaration is of this variable: one that defines it, or two definitions of
+    /// which one gives way.
+    fn takes(&self, linkage: Option<Linkage>, other: Sharing) -> bool {
+        let free = self.definition.is_none() || self.sharing.weak || other.weak;
+        free && !self.sharing.is_foreign(linkage, other.unit)
+    }
 }
 
 /// Fills in the initial bytes of a variable.

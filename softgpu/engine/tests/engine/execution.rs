@@ -273,3 +273,20 @@ fn memory_can_be_freed_while_an_endless_kernel_runs() {
         launch.join().unwrap().unwrap();
     });
 }
+
+#[test]
+fn addresses_of_32_bits_wrap() {
+    let source = "\
+        .version 8.0\n.target sm_80\n.address_size 64\n\
+        .visible .entry k(.param .u64 p) {\n\
+        .shared .align 16 .b8 s[512]; .reg .b32 %r<8>; .reg .b64 %rd<2>;\n\
+        ld.param.u64 %rd0, [p]; mov.u32 %r0, s; sub.u32 %r1, %r0, 256;\n\
+        mov.u32 %r2, 7; st.shared.u32 [%r1+260], %r2; atom.shared.add.u32 %r3, [%r1+260], 2;\n\
+        cp.async.ca.shared.global [%r1+256], [%rd0], 4; cp.async.wait_all;\n\
+        ld.shared.u32 %r4, [s]; ld.shared.u32 %r5, [s+4];\n\
+        st.global.u32 [%rd0+4], %r4; st.global.u32 [%rd0+8], %r5; ret; }\n";
+    let d = Device::new();
+    let (program, out) = (d.load(source), d.words(&[5, 0, 0]));
+    d.launch(&program, "k", ([1; 3], [1, 1, 1]), &[Arg::U64(out)]).unwrap();
+    assert_eq!(d.read(out, 3), [5, 5, 9]);
+}

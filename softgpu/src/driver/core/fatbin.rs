@@ -28,7 +28,7 @@ const TEXT_MAX: u64 = 1 << 30;
 pub(super) enum FatbinError {
     #[error("the fat binary is damaged: {0}")]
     Damaged(&'static str),
-    #[error("the fat binary holds no PTX for compute capability {0} or lower")]
+    #[error("the fat binary holds no PTX for {0}")]
     NoPtx(String),
 }
 
@@ -87,7 +87,11 @@ fn describe(entries: &[Entry<'_>], capability: u32) -> String {
         })
         .collect();
     let found = if found.is_empty() { "nothing".to_string() } else { found.join(", ") };
-    format!("{}.{} (it holds {found})", capability / 10, capability % 10)
+    let lowest = entries.iter().filter(|e| e.kind == KIND_PTX).map(|e| e.sm).min();
+    let advice = lowest
+        .map(|sm| format!(", which the software GPU takes with `--compute-capability {}.{}`", sm / 10, sm % 10))
+        .unwrap_or_default();
+    format!("compute capability {}.{} or lower, but {found}{advice}", capability / 10, capability % 10)
 }
 
 fn entries(container: &[u8]) -> Result<Vec<Entry<'_>>, FatbinError> {

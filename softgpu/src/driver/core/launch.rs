@@ -44,8 +44,9 @@ impl LaunchRequest {
             return Err(CUresult::INVALID_VALUE);
         }
         let threads = u32::try_from(self.threads()).unwrap_or(u32::MAX);
+        // More than `.maxntid` allows is a wrong shape, not a lack of registers.
         if threads > kernel.max_threads {
-            return Err(CUresult::LAUNCH_OUT_OF_RESOURCES);
+            return Err(CUresult::INVALID_VALUE);
         }
         let resident = blocks_per_multiprocessor(kernel, threads, self.shared.into()) as usize * multiprocessors;
         if self.cooperative && self.blocks() > resident as u128 {

@@ -1,7 +1,8 @@
 //! The linker: several PTX texts become one, in a container that describes itself.
 //!
 //! PTX allows its header to be repeated, so texts are joined by writing them one behind the other. A
-//! function that one text declares `.extern` then finds its definition in another.
+//! function that one text declares `.extern` then finds its definition in another. CUDA's device runtime
+//! comes as machine code; a text of our own stands for it.
 
 use vgpu_protocol::cuda::CUresult;
 
@@ -12,6 +13,12 @@ use vgpu_engine::ptx;
 /// `CUjitInputType`: PTX text and fat binaries are what can be linked.
 const INPUT_PTX: i32 = 1;
 const INPUT_FATBINARY: i32 = 2;
+const INPUT_LIBRARY: i32 = 4;
+/// What an archive starts with, and the name of the only member of `libcudadevrt.a`.
+const ARCHIVE: &[u8] = b"!<arch>\n";
+const DEVICE_RUNTIME_MEMBER: &[u8] = b"cuda_device_runtime.o";
+/// Stands for that member.
+const DEVICE_RUNTIME: &[u8] = include_bytes!("device_runtime.ptx");
 /// The highest `CUjitInputType`.
 const INPUT_LAST: i32 = 5;
 /// Largest joined text, bytes.
@@ -52,6 +59,7 @@ impl Link {
         let text = match kind {
             INPUT_PTX => data.split(|byte| *byte == 0).next().unwrap_or_default().into(),
             INPUT_FATBINARY => ptx_of(data, self.capability, &mut self.log)?,
+            INPUT_LIBRARY if is_device_runtime(data) => DEVICE_RUNTIME.into(),
             _ => {
                 let message = format_args!("link: the input `{name}` is machine code or an object file. {BUILD_HINT}");
                 return self.log.fail(CUresult::NO_BINARY_FOR_GPU, message);
@@ -90,6 +98,13 @@ impl Link {
         }
         Ok(code)
     }
+}
+
+fn is_device_runtime(data: &[u8]) -> bool {
+    /// Behind the archive's header may lie a table of symbols and one of long names.
+    const SEARCHED: usize = 64 << 10;
+    let start = &data[..data.len().min(SEARCHED)];
+    start.starts_with(ARCHIVE) && start.windows(DEVICE_RUNTIME_MEMBER.len()).any(|name| name == DEVICE_RUNTIME_MEMBER)
 }
 
 #[cfg(test)]
@@ -132,6 +147,27 @@ mod tests {
         let (image, log) = link(&[CALLER]);
         assert_eq!(image.err(), Some(CUresult::INVALID_PTX));
         assert!(log.error.contains("`twice`"), "{}", log.error);
+    }
+
+    #[test]
+    fn the_device_runtime_library_is_replaced() {
+        const GRID: &[u8] = b".version 8.0\n.target sm_75\n.address_size 64\n\
+            .extern .func (.param .b64 r) cudaCGGetIntrinsicHandle (.param .b32 a);\n\
+            .extern .func (.param .b32 r) cudaCGSynchronize (.param .b64 a, .param .b32 b);\n\
+            .visible .entry k() { .param .b32 s; .param .b64 h; .param .b32 f; .param .b32 e; .reg .b64 %d;\n\
+            st.param.b32 [s], 1; call (h), cudaCGGetIntrinsicHandle, (s); ld.param.b64 %d, [h];\n\
+            st.param.b32 [f], 0; st.param.b64 [h], %d; call (e), cudaCGSynchronize, (h, f); ret; }\n";
+        let mut archive = b"!<arch>\n".to_vec();
+        archive.extend(b"cuda_device_runtime.o/  0           0     0     644     4         `\n\x7fELF");
+        let mut link = Link::new(80, Box::new(|_| ()));
+        assert_eq!(link.add(INPUT_PTX, GRID, "kernel"), Ok(()));
+        assert_eq!(link.add(INPUT_LIBRARY, &archive, "libcudadevrt.a"), Ok(()));
+        let image = link.complete().unwrap_or_else(|error| panic!("{error}")).to_vec();
+        let code = compile(&image, 80, &mut JitLog::default()).unwrap_or_else(|error| panic!("{error}"));
+        assert!(code.refusal("k").is_none());
+        let mut link = Link::new(80, Box::new(|_| ()));
+        let other = b"!<arch>\nother.o/        0           0     0     644     4         `\n\x7fELF";
+        assert_eq!(link.add(INPUT_LIBRARY, other, "libother.a"), Err(CUresult::NO_BINARY_FOR_GPU));
     }
 
     #[test]

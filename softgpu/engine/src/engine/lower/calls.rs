@@ -16,7 +16,7 @@ impl Lowering<'_, '_> {
     pub(super) fn call(&mut self, target: CallTarget, results: ArgList, args: ArgList) -> Result<()> {
         let (result_shapes, arg_shapes) = self.shapes(target);
         let args = self.arguments(args, &arg_shapes)?;
-        let results = self.results(results, &result_shapes)?;
+        let results = self.results(target, results, &result_shapes)?;
         let (callee, entry, number) = match target {
             CallTarget::Function(id) => (Callee::Function(id.0), plain::<Call>(), 0),
             CallTarget::Intrinsic(function) => {
@@ -71,8 +71,10 @@ impl Lowering<'_, '_> {
         .collect()
     }
 
-    fn results(&mut self, list: ArgList, shapes: &Shapes) -> Result<Vec<Place>> {
-        let results = self.function.arg_list(list).iter().enumerate();
+    fn results(&mut self, target: CallTarget, list: ArgList, shapes: &Shapes) -> Result<Vec<Place>> {
+        // A result that the callee does not have stays undefined.
+        let count = if matches!(target, CallTarget::Function(_)) { shapes.len() } else { usize::MAX };
+        let results = self.function.arg_list(list).iter().take(count).enumerate();
         results
             .map(|(n, arg)| match *arg {
                 CallArg::Value(Operand::Reg(reg)) => {

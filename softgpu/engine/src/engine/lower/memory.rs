@@ -3,7 +3,9 @@
 use super::super::code::Slot;
 use super::super::isa::{plain, select, Entry};
 use super::super::ops::atomic::{apply, Atomic, AtomicSpec, GenericAtomics, GlobalAtomics, SharedAtomics};
+use super::super::ops::int::Add;
 use super::super::ops::memory::*;
+use super::super::ops::Map2;
 use super::super::space::Space as Window;
 use super::arith::{known, unknown};
 use super::function::Lowering;
@@ -260,8 +262,13 @@ impl Lowering<'_, '_> {
         if addr.offset == 0 {
             return self.base(addr);
         }
-        let wide = self.src64(addr.base)?;
-        let temp = self.temp64();
+        let (base, is_wide) = self.base(addr)?;
+        if !is_wide {
+            let (temp, offset) = (self.temp32(), self.builder.constant32(addr.offset as u32));
+            self.emit(select::<Map2<Add<u32>>>(), temp.0, [base, offset, Slot(0)], 0);
+            return Ok((temp, false));
+        }
+        let (wide, temp) = (base, self.temp64());
         self.emit(select::<AddImm64>(), temp.0, [wide, Slot(0), Slot(0)], addr.offset as u64);
         Ok((temp, true))
     }

@@ -29,10 +29,14 @@ impl AccessFlags {
 /// A fault of one lane.
 type LaneError = (usize, AccessError);
 
-/// Addresses `a + imm` of all lanes.
+/// Addresses `a + imm` of all lanes. Those in 32-bit registers wrap at 32 bits: compilers let a base be
+/// negative where the offset makes up for it.
 #[inline(always)]
 pub(in crate::engine) fn addresses(cx: &Cx<'_>, base: Slot, wide: bool, offset: u64) -> [u64; LANES] {
-    let mut addresses = if wide { cx.read64(base) } else { map(cx.read32(base), u64::from) };
+    if !wide {
+        return map(cx.read32(base), |a: u32| u64::from(a.wrapping_add(offset as u32)));
+    }
+    let mut addresses = cx.read64(base);
     for address in &mut addresses {
         *address = address.wrapping_add(offset);
     }

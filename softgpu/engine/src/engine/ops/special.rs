@@ -98,6 +98,9 @@ fn value(cx: &Cx<'_>, register: SpecialReg) -> [u64; LANES] {
         | SpecialReg::ClusterNctaidY
         | SpecialReg::ClusterNctaidZ
         | SpecialReg::ClusterNctarank => same(1),
+        // Where CUDA's headers look for the grid's workspace.
+        SpecialReg::EnvReg(1) => [env.grid_workspace >> 32; LANES],
+        SpecialReg::EnvReg(2) => [env.grid_workspace & 0xffff_ffff; LANES],
         SpecialReg::EnvReg(_)
         | SpecialReg::Pm(_)
         | SpecialReg::ClusterCtaidX

@@ -11,14 +11,10 @@ import numpy as np
 from cuda.bindings import driver
 from numba import cuda, float32, int32, vectorize
 
-TESTS = []
+import checks
+
 RNG = np.random.default_rng(1)
-
-
-def test(function):
-    """Registers a test under its name."""
-    TESTS.append(function)
-    return function
+test = checks.register
 
 
 @test
@@ -444,20 +440,5 @@ def memory_info():
     assert 0 < free <= total
 
 
-def main():
-    """Runs the tests that the arguments name, or all; the exit code tells whether one failed."""
-    chosen = [t for t in TESTS if len(sys.argv) == 1 or t.__name__ in sys.argv[1:]]
-    failed = 0
-    for function in chosen:
-        try:
-            function()
-            print(f"PASS numba/{function.__name__}", flush=True)
-        except Exception as error:  # whatever it is, it belongs on the line
-            failed += 1
-            reason = " ".join(str(error).split())[:300]
-            print(f"FAIL numba/{function.__name__}: {type(error).__name__}: {reason}", flush=True)
-    return failed > 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(checks.main("numba"))

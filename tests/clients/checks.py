@@ -1,0 +1,26 @@
+"""A list of tests, run in order with one line on each."""
+
+import sys
+
+TESTS = []
+
+
+def register(function):
+    """Registers a test under its name."""
+    TESTS.append(function)
+    return function
+
+
+def main(client):
+    """Runs the tests that the arguments name, or all; the exit code tells whether one failed."""
+    chosen = [t for t in TESTS if len(sys.argv) == 1 or t.__name__ in sys.argv[1:]]
+    failed = 0
+    for function in chosen:
+        try:
+            function()
+            print(f"PASS {client}/{function.__name__}", flush=True)
+        except Exception as error:  # whatever it is, it belongs on the line
+            failed += 1
+            reason = " ".join(str(error).split())[:300]
+            print(f"FAIL {client}/{function.__name__}: {type(error).__name__}: {reason}", flush=True)
+    return failed > 0
