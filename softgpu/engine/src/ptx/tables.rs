@@ -117,7 +117,9 @@ impl<'a> Tables<'a> {
         for name in std::mem::take(&mut self.unit_names) {
             let exported = match self.names.get(name) {
                 Some(&Binding::Function(id)) => self.functions[id.0 as usize].sharing.exported,
-                Some(&(Binding::Variable(index) | Binding::Opaque(index))) => self.variables[index as usize].sharing.exported,
+                Some(&(Binding::Variable(index) | Binding::Opaque(index))) => {
+                    self.variables[index as usize].sharing.exported
+                }
                 Some(&Binding::Shared(index)) => self.shared[index as usize].sharing.exported,
                 _ => true,
             };

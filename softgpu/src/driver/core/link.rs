@@ -159,13 +159,13 @@ mod tests {
             st.param.b32 [f], 0; st.param.b64 [h], %d; call (e), cudaCGSynchronize, (h, f); ret; }\n";
         let mut archive = b"!<arch>\n".to_vec();
         archive.extend(b"cuda_device_runtime.o/  0           0     0     644     4         `\n\x7fELF");
-        let mut link = Link::new(80, Box::new(|_| ()));
+        let mut link = Link::new(0, 80, Box::new(|_| ()));
         assert_eq!(link.add(INPUT_PTX, GRID, "kernel"), Ok(()));
         assert_eq!(link.add(INPUT_LIBRARY, &archive, "libcudadevrt.a"), Ok(()));
         let image = link.complete().unwrap_or_else(|error| panic!("{error}")).to_vec();
         let code = compile(&image, 80, &mut JitLog::default()).unwrap_or_else(|error| panic!("{error}"));
         assert!(code.refusal("k").is_none());
-        let mut link = Link::new(80, Box::new(|_| ()));
+        let mut link = Link::new(0, 80, Box::new(|_| ()));
         let other = b"!<arch>\nother.o/        0           0     0     644     4         `\n\x7fELF";
         assert_eq!(link.add(INPUT_LIBRARY, other, "libother.a"), Err(CUresult::NO_BINARY_FOR_GPU));
     }
