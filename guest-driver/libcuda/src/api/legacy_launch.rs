@@ -93,9 +93,9 @@ pub unsafe fn cuLaunchGridAsync(function: CUfunction, width: i32, height: i32, s
     };
     let mut length = params.len();
     let mut extra: [*mut c_void; 5] = [
-        1 as *mut c_void, // CU_LAUNCH_PARAM_BUFFER_POINTER
+        std::ptr::without_provenance_mut(1), // CU_LAUNCH_PARAM_BUFFER_POINTER
         params.as_mut_ptr().cast(),
-        2 as *mut c_void, // CU_LAUNCH_PARAM_BUFFER_SIZE
+        std::ptr::without_provenance_mut(2), // CU_LAUNCH_PARAM_BUFFER_SIZE
         (&raw mut length).cast(),
         std::ptr::null_mut(),
     ];
