@@ -19,7 +19,7 @@ fn text_that_is_no_ptx_is_refused() {
     let _context = Context::new();
     for text in ["", "x", "ab", "abc", "hello world", "\u{1}\u{2}", "\n\n\n"] {
         let loaded = load_text(text);
-        assert_eq!(loaded.result, CUresult::INVALID_PTX, "{text:?}");
+        assert_eq!(loaded.result, CUresult::INVALID_IMAGE, "{text:?}");
         assert!(!loaded.error.is_empty());
     }
 }
@@ -47,8 +47,13 @@ fn logs_are_cut_to_their_buffers() {
         let mut log = vec![0x55_u8; size + 1];
         let mut values = [log.as_mut_ptr().cast(), std::ptr::without_provenance_mut(size)];
         let mut module = std::ptr::null_mut();
-        let result =
-            cu!(cuModuleLoadDataEx(&mut module, c"bad".as_ptr().cast(), 2, [5, 6].as_ptr(), values.as_mut_ptr()));
+        let result = cu!(cuModuleLoadDataEx(
+            &mut module,
+            c".version bad".as_ptr().cast(),
+            2,
+            [5, 6].as_ptr(),
+            values.as_mut_ptr()
+        ));
         assert_eq!(result, CUresult::INVALID_PTX);
         assert_eq!(values[1].addr(), size.saturating_sub(1));
         assert_eq!(log[size], 0x55);

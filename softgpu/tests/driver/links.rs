@@ -51,7 +51,7 @@ fn the_logs_of_every_step_are_in_the_buffers_of_the_link() {
     let mut values: [*mut c_void; 2] = [log.as_mut_ptr().cast(), without_provenance_mut(log.len())];
     let mut link = null_mut();
     ok!(cuLinkCreate_v2(2, [5, 6].as_ptr(), values.as_mut_ptr(), &mut link));
-    assert_eq!(add(link, PTX, "bad", c"first.ptx".as_ptr()), CUresult::INVALID_PTX);
+    assert_eq!(add(link, PTX, ".version bad", c"first.ptx".as_ptr()), CUresult::INVALID_PTX);
     assert_eq!(add(link, 0, "\x7fELF", c"second.cubin".as_ptr()), CUresult::NO_BINARY_FOR_GPU);
     ok!(cuLinkDestroy(link));
     let text = String::from_utf8_lossy(&log[..values[1].addr()]).into_owned();

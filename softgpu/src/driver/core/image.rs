@@ -37,18 +37,21 @@ pub(in crate::driver) fn compile(image: &[u8], capability: u32, log: &mut JitLog
 }
 
 /// Text that lacks PTX's first directive is no PTX with errors, but no image at all.
-pub(super) fn check_text(text: &[u8]) -> Result {
+pub(super) fn check_text(text: &[u8], log: &mut JitLog) -> Result {
     const FIRST: &[u8] = b".version";
     if text.windows(FIRST.len()).any(|word| word == FIRST) {
         Ok(())
     } else {
-        Err(CUresult::INVALID_IMAGE)
+        log.fail(
+            CUresult::INVALID_IMAGE,
+            format_args!("the image is neither PTX text, which has a .version, nor a binary"),
+        )
     }
 }
 
 /// As [`compile`], for PTX text.
 pub(super) fn compile_text(text: &[u8], capability: u32, log: &mut JitLog) -> Result<Code> {
-    check_text(text)?;
+    check_text(text, log)?;
     let module = match ptx::compile(text) {
         Ok(module) => module,
         Err(error) => {

@@ -65,7 +65,7 @@ impl Link {
                 return self.log.fail(CUresult::NO_BINARY_FOR_GPU, message);
             }
         };
-        check_text(&text)?;
+        check_text(&text, &mut self.log)?;
         if let Err(error) = ptx::compile(&text) {
             return self.log.fail(CUresult::INVALID_PTX, format_args!("ptx, input `{name}`, {error}"));
         }
