@@ -7,12 +7,13 @@
 use std::ffi::c_void;
 use std::sync::atomic::AtomicU64;
 
-use vgpu_protocol::cuda::{CUcontext, CUmodule, CUresult, CUuuid};
+use vgpu_protocol::cuda::{CUcontext, CUfunction, CUmodule, CUresult, CUuuid};
 
 use super::device::identities;
 use super::Result;
 use crate::context::{self, Destructor};
 use crate::driver::{self, driver};
+use crate::exports;
 use crate::integrity::{self, Question};
 use crate::stub::{check_out, enter, give, put_optional};
 use crate::{sys, trace};
@@ -23,10 +24,22 @@ struct Slots<const N: usize>([*const c_void; N]);
 // SAFETY: addresses of functions are plain numbers.
 unsafe impl<const N: usize> Sync for Slots<N> {}
 
+/// Slots that all refuse, each under a name of its own.
+macro_rules! refusing {
+    ($table:literal, $($slot:literal)*) => {
+        [$({
+            extern "C" fn refuse() -> CUresult {
+                trace::refused(concat!("slot ", $slot, " of the private ", $table, " table"));
+                CUresult::NOT_SUPPORTED
+            }
+            refuse as *const c_void
+        }),*]
+    };
+}
+
 impl<const N: usize> Slots<N> {
-    /// A table whose slots all refuse, with its size in slot 0.
-    const fn sized() -> Self {
-        let mut slots = [refused as *const c_void; N];
+    /// A table with its size in slot 0.
+    const fn sized(mut slots: [*const c_void; N]) -> Self {
         slots[0] = (N * size_of::<usize>()) as *const c_void;
         Slots(slots)
     }
@@ -37,8 +50,8 @@ impl<const N: usize> Slots<N> {
     }
 }
 
-extern "C" fn refused() -> CUresult {
-    trace::refused("a slot of a private driver table");
+/// The answer of a slot whose callers can do without.
+extern "C" fn unavailable() -> CUresult {
     CUresult::NOT_SUPPORTED
 }
 
@@ -46,32 +59,43 @@ extern "C" fn succeed() -> CUresult {
     CUresult::SUCCESS
 }
 
-static RUNTIME_INTERFACE: Slots<13> = Slots::sized()
+static RUNTIME_INTERFACE: Slots<13> = Slots::sized(refusing!("runtime", 0 1 2 3 4 5 6 7 8 9 10 11 12))
     .with(2, primary_context as *const c_void)
     .with(6, load_module as *const c_void)
     .with(7, succeed as *const c_void)
     .with(12, succeed as *const c_void);
 
-static CALLBACK_HOOKS: Slots<7> =
-    Slots::sized().with(2, hook_buffer as *const c_void).with(6, hook_flags as *const c_void);
+static CALLBACK_HOOKS: Slots<7> = Slots::sized(refusing!("hooks", 0 1 2 3 4 5 6))
+    .with(2, hook_buffer as *const c_void)
+    .with(6, hook_flags as *const c_void);
 
-static TOOLS_STORAGE: Slots<4> = Slots::sized().with(2, thread_context as *const c_void);
+static TOOLS_STORAGE: Slots<4> = Slots::sized(refusing!("tools", 0 1 2 3)).with(2, thread_context as *const c_void);
 
-static CONTEXT_STORAGE: Slots<4> = Slots([
-    storage_put as *const c_void,
-    storage_delete as *const c_void,
-    storage_get as *const c_void,
-    refused as *const c_void,
-]);
+static CONTEXT_STORAGE: Slots<4> = Slots(refusing!("storage", 0 1 2 3))
+    .with(0, storage_put as *const c_void)
+    .with(1, storage_delete as *const c_void)
+    .with(2, storage_get as *const c_void);
 
-static CONTEXT_CHECKS: Slots<4> =
-    Slots::sized().with(2, check_context as *const c_void).with(3, succeed as *const c_void);
+static CONTEXT_CHECKS: Slots<4> = Slots::sized(refusing!("checks", 0 1 2 3))
+    .with(2, check_context as *const c_void)
+    .with(3, succeed as *const c_void);
 
-static INTEGRITY: Slots<3> = Slots::sized().with(1, check_integrity as *const c_void);
+static INTEGRITY: Slots<3> = Slots::sized(refusing!("integrity", 0 1 2)).with(1, check_integrity as *const c_void);
 
 /// Large, of which two slots are known. cuBLAS keeps its kernels by the context's id.
-static CONTEXT_QUERIES: Slots<95> =
-    Slots::sized().with(3, context_device as *const c_void).with(4, context_id as *const c_void);
+static CONTEXT_QUERIES: Slots<95> = Slots::sized(refusing!("queries",
+    0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39
+    40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64 65 66 67 68 69 70 71 72 73 74 75 76
+    77 78 79 80 81 82 83 84 85 86 87 88 89 90 91 92 93 94))
+.with(3, context_device as *const c_void)
+.with(4, context_id as *const c_void);
+
+static MODULE_FUNCTIONS: Slots<8> =
+    Slots::sized(refusing!("functions", 0 1 2 3 4 5 6 7)).with(7, each_function as *const c_void);
+
+/// Asked by cuBLASLt for the arrangement of multiprocessors. It calls slot 4 without a look at whether
+/// there is a table at all, and does without the answer.
+static ARRANGEMENT: Slots<32> = Slots::sized([unavailable as *const c_void; 32]);
 
 static TABLES: &[([u8; 16], Table)] = &[
     (uuid(0x6bd5fb6c_5bf4_e74a_8987_d93912fd9df9), Table(RUNTIME_INTERFACE.0.as_ptr())),
@@ -81,6 +105,8 @@ static TABLES: &[([u8; 16], Table)] = &[
     (uuid(0x263e8860_7cd2_6143_92f6_bbd5006dfa7e), Table(CONTEXT_CHECKS.0.as_ptr())),
     (uuid(0xd4082055_bde6_704b_8d34_ba123c66e1f2), Table(INTEGRITY.0.as_ptr())),
     (uuid(0x21318c60_9714_3248_8ca6_41ff7324c8f2), Table(CONTEXT_QUERIES.0.as_ptr())),
+    (uuid(0x6e163fbe_b958_444d_835c_e182aff1991e), Table(MODULE_FUNCTIONS.0.as_ptr())),
+    (uuid(0x1734dc26_800d_4745_8726_c0f1e7dd8bca), Table(ARRANGEMENT.0.as_ptr())),
 ];
 
 struct Table(*const *const c_void);
@@ -120,6 +146,32 @@ unsafe extern "C" fn primary_context(out: *mut CUcontext, dev: i32) -> CUresult 
 unsafe extern "C" fn load_module(out: *mut CUmodule, image: *const c_void, _: usize, _: usize, _: usize) -> CUresult {
     // SAFETY: the caller vouches for the pointers.
     enter("private: load module", || unsafe { super::cuModuleLoadData(out, image) })
+}
+
+fn checked(result: CUresult) -> Result {
+    match result {
+        CUresult::SUCCESS => Ok(()),
+        error => Err(error),
+    }
+}
+
+type EachFunction = Option<unsafe extern "C" fn(*mut c_void, CUfunction)>;
+
+/// Calls `each` with `user` and every function of a module; 1 if that went well.
+unsafe extern "C" fn each_function(_: CUcontext, module: CUmodule, each: EachFunction, user: *mut c_void) -> u32 {
+    let result = enter("private: functions of a module", || {
+        let each = each.ok_or(CUresult::INVALID_VALUE)?;
+        let mut count = 0;
+        // SAFETY: the pointers are ours; the caller vouches for its function.
+        unsafe {
+            checked(exports::cuModuleGetFunctionCount(&mut count, module))?;
+            let mut functions = vec![std::ptr::null_mut(); count as usize];
+            super::cuModuleEnumerateFunctions(functions.as_mut_ptr(), count, module)?;
+            functions.into_iter().for_each(|function| each(user, function));
+        }
+        Ok(())
+    });
+    u32::from(result == CUresult::SUCCESS)
 }
 
 static HOOK_BUFFER: [AtomicU64; 512] = [const { AtomicU64::new(0) }; 512];
