@@ -6,15 +6,18 @@
 
 #![allow(non_snake_case)]
 
+mod arrays;
 mod physical;
 
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use arrays::array_bytes;
 use physical::Physical;
 use vgpu_protocol::cuda::{
-    CUcontext, CUmemAllocationProp, CUmemGenericAllocationHandle, CUmemoryPool, CUresult, CUstream,
+    CUarray, CUcontext, CUmemAllocationProp, CUmemGenericAllocationHandle, CUmemoryPool, CUmipmappedArray, CUresult,
+    CUstream, CUDA_ARRAY3D_DESCRIPTOR, CUDA_ARRAY_DESCRIPTOR,
 };
 use vgpu_protocol::DriverApi;
 
@@ -30,7 +33,7 @@ struct Quota {
 #[derive(Default)]
 struct Taken {
     bytes: u64,
-    /// Size and context by address.
+    /// Size and context by address; of an array by what the driver calls it.
     allocations: HashMap<u64, (u64, usize)>,
     physical: Physical,
 }
@@ -47,6 +50,7 @@ pub fn limit(driver: DriverApi, limit: u64) -> DriverApi {
         cuMemGetInfo_v2 cuDeviceTotalMem_v2 cuMemAlloc_v2 cuMemAllocPitch_v2 cuMemAllocAsync
         cuMemAllocFromPoolAsync cuMemFree_v2 cuMemFreeAsync cuCtxDestroy_v2 cuDevicePrimaryCtxReset_v2
         cuDevicePrimaryCtxRelease_v2 cuMemCreate cuMemRelease cuMemMap cuMemUnmap cuMemRetainAllocationHandle
+        cuArrayCreate_v2 cuArray3DCreate_v2 cuArrayDestroy cuMipmappedArrayCreate cuMipmappedArrayDestroy
     }
     let _ = QUOTA.set(Quota { driver, limit, taken: Mutex::default() });
     limited
@@ -267,5 +271,33 @@ functions! {
         // SAFETY: no pointers are involved.
         let result = unsafe { call(dev) };
         if quota.is_active(dev) { result } else { quota.end(context, result) }
+    }
+    cuArrayCreate_v2(array: *mut CUarray, wanted: *const CUDA_ARRAY_DESCRIPTOR) |quota, call| {
+        // SAFETY: the worker passes its locals.
+        let bytes = array_bytes(&CUDA_ARRAY3D_DESCRIPTOR::from(unsafe { *wanted }), 1);
+        // SAFETY: as above.
+        quota.allocate(bytes, || unsafe { (call(array, wanted), *array as u64, bytes) })
+    }
+    cuArray3DCreate_v2(array: *mut CUarray, wanted: *const CUDA_ARRAY3D_DESCRIPTOR) |quota, call| {
+        // SAFETY: the worker passes its locals.
+        let bytes = array_bytes(unsafe { &*wanted }, 1);
+        // SAFETY: as above.
+        quota.allocate(bytes, || unsafe { (call(array, wanted), *array as u64, bytes) })
+    }
+    cuArrayDestroy(array: CUarray) |quota, call| {
+        // SAFETY: the array is of the worker's ledger.
+        quota.release(array as u64, unsafe { call(array) })
+    }
+    cuMipmappedArrayCreate(
+        array: *mut CUmipmappedArray, wanted: *const CUDA_ARRAY3D_DESCRIPTOR, levels: u32
+    ) |quota, call| {
+        // SAFETY: the worker passes its locals.
+        let bytes = array_bytes(unsafe { &*wanted }, levels);
+        // SAFETY: as above.
+        quota.allocate(bytes, || unsafe { (call(array, wanted, levels), *array as u64, bytes) })
+    }
+    cuMipmappedArrayDestroy(array: CUmipmappedArray) |quota, call| {
+        // SAFETY: the array is of the worker's ledger.
+        quota.release(array as u64, unsafe { call(array) })
     }
 }
