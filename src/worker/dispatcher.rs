@@ -86,6 +86,7 @@ impl Dispatcher {
             let mut barren = !self.resume_lanes();
             while let Some(pending) = self.session.ring.pop(&mut bytes) {
                 barren = false;
+                self.napping = false;
                 self.submit(Batch::new(pending, std::mem::take(&mut bytes)));
                 self.resume_lanes();
                 self.settle();
@@ -174,7 +175,7 @@ impl Dispatcher {
                 self.napping = false;
                 return true;
             }
-            if self.napping || start.elapsed() >= self.busy_poll.max(self.executor.patience()) {
+            if self.napping || (start.elapsed() >= self.busy_poll && !self.executor.is_patient()) {
                 return false;
             }
             std::hint::spin_loop();

@@ -183,10 +183,9 @@ impl Executor {
         !self.deferred.is_empty()
     }
 
-    /// For how long calls are still waited for here.
-    pub fn patience(&self) -> Duration {
-        let left = |wait: &Wait| self.patience.saturating_sub(wait.since.elapsed());
-        self.deferred.iter().filter_map(|deferred| deferred.wait.as_ref()).map(left).max().unwrap_or_default()
+    /// Whether some call is waited for here rather than by another thread.
+    pub fn is_patient(&self) -> bool {
+        self.deferred.iter().any(|deferred| deferred.wait.is_some())
     }
 
     /// Answers the batches whose fences have been passed. Calls that wait for longer than is good for

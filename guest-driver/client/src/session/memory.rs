@@ -52,7 +52,7 @@ impl Session {
     /// Copies at most [`PIECE_SIZE`] bytes into a piece.
     pub fn fill_piece(&self, piece: &Piece, from: &[u8]) {
         assert!(from.len() <= PIECE_SIZE);
-        self.home.write_streaming(piece.offset(), from);
+        self.home.write(piece.offset(), from);
     }
 
     /// Copies at most [`PIECE_SIZE`] bytes out of a piece.

@@ -195,8 +195,10 @@ pub unsafe fn cuMemAllocFromPoolAsync(dptr: *mut u64, size: usize, pool: CUmemor
     check_out(dptr)?;
     let pool_handle = handle(pool)?;
     let owner = stream::find(stream as u64)?.context;
-    // No bytes have an address, too.
-    let size = size.max(1);
+    if size == 0 {
+        // SAFETY: the caller vouches for the pointer.
+        return unsafe { give(dptr, 0) };
+    }
     if let Some(address) = driver()?.graphs.capture_allocation(stream as u64, owner.device, size as u64)? {
         // SAFETY: the caller vouches for the pointer.
         return unsafe { give(dptr, address) };

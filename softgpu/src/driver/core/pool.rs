@@ -79,8 +79,9 @@ impl Pool {
 
     /// Memory for work that follows the stream's present work; the address is valid at once.
     pub(in crate::driver) fn allocate(self: &Arc<Self>, target: &Target, size: u64) -> Result<u64> {
-        // No bytes have an address, too.
-        let size = size.max(1);
+        if size == 0 {
+            return Ok(0);
+        }
         let len = size.checked_next_multiple_of(GRANULE).ok_or(CUresult::OUT_OF_MEMORY)?;
         let base = match self.take_cached(len, &target.stream)? {
             Some(base) => base,
