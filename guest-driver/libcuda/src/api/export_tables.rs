@@ -7,7 +7,9 @@
 use std::ffi::c_void;
 use std::sync::atomic::AtomicU64;
 
-use vgpu_protocol::cuda::{CUcontext, CUfunction, CUmodule, CUresult, CUuuid};
+use vgpu_protocol::cuda::{
+    CUcontext, CUfunction, CUmodule, CUresult, CUstream, CUuuid, CU_STREAM_LEGACY, CU_STREAM_PER_THREAD,
+};
 
 use super::device::identities;
 use super::Result;
@@ -82,13 +84,16 @@ static CONTEXT_CHECKS: Slots<4> = Slots::sized(refusing!("checks", 0 1 2 3))
 
 static INTEGRITY: Slots<3> = Slots::sized(refusing!("integrity", 0 1 2)).with(1, check_integrity as *const c_void);
 
-/// Large, of which two slots are known. cuBLAS keeps its kernels by the context's id.
+/// Large, of which four slots are known. cuBLAS keeps its kernels by the context's id, and its workspaces
+/// by the stream's.
 static CONTEXT_QUERIES: Slots<95> = Slots::sized(refusing!("queries",
     0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39
     40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64 65 66 67 68 69 70 71 72 73 74 75 76
     77 78 79 80 81 82 83 84 85 86 87 88 89 90 91 92 93 94))
 .with(3, context_device as *const c_void)
-.with(4, context_id as *const c_void);
+.with(4, context_id as *const c_void)
+.with(39, stream_id as *const c_void)
+.with(51, real_stream as *const c_void);
 
 static MODULE_FUNCTIONS: Slots<8> =
     Slots::sized(refusing!("functions", 0 1 2 3 4 5 6 7)).with(7, each_function as *const c_void);
@@ -146,6 +151,26 @@ unsafe extern "C" fn primary_context(out: *mut CUcontext, dev: i32) -> CUresult 
 unsafe extern "C" fn load_module(out: *mut CUmodule, image: *const c_void, _: usize, _: usize, _: usize) -> CUresult {
     // SAFETY: the caller vouches for the pointers.
     enter("private: load module", || unsafe { super::cuModuleLoadData(out, image) })
+}
+
+/// A stream's id.
+unsafe extern "C" fn stream_id(_: CUcontext, stream: CUstream, out: *mut u64) -> CUresult {
+    // SAFETY: the caller vouches for the pointer.
+    enter("private: id of a stream", || unsafe { super::cuStreamGetId(stream, out) })
+}
+
+/// The handle that names a stream whichever default stream the caller has: null becomes one of the two.
+unsafe extern "C" fn real_stream(_: CUcontext, stream: CUstream, out: *mut CUstream, per_thread: i32) -> CUresult {
+    enter("private: handle of a stream", || {
+        let real = match (stream.is_null(), per_thread) {
+            (false, _) => stream,
+            (true, 0) => CU_STREAM_LEGACY as CUstream,
+            (true, _) => CU_STREAM_PER_THREAD as CUstream,
+        };
+        crate::stream::find(real as u64)?;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { give(out, real) }
+    })
 }
 
 fn checked(result: CUresult) -> Result {
