@@ -17,14 +17,16 @@ fn entry(pointer: cuda::CUcontext) -> Entry {
 
 /// Does `work` in the current context or, where there is none, in the primary context of device 0:
 /// NVIDIA's driver tells a kernel's layout in a context only, while the CUDA runtime looks kernels up
-/// before it has one. The context is kept until the guest retains it, which is what comes next.
+/// before it has one. The context is kept until the guest retains it, which is what comes next, unless it has.
 pub(super) fn in_a_context<T>(ctx: &Context<'_>, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     if ctx.current != 0 {
         return work();
     }
     let mut primary = std::ptr::null_mut();
     driver!(ctx, cuDevicePrimaryCtxRetain(&mut primary, 0))?;
-    if ctx.session.keeps_primary.swap(true, Ordering::AcqRel) {
+    // One reference is enough, and the guest's own, if it has one, is the one that it may end.
+    let retained = lock(&ctx.session.primaries).get(&0).is_some_and(|handles| !handles.is_empty());
+    if retained || ctx.session.keeps_primary.swap(true, Ordering::AcqRel) {
         driver!(ctx, cuDevicePrimaryCtxRelease_v2(0))?;
     }
     driver!(ctx, cuCtxSetCurrent(primary))?;
