@@ -32,6 +32,13 @@ impl FromStr for Gpu {
     }
 }
 
+impl Gpu {
+    /// Whether a CPU stands in for a GPU.
+    pub fn is_cpu(&self) -> bool {
+        *self == Gpu::Soft
+    }
+}
+
 impl std::fmt::Display for Gpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

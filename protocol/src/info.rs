@@ -22,6 +22,11 @@ pub struct DeviceInfo {
     pub driver_version: i32,
     /// Number of devices that the session may use.
     pub device_count: i32,
+    /// 1 if a CPU stands in for the GPU: it reads what another core has just written from memory sooner than
+    /// from that core's cache, which a GPU does not.
+    pub is_cpu: u32,
+    /// 0.
+    pub reserved: u32,
     /// Attribute values by their number, [`ATTRIBUTE_UNKNOWN`] where the executor has none.
     pub attributes: [i32; DEVICE_ATTRIBUTES],
 }

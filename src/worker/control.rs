@@ -39,6 +39,7 @@ struct Serving {
 /// Carries out the supervisor's requests.
 pub struct Control {
     busy_poll: Duration,
+    is_cpu: bool,
     api: DriverApi,
     output: Arc<Output>,
     serving: Option<Serving>,
@@ -54,7 +55,8 @@ fn host(what: &'static str) -> impl Fn(io::Error) -> ControlStatus {
 impl Control {
     /// Waits for a session.
     pub fn new(args: &Executor, api: DriverApi, output: Arc<Output>) -> Self {
-        Control { busy_poll: Duration::from_micros(args.busy_poll), api, output, serving: None }
+        let busy_poll = Duration::from_micros(args.busy_poll);
+        Control { busy_poll, is_cpu: args.gpu.is_cpu(), api, output, serving: None }
     }
 
     /// Answers requests until the supervisor closes the connection.
@@ -104,7 +106,7 @@ impl Control {
         let region = GuestRegionMmap::new(region, GuestAddress(home)).ok_or(ControlStatus::BadAddress)?;
         let memory = GuestMemoryMmap::from_regions(vec![region]).map_err(|_| ControlStatus::BadAddress)?;
         let ring = Ring::new(memory, home).ok_or(ControlStatus::BadAddress)?;
-        let session = Arc::new(Session::new(self.api.clone(), arena, ring, self.output.clone()));
+        let session = Arc::new(Session::new(self.api.clone(), self.is_cpu, arena, ring, self.output.clone()));
         let bell = Bell::new().map_err(host("make an eventfd"))?;
         let dispatcher = Dispatcher::new(session.clone(), bell.clone(), self.busy_poll);
         let thread = |name: &str| std::thread::Builder::new().name(name.into());

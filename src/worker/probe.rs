@@ -16,7 +16,7 @@ pub fn probe(args: &Executor) -> ExitCode {
         Ok(api) => api,
         Err(error) => return exit::fail(exit::NO_GPU, error),
     };
-    let info = match describe(&api, 0) {
+    let info = match describe(&api, args.gpu.is_cpu(), 0) {
         Ok(info) => info,
         Err(error) => {
             let error = error.result();

@@ -20,6 +20,8 @@ use super::ring::Ring;
 pub struct Session {
     /// The driver.
     pub api: DriverApi,
+    /// Whether the driver's device is a CPU.
+    pub is_cpu: bool,
     /// Its objects by handle.
     pub ledger: Ledger,
     /// Memory shared with the client.
@@ -60,9 +62,10 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Session {
     /// A session without objects.
-    pub fn new(api: DriverApi, arena: Arena, ring: Ring, output: Arc<Output>) -> Self {
+    pub fn new(api: DriverApi, is_cpu: bool, arena: Arena, ring: Ring, output: Arc<Output>) -> Self {
         Session {
             api,
+            is_cpu,
             ledger: Ledger::default(),
             arena,
             ring,

@@ -73,10 +73,9 @@ int main(void) {
 
     CHECK_CU("destroy_other", cuCtxDestroy(b));
     CHECK_CU("destroy_current", cuCtxDestroy(a));
-    CHECK_ERR("destroy_twice", cuCtxDestroy(a), CUDA_ERROR_INVALID_CONTEXT);
-    CHECK_ERR("push_destroyed", cuCtxPushCurrent(a), CUDA_ERROR_INVALID_CONTEXT);
-    CHECK_ERR("destroy_null", cuCtxDestroy(NULL), CUDA_ERROR_INVALID_CONTEXT);
-    CHECK_ERR("push_null", cuCtxPushCurrent(NULL), CUDA_ERROR_INVALID_CONTEXT);
+    CHECK_ERR("destroy_twice", cuCtxDestroy(a), CUDA_ERROR_CONTEXT_IS_DESTROYED);
+    CHECK_ERR("destroy_null", cuCtxDestroy(NULL), CUDA_ERROR_INVALID_VALUE);
+    CHECK_ERR("push_null", cuCtxPushCurrent(NULL), CUDA_ERROR_INVALID_VALUE);
     // Null pops the stack, on which the primary context is twice.
     CHECK_CU("set_null", cuCtxSetCurrent(NULL));
     NEED(cuCtxGetCurrent(&found));

@@ -37,8 +37,8 @@ int main(void) {
     // One device has no peer.
     CHECK_CU("can_access_itself", cuDeviceCanAccessPeer(&can, 0, 0));
     CHECK("cannot", can == 0);
-    CHECK_ERR("peer_of_itself", cuDeviceGetP2PAttribute(&can, CU_DEVICE_P2P_ATTRIBUTE_ACCESS_SUPPORTED, 0, 0), CUDA_ERROR_INVALID_VALUE);
-    CHECK_ERR("enable_peer_itself", cuCtxEnablePeerAccess(context, 0), CUDA_ERROR_INVALID_CONTEXT);
+    CHECK_ERR("peer_of_itself", cuDeviceGetP2PAttribute(&can, CU_DEVICE_P2P_ATTRIBUTE_ACCESS_SUPPORTED, 0, 0), CUDA_ERROR_INVALID_DEVICE);
+    CHECK_ERR("enable_peer_itself", cuCtxEnablePeerAccess(context, 0), CUDA_ERROR_PEER_ACCESS_UNSUPPORTED);
     CHECK_ERR("enable_peer_null", cuCtxEnablePeerAccess(NULL, 0), CUDA_ERROR_INVALID_CONTEXT);
     CHECK_ERR("disable_peer_null", cuCtxDisablePeerAccess(NULL), CUDA_ERROR_INVALID_CONTEXT);
     CHECK_CU("affinity_support", cuDeviceGetExecAffinitySupport(&can, CU_EXEC_AFFINITY_TYPE_SM_COUNT, 0));

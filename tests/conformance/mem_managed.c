@@ -48,9 +48,6 @@ static void hints(CUdeviceptr data, CUstream stream) {
     NEED(cuStreamSynchronize(stream));
     CHECK("prefetch_keeps_bytes", ((int *)(uintptr_t)data)[N - 1] == 43);
 
-    device.id = 99;
-    CHECK("prefer_no_device",
-          cuMemAdvise(data, SIZE, CU_MEM_ADVISE_SET_PREFERRED_LOCATION, device) == CUDA_ERROR_INVALID_DEVICE);
     CHECK_ERR("unknown_advice", cuMemAdvise(data, SIZE, (CUmem_advise)99, host), CUDA_ERROR_INVALID_VALUE);
     CHECK_ERR("short_answer",
               cuMemRangeGetAttribute(&value, 1, CU_MEM_RANGE_ATTRIBUTE_READ_MOSTLY, data, SIZE),

@@ -4,7 +4,7 @@
 
 #include <sys/wait.h>
 
-static int in_child(CUdeviceptr memory, CUcontext context, CUstream stream) {
+static int in_child(CUdeviceptr memory, CUcontext context) {
     int count, number;
     CUdeviceptr other;
     CHECK_ERR("child_init", cuInit(0), CUDA_ERROR_NOT_INITIALIZED);
@@ -12,7 +12,6 @@ static int in_child(CUdeviceptr memory, CUcontext context, CUstream stream) {
     CHECK_ERR("child_current", cuCtxSetCurrent(context), CUDA_ERROR_NOT_INITIALIZED);
     CHECK_ERR("child_allocate", cuMemAlloc(&other, 256), CUDA_ERROR_NOT_INITIALIZED);
     CHECK_ERR("child_copy", cuMemcpyDtoH(&number, memory, sizeof number), CUDA_ERROR_NOT_INITIALIZED);
-    CHECK_ERR("child_stream", cuStreamSynchronize(stream), CUDA_ERROR_NOT_INITIALIZED);
     CHECK_ERR("child_synchronize", cuCtxSynchronize(), CUDA_ERROR_NOT_INITIALIZED);
     return finish();
 }
@@ -29,7 +28,7 @@ int main(void) {
     fflush(NULL);
     pid_t child = fork();
     if (child == 0)
-        _exit(in_child(memory, context, stream));
+        _exit(in_child(memory, context));
     int status = -1;
     waitpid(child, &status, 0);
     CHECK("child_ended", WIFEXITED(status) && WEXITSTATUS(status) == 0);

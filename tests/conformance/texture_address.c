@@ -34,7 +34,10 @@ static void mode(CUarray array, const char *name, CUaddress_mode address, CUfilt
         float x = (i - 40) * 0.4375f + 0.15625f;
         at[i] = normalized ? x / N : x;
     }
-    CUtexObject object = texture_of(array, sampler(filter, address, normalized ? CU_TRSF_NORMALIZED_COORDINATES : 0));
+    CUDA_TEXTURE_DESC t = sampler(filter, address, normalized ? CU_TRSF_NORMALIZED_COORDINATES : 0);
+    // NVIDIA's hardware applies the other modes to the coordinates that a 1D texture has not.
+    t.addressMode[1] = t.addressMode[2] = CU_TR_ADDRESS_MODE_CLAMP;
+    CUtexObject object = texture_of(array, t);
     fetch("fetch_1d", object, at, sizeof *at, out, sizeof *out, PLACES);
     int right = 1;
     for (int i = 0; i < PLACES; i++) {

@@ -146,6 +146,20 @@ impl Shared {
         unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
     }
 
+    /// As [`Shared::read`], for bytes that are not looked at soon.
+    pub fn read_streaming(&self, offset: usize, to: &mut [u8]) {
+        let from = self.at(offset, to.len());
+        // SAFETY: as for `read`.
+        unsafe { vgpu_streaming::copy(from, to.as_mut_ptr(), to.len()) };
+    }
+
+    /// Copies in bytes that another core will read and this one will not.
+    pub fn write_streaming(&self, offset: usize, from: &[u8]) {
+        let to = self.at(offset, from.len());
+        // SAFETY: as for `write`.
+        unsafe { vgpu_streaming::copy(from.as_ptr(), to, from.len()) };
+    }
+
     /// Copies bytes in.
     pub fn write(&self, offset: usize, from: &[u8]) {
         let to = self.at(offset, from.len());

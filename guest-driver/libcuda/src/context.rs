@@ -147,6 +147,7 @@ struct Primary {
 
 /// All contexts of the process.
 pub struct Contexts {
+    /// With those that have ended.
     table: RwLock<HashMap<u64, &'static Context>>,
     primaries: Mutex<Vec<Primary>>,
     next_id: AtomicU64,
@@ -164,11 +165,16 @@ impl Contexts {
 
     /// The living context of a handle.
     pub fn find(&self, raw: CUcontext) -> Result<&'static Context, CUresult> {
-        match CURRENT.get() {
-            Some(current) if current.raw() == raw && current.is_alive() => Some(current),
-            _ => self.table.read().unwrap_or_else(PoisonError::into_inner).get(&(raw as u64)).copied(),
-        }
-        .ok_or(CUresult::INVALID_CONTEXT)
+        let context = match CURRENT.get() {
+            Some(current) if current.raw() == raw => Some(current),
+            _ => self.find_any(raw),
+        };
+        context.filter(|context| context.is_alive()).ok_or(CUresult::INVALID_CONTEXT)
+    }
+
+    /// The context of a handle, which may have ended.
+    fn find_any(&self, raw: CUcontext) -> Option<&'static Context> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).get(&(raw as u64)).copied()
     }
 
     fn add(&self, handle: Handle, device: i32, flags: u32) -> &'static Context {
@@ -189,7 +195,6 @@ impl Contexts {
     fn end(&self, context: &Context) {
         context.clear();
         context.alive.store(false, Ordering::Release);
-        self.table.write().unwrap_or_else(PoisonError::into_inner).remove(&context.handle.0);
     }
 
     fn primaries(&self) -> MutexGuard<'_, Vec<Primary>> {
@@ -214,7 +219,12 @@ impl Driver {
 
     /// Destroys a context that [`Driver::create_context`] made.
     pub fn destroy_context(&self, raw: CUcontext) -> Result<(), CUresult> {
-        let context = self.contexts.find(raw)?;
+        let context = match self.contexts.find_any(raw) {
+            Some(context) if context.is_alive() => context,
+            Some(_) => return Err(CUresult::CONTEXT_IS_DESTROYED),
+            None if raw.is_null() => return Err(CUresult::INVALID_VALUE),
+            None => return Err(CUresult::INVALID_CONTEXT),
+        };
         if self.contexts.primaries().iter().any(|p| p.context.is_some_and(|c| std::ptr::eq(c, context))) {
             return Err(CUresult::INVALID_CONTEXT);
         }

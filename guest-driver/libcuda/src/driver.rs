@@ -141,6 +141,7 @@ fn explain(error: &OpenError) -> CUresult {
 
 fn fetch_devices(session: &'static Session) -> Result<Vec<DeviceInfo>, CUresult> {
     let mut first = session.call(0, &VgpuDeviceInfo { dev: 0 })?.info;
+    session.set_is_cpu(first.is_cpu != 0);
     if let Some(location) = session.location() {
         place(&mut first, location);
     }

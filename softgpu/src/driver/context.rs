@@ -177,7 +177,15 @@ pub unsafe extern "C" fn cuCtxCreate_v4(
 
 /// Destroys a created context: its kernels are stopped, its memory is freed.
 pub unsafe extern "C" fn cuCtxDestroy_v2(ctx: CUcontext) -> CUresult {
-    guard(|| destroy(&context_of(ctx)?))
+    guard(|| {
+        let contexts = &driver()?.contexts;
+        match contexts.get(ctx as u64) {
+            Some(context) => destroy(&context),
+            None if ctx.is_null() => Err(CUresult::INVALID_VALUE),
+            None if contexts.has_ended(ctx as u64) => Err(CUresult::CONTEXT_IS_DESTROYED),
+            None => Err(CUresult::INVALID_CONTEXT),
+        }
+    })
 }
 
 /// As `cuCtxDestroy_v2`.
@@ -227,6 +235,9 @@ pub unsafe extern "C" fn cuCtxDetach(ctx: CUcontext) -> CUresult {
 /// Makes a context current on top of the present one.
 pub unsafe extern "C" fn cuCtxPushCurrent_v2(ctx: CUcontext) -> CUresult {
     guard(|| {
+        if driver().is_ok() && ctx.is_null() {
+            return Err(CUresult::INVALID_VALUE);
+        }
         push_current(context_of(ctx)?);
         Ok(())
     })
@@ -372,9 +383,9 @@ pub unsafe extern "C" fn cuCtxGetExecAffinity(pExecAffinity: *mut c_void, exec_t
 /// There is one device, which has no peers.
 pub unsafe extern "C" fn cuCtxEnablePeerAccess(peerContext: CUcontext, Flags: u32) -> CUresult {
     guard(|| {
-        let (context, peer) = (attached()?, context_of(peerContext)?);
+        attached()?;
+        context_of(peerContext)?;
         match Flags {
-            _ if context.handle == peer.handle => Err(CUresult::INVALID_CONTEXT),
             0 => Err(CUresult::PEER_ACCESS_UNSUPPORTED),
             _ => Err(CUresult::INVALID_VALUE),
         }

@@ -204,7 +204,7 @@ pub unsafe extern "C" fn cuDeviceGetP2PAttribute(
         unsafe { out(value) }?;
         driver()?.check_device(srcDevice)?;
         driver()?.check_device(dstDevice)?;
-        Err(CUresult::INVALID_VALUE)
+        Err(CUresult::INVALID_DEVICE)
     })
 }
 

@@ -15,11 +15,11 @@ struct Driver<'a> {
 
 /// `vgpuDeviceInfo`.
 pub fn device_info(ctx: &mut Context<'_>, command: cmd::VgpuDeviceInfo) -> Result<cmd::VgpuDeviceInfoReply, Failure> {
-    Ok(cmd::VgpuDeviceInfoReply { info: describe(ctx.api, command.dev)? })
+    Ok(cmd::VgpuDeviceInfoReply { info: describe(ctx.api, ctx.session.is_cpu, command.dev)? })
 }
 
-/// Asks the driver all that the guest answers from.
-pub fn describe(api: &DriverApi, dev: i32) -> Result<DeviceInfo, Failure> {
+/// Asks the driver, which may run on a CPU, all that the guest answers from.
+pub fn describe(api: &DriverApi, is_cpu: bool, dev: i32) -> Result<DeviceInfo, Failure> {
     let driver = Driver { api };
     let mut device_count = 0;
     driver!(driver, cuDeviceGetCount(&mut device_count))?;
@@ -46,6 +46,8 @@ pub fn describe(api: &DriverApi, dev: i32) -> Result<DeviceInfo, Failure> {
         total_memory: total_memory as u64,
         driver_version,
         device_count,
+        is_cpu: is_cpu.into(),
+        reserved: 0,
         attributes,
     })
 }

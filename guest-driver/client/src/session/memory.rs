@@ -1,6 +1,7 @@
 //! The session's shared memory: staging pieces and the arena.
 
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::session::ARENA_SIZE;
@@ -11,6 +12,8 @@ use crate::staging::{Piece, PIECE_SIZE};
 
 /// Smallest chunk that is asked for, so that many small allocations need few.
 const CHUNK_STEP: u64 = 32 << 20;
+/// The first bytes of a longer copy have left the cache before the application looks at them.
+const CACHED: usize = 4 << 20;
 
 impl Session {
     /// A piece of the staging area, if one is free now.
@@ -52,13 +55,26 @@ impl Session {
     /// Copies at most [`PIECE_SIZE`] bytes into a piece.
     pub fn fill_piece(&self, piece: &Piece, from: &[u8]) {
         assert!(from.len() <= PIECE_SIZE);
-        self.home.write(piece.offset(), from);
+        if self.is_cpu.load(Ordering::Relaxed) {
+            self.home.write_streaming(piece.offset(), from);
+        } else {
+            self.home.write(piece.offset(), from);
+        }
     }
 
-    /// Copies at most [`PIECE_SIZE`] bytes out of a piece.
-    pub fn read_piece(&self, piece: &Piece, to: &mut [u8]) {
+    /// Tells whether the device is a CPU, which reads staging sooner from memory than from this core's cache.
+    pub fn set_is_cpu(&self, is_cpu: bool) {
+        self.is_cpu.store(is_cpu, Ordering::Relaxed);
+    }
+
+    /// Copies at most [`PIECE_SIZE`] bytes out of a piece, which are part of `total`.
+    pub fn read_piece(&self, piece: &Piece, to: &mut [u8], total: usize) {
         assert!(to.len() <= PIECE_SIZE);
-        self.home.read(piece.offset(), to);
+        if total > CACHED && self.is_cpu.load(Ordering::Relaxed) {
+            self.home.read_streaming(piece.offset(), to);
+        } else {
+            self.home.read(piece.offset(), to);
+        }
     }
 
     /// Allocates shared memory: its address here, in the worker and on the GPU.

@@ -46,6 +46,7 @@ pub struct Session {
     stream: Mutex<Stream>,
     waiter: Waiter,
     staging: Staging,
+    is_cpu: AtomicBool,
     arena: Mutex<Arena>,
     handles: Handles,
     /// Error code in the low half, opcode in the high one.
@@ -86,6 +87,7 @@ impl Session {
             broker: Mutex::new(broker),
             waiter: Waiter::new(opened.completion, opened.session.interrupts == 1, watched),
             staging: Staging::new(),
+            is_cpu: AtomicBool::new(false),
             arena: Mutex::new(Arena::new(base + HOME_SIZE as u64, base + ARENA_SIZE)),
             handles: Handles::default(),
             latched: AtomicU64::new(0),

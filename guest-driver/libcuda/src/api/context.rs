@@ -123,8 +123,9 @@ pub unsafe fn cuCtxDestroy_v2(ctx: CUcontext) -> Result {
 }
 
 pub unsafe fn cuCtxPushCurrent(ctx: CUcontext) -> Result {
-    let context = driver()?.contexts.find(ctx)?;
-    context::push(Some(context));
+    let driver = driver()?;
+    check_out(ctx)?;
+    context::push(Some(driver.contexts.find(ctx)?));
     Ok(())
 }
 
@@ -236,10 +237,9 @@ pub unsafe fn cuCtxGetExecAffinity(affinity: *mut c_void, kind: i32) -> Result {
 /// No device reaches another one's memory.
 pub unsafe fn cuCtxEnablePeerAccess(peer: CUcontext, flags: u32) -> Result {
     let driver = driver()?;
-    let context = context::required()?;
-    let peer = driver.contexts.find(peer)?;
+    context::required()?;
+    driver.contexts.find(peer)?;
     match flags {
-        _ if std::ptr::eq(context, peer) => Err(CUresult::INVALID_CONTEXT),
         0 => Err(CUresult::PEER_ACCESS_UNSUPPORTED),
         _ => Err(CUresult::INVALID_VALUE),
     }

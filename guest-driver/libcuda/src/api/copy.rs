@@ -120,6 +120,7 @@ impl Order {
     /// The next piece is under way while the one before is copied out.
     fn to_pageable(self, target: &mut [u8], src: u64) -> Result {
         let context = context::required()?.handle.0;
+        let total = target.len();
         let mut under_way: Option<(Fetch, &mut [u8])> = None;
         for (i, part) in target.chunks_mut(PIECE_SIZE).enumerate() {
             // A second piece only if there is one: threads must not wait for each other's first.
@@ -127,15 +128,15 @@ impl Order {
                 (Some(piece), _) => piece,
                 (None, false) => self.session().take_piece()?,
                 (None, true) => {
-                    finish(self.session(), under_way.take())?;
+                    finish(self.session(), under_way.take(), total)?;
                     self.session().take_piece()?
                 }
             };
             let next = self.fetch(context, piece, src.wrapping_add((i * PIECE_SIZE) as u64), part.len());
-            finish(self.session(), under_way.take())?;
+            finish(self.session(), under_way.take(), total)?;
             under_way = Some((next?, part));
         }
-        finish(self.session(), under_way)
+        finish(self.session(), under_way, total)
     }
 
     fn fetch(self, context: u64, piece: Piece, src: u64, size: usize) -> std::result::Result<Fetch, CUresult> {
@@ -209,11 +210,11 @@ struct Fetch {
     pending: Pending,
 }
 
-fn finish(session: &'static Session, fetch: Option<(Fetch, &mut [u8])>) -> Result {
+fn finish(session: &'static Session, fetch: Option<(Fetch, &mut [u8])>, total: usize) -> Result {
     let Some((Fetch { piece, pending }, target)) = fetch else { return Ok(()) };
     let finished = session.finish::<VgpuCopyDtoHWait>(pending);
     if finished.is_ok() {
-        session.read_piece(&piece, target);
+        session.read_piece(&piece, target, total);
     }
     session.give_back(piece, None);
     finished.map(drop)

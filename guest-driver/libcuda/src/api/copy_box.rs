@@ -244,7 +244,7 @@ unsafe fn to_pageable(order: Order, to: (u64, Strides), src: &Side, extent: [usi
         let copied = stub::create(&VgpuCopyBoxWait { copy, stream: order.stream });
         let buffer = packed.get_mut(..part.bytes()).ok_or(CUresult::UNKNOWN)?;
         if copied.is_ok() {
-            session.read_piece(&piece, buffer);
+            session.read_piece(&piece, buffer, buffer.len());
         }
         session.give_back(piece, None);
         copied?;

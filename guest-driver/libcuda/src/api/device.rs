@@ -157,8 +157,11 @@ pub unsafe fn cuDeviceGetP2PAttribute(value: *mut i32, attribute: i32, from: i32
     let driver = driver()?;
     driver.device(from)?;
     driver.device(to)?;
-    if from == to || !(1..=5).contains(&attribute) {
+    if !(1..=5).contains(&attribute) {
         return Err(CUresult::INVALID_VALUE);
+    }
+    if from == to {
+        return Err(CUresult::INVALID_DEVICE);
     }
     // SAFETY: the caller vouches for the pointer.
     unsafe { give(value, 0) }

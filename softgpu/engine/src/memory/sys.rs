@@ -186,8 +186,14 @@ impl Pinned<'_> {
     pub fn copy(&self, to: u64, from: u64, len: u64) -> Result<(), AccessError> {
         self.check_range(to, len, WRITABLE)?;
         self.check(from, len)?;
-        // SAFETY: both ranges are live while `self` exists; `copy` allows overlap.
-        unsafe { ptr::copy(pointer(from), pointer(to), len as usize) }
+        // What goes into a window is for other cores.
+        if !self.in_arena(to) && to.abs_diff(from) >= len {
+            // SAFETY: both ranges are live while `self` exists, and they do not overlap.
+            unsafe { vgpu_streaming::copy(pointer(from), pointer(to), len as usize) }
+        } else {
+            // SAFETY: both ranges are live while `self` exists; `copy` allows overlap.
+            unsafe { ptr::copy(pointer(from), pointer(to), len as usize) }
+        }
         Ok(())
     }
 

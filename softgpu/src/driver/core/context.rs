@@ -11,9 +11,9 @@ use super::state::Driver;
 use super::{Result, Stream, StreamKind};
 use vgpu_engine::engine::DeviceHeap;
 
-/// Operations up to this size run on the caller's thread where the stream is idle, because handing
-/// them over costs more.
-pub(super) const INLINE_BYTES: u64 = 64 << 10;
+/// Operations up to this size run on the caller's thread where the stream is idle: handing them over
+/// costs about as much, and needs another core.
+pub(super) const INLINE_BYTES: u64 = 512 << 10;
 
 const STACK_DEFAULT: u64 = 1024;
 const STACK_MAX: u64 = 512 << 10;

@@ -56,6 +56,13 @@ impl<T> Registry<T> {
         (slot.generation == handle.generation()).then(|| slot.object.clone()).flatten()
     }
 
+    /// Whether a handle was an object's that has ended.
+    pub(in crate::driver) fn has_ended(&self, handle: u64) -> bool {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let slot = self.own(handle).and_then(|handle| Some((handle, slots.slots.get(handle.index() as usize)?)));
+        slot.is_some_and(|(handle, slot)| handle.generation() < slot.generation)
+    }
+
     /// Ends a handle's life.
     pub(in crate::driver) fn remove(&self, handle: u64) -> Option<Arc<T>> {
         let handle = self.own(handle)?;
