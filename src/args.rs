@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use vgpu_protocol::control::MAX_SESSIONS;
 
 use crate::gpu::{Capability, Gpu};
+use crate::sandbox::Sandbox;
 
 /// vhost-user backend that gives a QEMU guest a virtual PCI GPU for CUDA.
 #[derive(Debug, Parser)]
@@ -28,6 +29,37 @@ pub enum Internal {
     /// Writes what the GPU is to standard output.
     #[command(hide = true)]
     Probe(Executor),
+    /// Tries what a worker's sandbox forbids.
+    #[command(hide = true)]
+    Check(Executor),
+}
+
+/// The same, to ask for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// [`Internal::Worker`].
+    Worker = 1,
+    /// [`Internal::Probe`].
+    Probe = 2,
+    /// [`Internal::Check`].
+    Check = 3,
+}
+
+impl Mode {
+    /// The mode of that number.
+    pub fn from_wire(number: u8) -> Option<Mode> {
+        [Mode::Worker, Mode::Probe, Mode::Check].into_iter().find(|mode| *mode as u8 == number)
+    }
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Mode::Worker => "worker",
+            Mode::Probe => "probe",
+            Mode::Check => "check",
+        })
+    }
 }
 
 /// Options of the backend.
@@ -53,6 +85,10 @@ pub struct Serve {
     /// How long a stopping VM waits for work of a host GPU to end before the session is killed, seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub drain_timeout: u64,
+
+    /// Whom to become when started as root: a name or a number; nobody unless given
+    #[arg(long, value_name = "USER", overrides_with = "user")]
+    pub user: Option<String>,
 
     #[command(flatten)]
     pub executor: Executor,
@@ -89,9 +125,37 @@ pub struct Executor {
     #[arg(long, value_name = "US", default_value_t = 50)]
     pub busy_poll: u64,
 
+    /// What the backend's processes give up before they serve
+    #[arg(long, value_name = "full|seccomp|none", default_value = "full")]
+    pub sandbox: Sandbox,
+
     /// error, warn, info, debug or trace; RUST_LOG wins
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: log::LevelFilter,
+}
+
+impl Executor {
+    /// Whether anything is given up.
+    pub fn sandboxed(&self) -> bool {
+        self.sandbox != Sandbox::None
+    }
+
+    /// The command line that gives these options. `device` is left out: it goes by the environment.
+    pub fn to_arguments(&self) -> Vec<String> {
+        let version = format!("{}.{}", self.cuda_version / 1000, self.cuda_version % 1000 / 10);
+        let sandbox = self.sandbox.to_possible_value().map_or_else(String::new, |value| value.get_name().into());
+        let mut arguments = vec![
+            format!("--gpu={}", self.gpu),
+            format!("--cuda-version={version}"),
+            format!("--compute-capability={}", self.compute_capability),
+            format!("--busy-poll={}", self.busy_poll),
+            format!("--sandbox={sandbox}"),
+            format!("--log-level={}", self.log_level),
+        ];
+        arguments.extend(self.memory.map(|memory| format!("--memory={memory}")));
+        arguments.extend(self.allow_pageable_access.then(|| "--allow-pageable-access".into()));
+        arguments
+    }
 }
 
 /// Reads a CUDA version such as `12.8`, as 1000 * major + 10 * minor.

@@ -109,7 +109,7 @@ pub struct Channel(OwnedFd);
 impl Channel {
     /// Makes a pair: the supervisor's end, and the descriptor for the worker's.
     pub fn pair() -> io::Result<(Channel, OwnedFd)> {
-        let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (near, far) = socket_pair()?;
         Ok((Channel(near), far))
     }
 
@@ -126,9 +126,9 @@ impl Channel {
     /// Asks and waits for the answer. A worker that is gone is an error.
     pub fn call(&self, request: &Request) -> io::Result<Reply> {
         let (words, fds) = request.encode();
-        self.send(words.as_bytes(), &fds)?;
+        send(&self.0, words.as_bytes(), &fds)?;
         let mut reply = Reply::default();
-        let (length, _) = self.receive(reply.as_mut_bytes())?;
+        let (length, _) = receive(&self.0, reply.as_mut_bytes())?;
         if length == size_of::<Reply>() {
             Ok(reply)
         } else {
@@ -139,7 +139,7 @@ impl Channel {
     /// Waits for the next request; `None` when the supervisor is gone.
     pub fn next(&self) -> io::Result<Option<Request>> {
         let mut words = Words::default();
-        match self.receive(words.as_mut_bytes())? {
+        match receive(&self.0, words.as_mut_bytes())? {
             (0, _) => Ok(None),
             (length, fds) if length == size_of::<Words>() => {
                 Request::decode(words, fds).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
@@ -150,36 +150,43 @@ impl Channel {
 
     /// Answers a request.
     pub fn reply(&self, reply: Reply) -> io::Result<()> {
-        self.send(reply.as_bytes(), &[])
+        send(&self.0, reply.as_bytes(), &[])
     }
+}
 
-    fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        sendmsg(&self.0, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
-        Ok(())
-    }
+/// Makes a connected pair.
+pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
 
-    fn receive(&self, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let received = loop {
-            match recvmsg(&self.0, &mut [IoSliceMut::new(bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-                Err(rustix::io::Errno::INTR) => continue,
-                other => break other?,
-            }
-        };
-        let mut fds = Vec::new();
-        for message in ancillary.drain() {
-            if let RecvAncillaryMessage::ScmRights(rights) = message {
-                fds.extend(rights);
-            }
-        }
-        Ok((received.bytes, fds))
+/// Sends one packet with descriptors.
+pub fn send(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::ErrorKind::InvalidInput.into());
     }
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Waits for a packet: its length, 0 when the other end is closed, and its descriptors.
+pub fn receive(socket: &OwnedFd, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        match recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => continue,
+            other => break other?,
+        }
+    };
+    let mut fds = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    Ok((received.bytes, fds))
 }
 
 fn fds<const N: usize>(list: [Option<&OwnedFd>; N]) -> Vec<BorrowedFd<'_>> {

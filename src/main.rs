@@ -6,6 +6,7 @@ mod exit;
 mod gpu;
 mod logging;
 mod quota;
+mod sandbox;
 mod supervisor;
 mod sys;
 mod worker;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     match &cli.internal {
         Some(Internal::Worker(args)) => return worker::run(args),
         Some(Internal::Probe(args)) => return worker::probe(args),
+        Some(Internal::Check(args)) => return sandbox::check(args.sandbox, &args.gpu),
         None => {}
     }
     if cli.serve.print_capabilities {
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     }
     logging::start(cli.serve.executor.log_level, None);
     sys::end_on_sigbus();
+    sys::end_on_forbidden_call();
     sys::raise_descriptor_limit();
     supervisor::run(&cli.serve)
 }

@@ -1,11 +1,13 @@
 //! Process-level calls that need `unsafe`.
 
-use std::ffi::{c_void, CStr};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ffi::{c_char, c_void, CStr, CString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use vgpu_protocol::cuda::attribute::PAGEABLE_MEMORY_ACCESS;
@@ -66,22 +68,65 @@ pub fn initialize(api: &DriverApi) -> CUresult {
     }
 }
 
+/// Where the last words of a signal's handler go.
+static MESSAGES: AtomicI32 = AtomicI32::new(libc::STDERR_FILENO);
+
+/// Has handlers of signals speak on `messages`, for the rest of the process's life.
+pub fn speak_on(messages: &impl AsRawFd) {
+    MESSAGES.store(messages.as_raw_fd(), Ordering::Relaxed);
+}
+
 /// A frontend can shrink memory that it has shared: reading a lost page raises SIGBUS. There is no
 /// way back from the middle of an access, so the process says so and ends with a code of its own.
 pub fn end_on_sigbus() {
-    if let Err(error) = vmm_sys_util::signal::register_signal_handler(libc::SIGBUS, on_sigbus) {
-        log::warn!("cannot install a SIGBUS handler: {error}");
+    handle(libc::SIGBUS, on_sigbus);
+}
+
+/// Has a system call that seccomp forbids end the process with a message and a code of its own.
+pub fn end_on_forbidden_call() {
+    handle(libc::SIGSYS, on_sigsys);
+}
+
+fn handle(signal: libc::c_int, handler: vmm_sys_util::signal::SignalHandler) {
+    if let Err(error) = vmm_sys_util::signal::register_signal_handler(signal, handler) {
+        log::warn!("cannot install a handler of signal {signal}: {error}");
     }
 }
 
 extern "C" fn on_sigbus(_signal: libc::c_int, _info: *mut libc::siginfo_t, _context: *mut c_void) {
     const MESSAGE: &[u8] = b"vhost-user-vgpu: SIGBUS: memory of the VM vanished under the backend \
         (its file was truncated); use memory-backend-memfd, which is sealed against it\n";
-    // SAFETY: write and _exit may be called from a signal handler; the buffer is static.
-    unsafe {
-        libc::write(libc::STDERR_FILENO, MESSAGE.as_ptr().cast(), MESSAGE.len());
-        libc::_exit(i32::from(exit::SIGBUS))
+    end_with(MESSAGE, exit::SIGBUS)
+}
+
+extern "C" fn on_sigsys(_signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut c_void) {
+    const TEXT: &[u8] = b"vhost-user-vgpu: the sandbox forbids system call     : ended; if nothing has \
+        attacked this process, report it, and see --sandbox\n";
+    const DIGITS: std::ops::Range<usize> = 49..53;
+    let mut message = [0; TEXT.len()];
+    message.copy_from_slice(TEXT);
+    // SAFETY: the kernel passes a siginfo_t; of a SIGSYS its words 4 and 5 are an address and word 6 the call.
+    let mut call = unsafe { info.cast::<u32>().add(6).read() };
+    for place in message[DIGITS].iter_mut().rev() {
+        *place = b'0' + (call % 10) as u8;
+        call /= 10;
     }
+    end_with(&message, exit::SECCOMP)
+}
+
+/// Says something and ends the process, from a signal's handler.
+fn end_with(message: &[u8], code: u8) -> ! {
+    // SAFETY: write and _exit may be called from a signal handler.
+    unsafe {
+        libc::write(MESSAGES.load(Ordering::Relaxed), message.as_ptr().cast(), message.len());
+        libc::_exit(i32::from(code))
+    }
+}
+
+/// Makes a system call that no process of ours is allowed.
+pub fn call_bpf() {
+    // SAFETY: there is no such command: the call changes nothing.
+    unsafe { libc::syscall(libc::SYS_bpf, -1, std::ptr::null::<c_void>(), 0) };
 }
 
 /// Allows as many open files as the administrator lets us have: memory regions and sessions take some each.
@@ -92,20 +137,89 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-/// Has the child's mappings grow from the bottom of the address space, where other processes have none:
-/// a driver gives GPU memory addresses of this kind, and in the client, where they are addresses of the
-/// GPU too, they must not be those of its own memory.
-pub fn map_from_bottom(command: &mut Command) {
-    let hook = || {
-        // SAFETY: the call only changes flags of this process; the second one adds to what the first says.
-        unsafe {
-            let flags = libc::personality(0xffff_ffff);
-            libc::personality(flags as libc::c_ulong | libc::ADDR_COMPAT_LAYOUT as libc::c_ulong);
+/// Runs `child` in a copy of this process, which must have one thread only, and ends the copy with what
+/// it returns.
+pub fn fork(child: impl FnOnce() -> i32) -> io::Result<()> {
+    // SAFETY: with one thread, no lock is held by another one at this moment.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            let code = child();
+            // SAFETY: ends the copy without running what the original has registered for its exit.
+            unsafe { libc::_exit(code) }
         }
-        Ok(())
-    };
-    // SAFETY: the hook makes system calls and allocates nothing, as it must between fork and exec.
-    unsafe { command.pre_exec(hook) };
+        _ => Ok(()),
+    }
+}
+
+/// An executable with arguments and environment, ready for [`start`].
+pub struct Image {
+    file: File,
+    _strings: Vec<CString>,
+    arguments: Vec<*const c_char>,
+    environment: Vec<*const c_char>,
+}
+
+impl Image {
+    /// Prepares to execute `file`.
+    pub fn new(file: File, arguments: Vec<CString>, environment: Vec<CString>) -> Image {
+        let pointers = |strings: &[CString]| {
+            strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
+        };
+        let (arguments_of, environment_of) = (pointers(&arguments), pointers(&environment));
+        // The pointers are to the strings' own memory, which moving them does not move.
+        let strings = arguments.into_iter().chain(environment).collect();
+        Image { file, _strings: strings, arguments: arguments_of, environment: environment_of }
+    }
+}
+
+/// Starts a process that executes `image` as a child of *this process's parent*, with the given standard
+/// input and output. Call it from a process with one thread.
+pub fn start(image: &Image, input: BorrowedFd<'_>, output: BorrowedFd<'_>) -> io::Result<i32> {
+    let flags = libc::CLONE_PARENT | libc::SIGCHLD;
+    // SAFETY: as fork: the child has a copy of all memory and goes on here.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    match pid {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => {}
+        pid => return i32::try_from(pid).map_err(io::Error::other),
+    }
+    // SAFETY: nothing but system calls, on strings that `image` keeps.
+    unsafe {
+        libc::dup2(input.as_raw_fd(), libc::STDIN_FILENO);
+        libc::dup2(output.as_raw_fd(), libc::STDOUT_FILENO);
+        map_from_bottom();
+        let (arguments, environment) = (image.arguments.as_ptr(), image.environment.as_ptr());
+        libc::syscall(
+            libc::SYS_execveat,
+            image.file.as_raw_fd(),
+            c"".as_ptr(),
+            arguments,
+            environment,
+            libc::AT_EMPTY_PATH,
+        );
+        libc::_exit(i32::from(exit::RUNTIME))
+    }
+}
+
+/// Has the mappings of what is executed next grow from the bottom of the address space, where other
+/// processes have none: a driver gives GPU memory addresses of this kind, and in the client, where they
+/// are addresses of the GPU too, they must not be those of its own memory.
+fn map_from_bottom() {
+    // SAFETY: the call only changes flags of this process; the second one adds to what the first says.
+    unsafe {
+        let flags = libc::personality(0xffff_ffff);
+        libc::personality(flags as libc::c_ulong | libc::ADDR_COMPAT_LAYOUT as libc::c_ulong);
+    }
+}
+
+/// Processor time of a process so far, of all its threads. Needs no rights and no file.
+pub fn processor_time(pid: i32) -> Option<Duration> {
+    let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+    // SAFETY: the outputs are locals.
+    let known =
+        unsafe { libc::clock_getcpuclockid(pid, &mut clock) == 0 && libc::clock_gettime(clock, &mut time) == 0 };
+    known.then(|| Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)))
 }
 
 /// Takes over a descriptor number that nothing else in this process owns.

@@ -31,16 +31,6 @@ impl Meter {
     }
 }
 
-/// Processor time of a process so far, user and system (proc_pid_stat(5), fields 14 and 15).
-pub fn processor_time(pid: i32) -> Option<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold anything, but only the last parenthesis ends it.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|f| f.parse::<u64>().ok());
-    let sum = ticks(11)?.checked_add(ticks(12)?)?;
-    Some(Duration::from_millis(sum.saturating_mul(1000) / rustix::param::clock_ticks_per_second().max(1)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,11 +45,5 @@ mod tests {
         assert_eq!(meter.look(start + second, 9 * second, 2), 50, "too close together");
         assert_eq!(meter.look(start + 2 * second, Duration::ZERO, 2), 0, "workers have ended");
         assert_eq!(meter.look(start + 3 * second, 9 * second, 2), 100);
-    }
-
-    #[test]
-    fn test_own_processor_time_is_found() {
-        assert!(processor_time(std::process::id() as i32).is_some());
-        assert!(processor_time(-1).is_none());
     }
 }

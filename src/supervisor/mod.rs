@@ -2,6 +2,7 @@
 
 mod control;
 mod device;
+mod launcher;
 mod load;
 mod memory;
 mod process;
@@ -19,44 +20,76 @@ use vhost_user_backend::VhostUserDaemon;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
 use self::device::Device;
+use self::launcher::{Launcher, LauncherError};
+use self::process::End;
 use self::session::Settings;
 use self::socket::Socket;
 use self::table::SessionTable;
-use crate::args::Serve;
+use crate::args::{Executor, Serve};
 use crate::exit;
 use crate::gpu::Gpu;
+use crate::sandbox::User;
 
 /// Serves VMs, one after the other, until a signal ends the process.
 pub fn run(args: &Serve) -> ExitCode {
-    let info = match process::probe(&args.executor) {
-        Ok(Ok(info)) => info,
-        Ok(Err(status)) => {
-            let code = status.code().and_then(|code| u8::try_from(code).ok());
-            return ExitCode::from(code.unwrap_or(exit::RUNTIME));
-        }
-        Err(error) => return exit::fail(exit::RUNTIME, format_args!("cannot start a process of its own: {error}")),
+    let executor = &args.executor;
+    let user = match User::find(args.user.as_deref()) {
+        Ok(user) => user,
+        Err(error) => return exit::fail(exit::SANDBOX, error),
+    };
+    let launcher = match Launcher::start(executor, &user) {
+        Ok(launcher) => launcher,
+        // It has said why.
+        Err(LauncherError::Ended) => return ExitCode::from(exit::SANDBOX),
+        Err(error) => return exit::fail(exit::RUNTIME, error),
+    };
+    let info = match probe(executor, &launcher) {
+        Ok(info) => info,
+        Err(code) => return code,
     };
     let socket = match Socket::open(args) {
         Ok(socket) => socket,
         Err(error) => return exit::fail(exit::RUNTIME, error),
     };
+    if let Err(error) = executor.sandbox.enter_supervisor(&user, socket.path()) {
+        return exit::fail(exit::SANDBOX, error);
+    }
     if let Err(error) = socket.end_on_signals() {
         return exit::fail(exit::RUNTIME, format_args!("cannot handle signals: {error}"));
     }
     let settings = Settings {
-        executor: args.executor.clone(),
-        drain: (args.executor.gpu != Gpu::Soft).then(|| std::time::Duration::from_secs(args.drain_timeout)),
+        launcher: Arc::new(launcher),
+        drain: (executor.gpu != Gpu::Soft).then(|| std::time::Duration::from_secs(args.drain_timeout)),
     };
     log::info!("serving {} session queues of {} on {socket}", args.sessions, name(&info));
     let mut listener = match socket.listener() {
         Ok(listener) => Listener::from(listener),
         Err(error) => return exit::fail(exit::RUNTIME, format_args!("cannot listen on {socket}: {error}")),
     };
+    if let Err(error) = executor.sandbox.seal_supervisor() {
+        return exit::fail(exit::SANDBOX, error);
+    }
     loop {
         if let Err(error) = serve_one(&mut listener, &settings, args.sessions, info) {
             return exit::fail(exit::RUNTIME, format_args!("cannot serve {socket}: {error}"));
         }
     }
+}
+
+/// Finds out what the GPU is and that workers are confined; else the code to exit with.
+fn probe(executor: &Executor, launcher: &Launcher) -> Result<DeviceInfo, ExitCode> {
+    let failed = |error| exit::fail(exit::RUNTIME, format_args!("cannot start a process of its own: {error}"));
+    let info = match process::probe(launcher).map_err(failed)? {
+        Ok(info) => info,
+        Err(End::Code(code)) => return Err(ExitCode::from(u8::try_from(code).unwrap_or(exit::RUNTIME))),
+        Err(end) => {
+            return Err(exit::fail(exit::RUNTIME, format_args!("--gpu {}: the driver died ({end})", executor.gpu)))
+        }
+    };
+    if executor.sandboxed() && !process::check_sandbox(launcher).map_err(failed)? {
+        return Err(ExitCode::from(exit::SANDBOX));
+    }
+    Ok(info)
 }
 
 /// Waits for a VM and serves it until it disconnects.

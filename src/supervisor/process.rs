@@ -1,16 +1,19 @@
 //! A worker process: start, ask, freeze, kill.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::pipe::{pipe_with, PipeFlags};
 use rustix::process::{pidfd_open, pidfd_send_signal, waitid, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use vgpu_protocol::DeviceInfo;
 use zerocopy::FromBytes;
 
-use crate::args::Executor;
+use super::launcher::Launcher;
+use crate::args::Mode;
 use crate::channel::{Channel, Reply, Request};
+use crate::exit;
 
 /// A running worker. It is killed when this is dropped.
 pub struct Worker {
@@ -20,26 +23,23 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker process that answers requests within `answer_time`. The `Child` must be
-    /// waited for by the caller.
-    pub fn spawn(executor: &Executor, answer_time: Duration) -> io::Result<(Worker, Child)> {
+    /// Starts a worker process that answers requests within `answer_time`. Its end must be waited for
+    /// by the caller, with [`wait`].
+    pub fn spawn(launcher: &Launcher, answer_time: Duration) -> io::Result<Worker> {
         let (channel, far) = Channel::pair()?;
         channel.set_timeout(answer_time)?;
-        let mut command = command("worker", executor);
-        crate::sys::map_from_bottom(&mut command);
-        let mut child = command.stdin(Stdio::from(far)).stdout(Stdio::null()).spawn()?;
-        let pid = Pid::from_child(&child);
-        match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => Ok((Worker { channel, pidfd, pid }, child)),
-            Err(error) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(error.into())
-            }
-        }
+        let pid = launcher.launch(Mode::Worker, &far)?;
+        // It is a child of this process, and nobody has waited for it yet: the id is its own.
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        Ok(Worker { channel, pidfd, pid })
     }
 
-    /// The process id, for messages.
+    /// The process.
+    pub fn id(&self) -> Pid {
+        self.pid
+    }
+
+    /// Its number, for messages.
     pub fn pid(&self) -> i32 {
         self.pid.as_raw_pid()
     }
@@ -85,38 +85,55 @@ impl Drop for Worker {
     }
 }
 
-/// Asks a short-lived process what the GPU is, so that no CUDA driver runs in the supervisor.
-/// The inner error is the process's exit status; it has said on standard error what is wrong.
-pub fn probe(executor: &Executor) -> io::Result<Result<DeviceInfo, ExitStatus>> {
-    let mut child = command("probe", executor).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-    let mut bytes = Vec::new();
-    if let Some(mut output) = child.stdout.take() {
-        output.read_to_end(&mut bytes)?;
-    }
-    let status = child.wait()?;
-    if !status.success() {
-        return Ok(Err(status));
-    }
-    DeviceInfo::read_from_bytes(&bytes).map(Ok).map_err(|_| io::ErrorKind::InvalidData.into())
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this code.
+    Code(i32),
+    /// By a signal.
+    Signal(i32),
 }
 
-fn command(mode: &str, executor: &Executor) -> Command {
-    let mut command = Command::new("/proc/self/exe");
-    command
-        .arg(mode)
-        .args(["--gpu", &executor.gpu.to_string()])
-        .args(["--cuda-version", &format!("{}.{}", executor.cuda_version / 1000, executor.cuda_version % 1000 / 10)])
-        .args(["--compute-capability", &executor.compute_capability.to_string()])
-        .args(["--busy-poll", &executor.busy_poll.to_string()])
-        .args(["--log-level", executor.log_level.as_str()]);
-    if let Some(memory) = executor.memory {
-        command.args(["--memory", &memory.to_string()]);
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            End::Code(code) => write!(f, "exit code {code}"),
+            End::Signal(signal) => write!(f, "signal {signal}"),
+        }
     }
-    if executor.allow_pageable_access {
-        command.arg("--allow-pageable-access");
+}
+
+/// Waits for a child's end.
+pub fn wait(pid: Pid) -> io::Result<End> {
+    loop {
+        match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED) {
+            Ok(Some(status)) => {
+                let signal = status.terminating_signal().map(End::Signal);
+                return Ok(status.exit_status().map(End::Code).or(signal).unwrap_or(End::Code(0)));
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    if let Some(device) = &executor.device {
-        command.env("CUDA_VISIBLE_DEVICES", device);
+}
+
+/// Asks a short-lived process what the GPU is, so that no CUDA driver runs in the supervisor.
+/// The inner error is how the process ended; it has said on standard error what is wrong.
+pub fn probe(launcher: &Launcher) -> io::Result<Result<DeviceInfo, End>> {
+    let (ours, output) = pipe_with(PipeFlags::CLOEXEC)?;
+    let pid = launcher.launch(Mode::Probe, &output)?;
+    drop(output);
+    let mut bytes = Vec::new();
+    File::from(ours).read_to_end(&mut bytes)?;
+    match wait(pid)? {
+        End::Code(0) => DeviceInfo::read_from_bytes(&bytes).map(Ok).map_err(|_| io::ErrorKind::InvalidData.into()),
+        end => Ok(Err(end)),
     }
-    command
+}
+
+/// Has a short-lived process try what a worker's sandbox forbids; whether it was ended for that.
+pub fn check_sandbox(launcher: &Launcher) -> io::Result<bool> {
+    let (_ours, output) = pipe_with(PipeFlags::CLOEXEC)?;
+    let end = wait(launcher.launch(Mode::Check, &output)?)?;
+    Ok(end == End::Code(exit::SECCOMP.into()))
 }

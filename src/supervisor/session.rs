@@ -13,10 +13,10 @@ use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::session::{ERROR_OFFSET, HOME_SIZE, STATE_DEAD, STATE_OFFSET};
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace};
 
+use super::launcher::Launcher;
 use super::memory::{locate, VmMemory};
-use super::process::Worker;
+use super::process::{wait, Worker};
 use super::vring::RingState;
-use crate::args::Executor;
 use crate::channel::Request;
 
 /// How long a worker may take to answer, besides draining: nothing else waits for the GPU.
@@ -25,8 +25,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// What sessions are made with.
 #[derive(Clone)]
 pub struct Settings {
-    /// What executes the commands.
-    pub executor: Executor,
+    /// What starts workers.
+    pub launcher: Arc<Launcher>,
     /// How long work of a GPU that cannot be frozen is awaited when the ring stops; `None`: its
     /// work runs in the worker's own threads and stops with them.
     pub drain: Option<Duration>,
@@ -99,7 +99,7 @@ impl Session {
             .map_err(host("duplicate the VM's memory file"))?
             .ok_or(ControlStatus::BadAddress)?;
         let answer_time = ANSWER_TIME + settings.drain.unwrap_or_default();
-        let (worker, mut child) = Worker::spawn(&settings.executor, answer_time).map_err(host("start a worker"))?;
+        let worker = Worker::spawn(&settings.launcher, answer_time).map_err(host("start a worker"))?;
         let fate = Arc::new(Mutex::new(Fate {
             memory: memory.clone(),
             home: request.home,
@@ -109,14 +109,14 @@ impl Session {
             dismissed: false,
         }));
         let reaper_fate = fate.clone();
-        let pid = worker.pid();
+        let pid = worker.id();
         let reaper = std::thread::Builder::new().name("reaper".into()).spawn(move || {
-            let status = child.wait();
+            let end = wait(pid);
             let mut fate = lock(&reaper_fate);
             fate.dead = true;
             if !fate.dismissed {
-                match status {
-                    Ok(status) => log::warn!("worker {pid} died ({status}): its session is lost"),
+                match end {
+                    Ok(end) => log::warn!("worker {pid} died ({end}): its session is lost"),
                     Err(error) => log::error!("cannot wait for worker {pid}: {error}"),
                 }
             }

@@ -56,6 +56,11 @@ impl Socket {
         }
     }
 
+    /// Its file, if it is ours to remove.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
     /// Another handle of the socket.
     pub fn listener(&self) -> io::Result<UnixListener> {
         self.listener.try_clone()

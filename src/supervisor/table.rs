@@ -11,7 +11,7 @@ use vgpu_protocol::session::{ARENA_SIZE, CHUNK_GRANULE, HOME_SIZE};
 use vgpu_protocol::API_HASH;
 use vhost_user_backend::VringT;
 
-use super::load::{processor_time, Meter};
+use super::load::Meter;
 use super::memory::{locate, VmMemory};
 use super::session::{Session, Settings};
 use super::vring::{ObservedVring, Observer, RingState};
@@ -149,7 +149,7 @@ impl SessionTable {
             let slot = lock(slot);
             let Some(session) = slot.as_ref().filter(|s| s.running()) else { continue };
             status.sessions += 1;
-            busy += processor_time(session.pid()).unwrap_or_default();
+            busy += crate::sys::processor_time(session.pid()).unwrap_or_default();
             let used = session.ask(&Request::Usage).unwrap_or(0);
             // A host GPU's figure covers all processes; each software GPU's is its session's own.
             status.memory_used = match self.settings.drain {

@@ -23,6 +23,7 @@ mod waiters;
 use std::process::ExitCode;
 
 use rustix::process::{set_parent_process_death_signal, Signal};
+use vgpu_protocol::DriverApi;
 
 pub use probe::probe;
 
@@ -30,6 +31,7 @@ use self::control::Control;
 use self::output::Output;
 use crate::args::Executor;
 use crate::channel::Channel;
+use crate::sandbox::SandboxError;
 use crate::{exit, gpu, logging};
 
 /// Serves one session until the supervisor is gone.
@@ -38,9 +40,11 @@ pub fn run(args: &Executor) -> ExitCode {
         Ok(captured) => captured,
         Err(error) => return exit::fail(exit::RUNTIME, format_args!("cannot set up a worker: {error}")),
     };
+    crate::sys::speak_on(&messages);
     logging::start(args.log_level, Some(messages));
     crate::sys::end_on_sigbus();
-    if let Err(error) = confine().and_then(|()| output.watch()) {
+    crate::sys::end_on_forbidden_call();
+    if let Err(error) = confine() {
         log::error!("cannot set up a worker: {error}");
         return ExitCode::from(exit::RUNTIME);
     }
@@ -51,13 +55,17 @@ pub fn run(args: &Executor) -> ExitCode {
             return ExitCode::from(exit::RUNTIME);
         }
     };
-    let api = match gpu::start(args) {
+    let api = match start_confined(args) {
         Ok(api) => api,
-        Err(error) => {
-            log::error!("{error}");
-            return ExitCode::from(exit::NO_GPU);
+        Err((code, message)) => {
+            log::error!("{message}");
+            return ExitCode::from(code);
         }
     };
+    if let Err(error) = output.watch() {
+        log::error!("cannot set up a worker: {error}");
+        return ExitCode::from(exit::RUNTIME);
+    }
     match Control::new(args, api, output).serve(&channel) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -71,5 +79,14 @@ pub fn run(args: &Executor) -> ExitCode {
 fn confine() -> std::io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_no_new_privs(true)?;
-    Ok(())
+    Ok(rustix::thread::set_name(c"worker")?)
+}
+
+/// Starts the executor and gives up what it does not need; else an exit code and a message.
+fn start_confined(args: &Executor) -> Result<DriverApi, (u8, String)> {
+    let unconfined = |error: SandboxError| (exit::SANDBOX, error.to_string());
+    args.sandbox.enter_worker(&args.gpu).map_err(unconfined)?;
+    let api = gpu::start(args).map_err(|error| (exit::NO_GPU, error.to_string()))?;
+    args.sandbox.seal_worker(&args.gpu).map_err(unconfined)?;
+    Ok(api)
 }

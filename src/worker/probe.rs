@@ -7,14 +7,15 @@ use zerocopy::IntoBytes;
 
 use super::commands::describe;
 use crate::args::Executor;
-use crate::{exit, gpu, logging};
+use crate::{exit, logging};
 
 /// Writes the first device's `DeviceInfo` to standard output.
 pub fn probe(args: &Executor) -> ExitCode {
     logging::start(args.log_level, None);
-    let api = match gpu::start(args) {
+    crate::sys::end_on_forbidden_call();
+    let api = match super::start_confined(args) {
         Ok(api) => api,
-        Err(error) => return exit::fail(exit::NO_GPU, error),
+        Err((code, message)) => return exit::fail(code, message),
     };
     let info = match describe(&api, args.gpu.is_cpu(), 0) {
         Ok(info) => info,

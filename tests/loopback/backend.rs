@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{kill_process, Pid, Signal};
+use rustix::process::{getuid, kill_process, Pid, Signal};
 use tempfile::TempDir;
 
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -25,6 +25,13 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 pub fn executable() -> Command {
     Command::new(env!("CARGO_BIN_EXE_vhost-user-vgpu"))
+}
+
+/// A backend with a driver, which may lie where only we can read it.
+pub fn executable_with(gpu: &Path) -> Command {
+    let mut command = executable();
+    command.arg("--gpu").arg(gpu).args(["--user", &getuid().as_raw().to_string()]);
+    command
 }
 
 /// The mock driver, which `cargo test` builds as an example.
@@ -50,11 +57,9 @@ impl Backend {
 
     pub fn start_on(gpu: &Path, options: &[&str]) -> Backend {
         let dir = tempfile::tempdir().unwrap();
-        let child = executable()
+        let child = executable_with(gpu)
             .arg("--socket-path")
             .arg(dir.path().join("socket"))
-            .arg("--gpu")
-            .arg(gpu)
             .args(["--drain-timeout", "2"])
             .args(options)
             .stderr(Stdio::piped())
@@ -98,7 +103,9 @@ impl Backend {
         let mut pids = Vec::new();
         for task in std::fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten() {
             let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            pids.extend(children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+            pids.extend(
+                children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()).filter(|pid| is_worker(*pid)),
+            );
         }
         pids
     }
@@ -108,6 +115,22 @@ impl Drop for Backend {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Whether a process serves a session, by its command line.
+fn is_worker(pid: i32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).nth(1) == Some(b"worker")
+}
+
+/// Waits until processes have ended (they may stay as zombies of whoever inherited them).
+pub fn gone(pids: &[i32]) {
+    for pid in pids {
+        eventually("a worker ends", || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            (stat.is_empty() || stat.contains(") Z ")).then_some(())
+        });
     }
 }
 

@@ -7,5 +7,6 @@ mod host;
 mod hostile;
 mod lifecycle;
 mod process;
+mod sandbox;
 mod sessions;
 mod vm;

@@ -16,7 +16,7 @@ use vhost::vhost_user::VhostUserFrontend;
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use zerocopy::FromBytes;
 
-use crate::backend::{eventually, executable, mock_driver, run, Backend};
+use crate::backend::{eventually, executable_with, gone, mock_driver, run, Backend};
 use crate::client::Client;
 use crate::vm::{connect, region, sealed_memory, Vm, SIZE, START};
 
@@ -53,7 +53,7 @@ fn test_socket_in_use_is_told_and_a_stale_one_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let stale = dir.path().join("stale");
     drop(UnixListener::bind(&stale).unwrap());
-    let mut child = executable().arg("--socket-path").arg(&stale).arg("--gpu").arg(mock_driver()).spawn().unwrap();
+    let mut child = executable_with(&mock_driver()).arg("--socket-path").arg(&stale).spawn().unwrap();
     eventually("the stale socket is replaced", || UnixStream::connect(&stale).ok());
     child.kill().unwrap();
     child.wait().unwrap();
@@ -92,24 +92,14 @@ fn test_workers_do_not_outlive_a_killed_backend() {
     gone(&workers);
 }
 
-/// Waits until processes have ended (they may stay as zombies of whoever inherited them).
-fn gone(pids: &[i32]) {
-    for pid in pids {
-        eventually("a worker ends", || {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            (stat.is_empty() || stat.contains(") Z ")).then_some(())
-        });
-    }
-}
-
 #[test]
 fn test_inherited_socket_is_served() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
     let fd = listener.as_raw_fd();
-    let mut command = executable();
-    command.args(["--fd", "9", "--gpu"]).arg(mock_driver());
+    let mut command = executable_with(&mock_driver());
+    command.args(["--fd", "9"]);
     // SAFETY: dup2 may be called between fork and exec.
     unsafe {
         command.pre_exec(move || if libc::dup2(fd, 9) == 9 { Ok(()) } else { Err(std::io::Error::last_os_error()) });

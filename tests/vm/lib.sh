@@ -62,5 +62,5 @@ stop_guest() {
 monitor() { "$repo/tests/vm/qmp.py" "$run/monitor.sock" "$1"; }
 
 # workers: the backend's processes, one per session.
-workers() { pgrep -P "$(cat "$run/backend.pid")"; }
+workers() { pgrep -f -P "$(cat "$run/backend.pid")" '^vhost-user-vgpu worker '; }
 worker_count_is() { [ "$(workers | wc -l)" -eq "$1" ]; }

@@ -46,6 +46,10 @@ pub struct Options {
     #[arg(long, value_name = "MAJOR.MINOR", default_value = "13.0")]
     pub cuda_version: String,
 
+    /// What the backend's processes give up: full, seccomp or none.
+    #[arg(long, value_name = "full|seccomp|none", default_value = "full")]
+    pub sandbox: String,
+
     /// What backend and broker log: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub log_level: log::LevelFilter,
@@ -128,7 +132,9 @@ impl Backend {
             .args([OsStr::new("--socket-path"), socket.as_os_str()])
             .args(["--gpu", &options.gpu])
             // Program and worker belong to one user here: no boundary to guard between them.
+            .args(["--user", &rustix::process::getuid().as_raw().to_string()])
             .arg("--allow-pageable-access")
+            .args(["--sandbox", &options.sandbox])
             .args(["--cuda-version", &options.cuda_version])
             .args(["--compute-capability", &options.compute_capability])
             .args(["--log-level", &options.log_level.as_str().to_lowercase()])

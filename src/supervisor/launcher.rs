@@ -1,0 +1,128 @@
+//! The process that starts workers, so that the supervisor need not be able to start anything.
+//!
+//! It is a copy of the supervisor, made while that has one thread. What it starts are children of the
+//! supervisor, which waits for them and stops them.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::sync::{Mutex, PoisonError};
+
+use rustix::process::{set_parent_process_death_signal, Pid, Signal};
+
+use crate::args::{Executor, Mode};
+use crate::channel::{receive, send, socket_pair};
+use crate::sandbox::User;
+use crate::sys::{start, Image};
+
+/// Why there is no launcher: it has said so itself on standard error.
+#[derive(Debug, thiserror::Error)]
+pub enum LauncherError {
+    /// the process cannot be made
+    #[error("cannot start a process of its own: {0}")]
+    Start(#[from] io::Error),
+    /// the sandbox cannot be had
+    #[error("the process that starts workers has ended")]
+    Ended,
+}
+
+/// The supervisor's end.
+pub struct Launcher(Mutex<OwnedFd>);
+
+impl Launcher {
+    /// Makes the process, in its sandbox. The calling process must have one thread.
+    pub fn start(executor: &Executor, user: &User) -> Result<Launcher, LauncherError> {
+        let (near, far) = socket_pair()?;
+        let images = Images::new(executor)?;
+        crate::sys::fork(|| {
+            let served = confine(executor, user).and_then(|()| serve(&far, &images));
+            match served {
+                Ok(()) => 0,
+                Err(error) => {
+                    log::error!("the process that starts workers: {error}");
+                    1
+                }
+            }
+        })?;
+        drop(far);
+        let (length, _) = receive(&near, &mut [0])?;
+        if length == 0 {
+            return Err(LauncherError::Ended);
+        }
+        Ok(Launcher(Mutex::new(near)))
+    }
+
+    /// Starts a process of ours with the given standard input (of a worker) or output (of others).
+    pub fn launch(&self, mode: Mode, fd: &OwnedFd) -> io::Result<Pid> {
+        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        send(&socket, &[mode as u8], &[fd.as_fd()])?;
+        let mut pid = [0; 4];
+        match receive(&socket, &mut pid)? {
+            (4, _) => {}
+            _ => return Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+        match i32::from_ne_bytes(pid) {
+            pid @ 1.. => Pid::from_raw(pid).ok_or_else(|| io::ErrorKind::InvalidData.into()),
+            error => Err(io::Error::from_raw_os_error(error.wrapping_neg())),
+        }
+    }
+}
+
+/// What is executed in each mode.
+struct Images {
+    worker: Image,
+    probe: Image,
+    check: Image,
+}
+
+impl Images {
+    fn new(executor: &Executor) -> io::Result<Images> {
+        let image = |mode: Mode| {
+            let arguments = [vec!["vhost-user-vgpu".into(), mode.to_string()], executor.to_arguments()].concat();
+            let arguments = arguments.into_iter().map(CString::new).collect::<Result<_, _>>()?;
+            Ok::<_, io::Error>(Image::new(File::open("/proc/self/exe")?, arguments, environment(executor)?))
+        };
+        Ok(Images { worker: image(Mode::Worker)?, probe: image(Mode::Probe)?, check: image(Mode::Check)? })
+    }
+}
+
+/// The environment of what is started: our own, and which GPUs a driver shows.
+fn environment(executor: &Executor) -> io::Result<Vec<CString>> {
+    const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+    let others = std::env::vars_os().filter(|(name, _)| executor.device.is_none() || name != VISIBLE);
+    let device = executor.device.iter().map(|device| (VISIBLE.into(), device.into()));
+    // Compiled kernels of one session must not become code of another.
+    let no_cache = executor.sandboxed().then(|| ("CUDA_CACHE_DISABLE".into(), "1".into()));
+    let all = others.chain(device).chain(no_cache);
+    let lines = all.map(|(name, value)| CString::new([name.into_vec(), value.into_vec()].join(&b'=')));
+    Ok(lines.collect::<Result<_, _>>()?)
+}
+
+/// Gives up all but starting processes.
+fn confine(executor: &Executor, user: &User) -> io::Result<()> {
+    executor.sandbox.enter_launcher(user, &executor.gpu).map_err(io::Error::other)?;
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(rustix::thread::set_name(c"launcher")?)
+}
+
+/// Starts what the supervisor asks for until it is gone.
+fn serve(socket: &OwnedFd, images: &Images) -> io::Result<()> {
+    let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
+    send(socket, &[0], &[])?;
+    loop {
+        let mut mode = [0];
+        let (length, fds) = receive(socket, &mut mode)?;
+        let Some(fd) = fds.first().filter(|_| length == 1) else { return Ok(()) };
+        let (fd, null): (BorrowedFd<'_>, _) = (fd.as_fd(), null.as_fd());
+        let started = match Mode::from_wire(mode[0]) {
+            Some(Mode::Worker) => start(&images.worker, fd, null),
+            Some(Mode::Probe) => start(&images.probe, null, fd),
+            Some(Mode::Check) => start(&images.check, null, fd),
+            None => Err(io::ErrorKind::InvalidInput.into()),
+        };
+        let answer = started.unwrap_or_else(|error| -error.raw_os_error().unwrap_or(libc::EIO));
+        send(socket, &answer.to_ne_bytes(), &[])?;
+    }
+}
