@@ -121,6 +121,13 @@ pub struct Executor {
     #[arg(long, value_name = "MAJOR.MINOR", default_value = "8.0")]
     pub compute_capability: Capability,
 
+    /// How long a kernel may run on the software GPU, seconds
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub kernel_timeout: Option<f64>,
+
+    #[command(flatten)]
+    pub quotas: Quotas,
+
     /// How long an idle session looks for new work before it sleeps, microseconds
     #[arg(long, value_name = "US", default_value_t = 50)]
     pub busy_poll: u64,
@@ -152,10 +159,43 @@ impl Executor {
             format!("--sandbox={sandbox}"),
             format!("--log-level={}", self.log_level),
         ];
+        let Quotas { pinned, contexts, streams, modules, module_bytes } = self.quotas;
+        arguments.extend([
+            format!("--max-pinned={pinned}"),
+            format!("--max-contexts={contexts}"),
+            format!("--max-streams={streams}"),
+            format!("--max-modules={modules}"),
+            format!("--max-module-bytes={module_bytes}"),
+        ]);
+        arguments.extend(self.kernel_timeout.map(|seconds| format!("--kernel-timeout={seconds}")));
         arguments.extend(self.memory.map(|memory| format!("--memory={memory}")));
         arguments.extend(self.allow_pageable_access.then(|| "--allow-pageable-access".into()));
         arguments
     }
+}
+
+/// What a session may have besides GPU memory. Whatever exceeds it is out of memory.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Quotas {
+    /// Pinned and managed memory per session
+    #[arg(long = "max-pinned", value_name = "SIZE", default_value = "64G", value_parser = parse_size)]
+    pub pinned: u64,
+
+    /// Contexts per session
+    #[arg(long = "max-contexts", value_name = "N", default_value_t = 64)]
+    pub contexts: u32,
+
+    /// Streams per session
+    #[arg(long = "max-streams", value_name = "N", default_value_t = 4096)]
+    pub streams: u32,
+
+    /// Modules, and as many libraries, per session
+    #[arg(long = "max-modules", value_name = "N", default_value_t = 16384)]
+    pub modules: u32,
+
+    /// Bytes of modules and libraries, as they are sent, per session
+    #[arg(long = "max-module-bytes", value_name = "SIZE", default_value = "4G", value_parser = parse_size)]
+    pub module_bytes: u64,
 }
 
 /// Reads a CUDA version such as `12.8`, as 1000 * major + 10 * minor.
@@ -164,6 +204,14 @@ fn parse_version(text: &str) -> Result<i32, String> {
     match version {
         Some((major @ 12..=13, minor @ 0..=9)) => Ok(1000 * major + 10 * minor),
         _ => Err("expected a version from 12.0 to 13.9, such as 12.8".into()),
+    }
+}
+
+/// Reads a positive number of seconds.
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.01..=1e6).contains(&seconds) => Ok(seconds),
+        _ => Err("expected seconds from 0.01 to 1000000".into()),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::DriverApi;
@@ -124,6 +125,11 @@ pub enum GpuError {
         /// The choice.
         gpu: Gpu,
     },
+    /// a host's driver tells nobody when a kernel has started
+    #[error(
+        "--kernel-timeout: only the software GPU can end a kernel; a host's GPU ends a session's with its process"
+    )]
+    KernelTimeout,
     /// the software GPU cannot be set up like this
     #[error("--memory: {0}")]
     Soft(#[from] vgpu_softgpu::ConfigError),
@@ -139,6 +145,9 @@ pub enum GpuError {
 
 /// Loads and initialises the driver.
 pub fn start(executor: &Executor) -> Result<DriverApi, GpuError> {
+    if executor.gpu != Gpu::Soft && executor.kernel_timeout.is_some() {
+        return Err(GpuError::KernelTimeout);
+    }
     let api = load(executor)?;
     let gpu = || executor.gpu.clone();
     match crate::sys::initialize(&api) {
@@ -184,6 +193,7 @@ fn soft(executor: &Executor) -> Result<DriverApi, GpuError> {
         memory_bytes: executor.memory.unwrap_or(SOFT_MEMORY),
         cuda_version: executor.cuda_version,
         capability: (major.into(), minor.into()),
+        kernel_timeout: executor.kernel_timeout.map(Duration::from_secs_f64),
         ..Default::default()
     };
     vgpu_softgpu::configure(config)?;

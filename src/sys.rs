@@ -188,6 +188,9 @@ pub fn start(image: &Image, input: BorrowedFd<'_>, output: BorrowedFd<'_>) -> io
     unsafe {
         libc::dup2(input.as_raw_fd(), libc::STDIN_FILENO);
         libc::dup2(output.as_raw_fd(), libc::STDOUT_FILENO);
+        // A session of its own to the scheduler too: with autogroups, shares are by session, however many
+        // threads it has.
+        libc::setsid();
         map_from_bottom();
         let (arguments, environment) = (image.arguments.as_ptr(), image.environment.as_ptr());
         libc::syscall(

@@ -24,6 +24,7 @@ struct Chunk {
 #[derive(Debug)]
 pub struct Arena {
     base: u64,
+    most: u64,
     chunks: Mutex<BTreeMap<u64, Chunk>>,
     /// Some chunk, or the staging area, waits for being registered.
     pending: AtomicBool,
@@ -39,15 +40,15 @@ fn host(what: &'static str) -> impl Fn(Errno) -> ControlStatus {
 }
 
 impl Arena {
-    /// Reserves `[base, base + size)` and maps the home at its start.
-    pub fn create(base: u64, size: u64, memory: OwnedFd, offset: u64) -> Result<Arena, ControlStatus> {
+    /// Reserves `[base, base + size)` and maps the home at its start. Chunks may have `most` bytes in all.
+    pub fn create(base: u64, size: u64, memory: OwnedFd, offset: u64, most: u64) -> Result<Arena, ControlStatus> {
         sys::reserve(base, size).map_err(|error| match error {
             Errno::NOMEM => ControlStatus::Limit,
             _ => ControlStatus::BaseTaken,
         })?;
         sys::map(base, HOME_SIZE as u64, memory, offset).map_err(host("map a session's home"))?;
         let (pending, staging) = (AtomicBool::new(true), AtomicBool::new(false));
-        Ok(Arena { base, chunks: Mutex::default(), pending, staging })
+        Ok(Arena { base, most, chunks: Mutex::default(), pending, staging })
     }
 
     /// Address of the home in this process.
@@ -72,6 +73,10 @@ impl Arena {
         let mut chunks = self.lock();
         if overlaps(&chunks, va, length) {
             return Err(ControlStatus::BadAddress);
+        }
+        let all = chunks.values().try_fold(length, |sum, chunk| sum.checked_add(chunk.length));
+        if all.is_none_or(|bytes| bytes > self.most) {
+            return Err(ControlStatus::Limit);
         }
         chunks.insert(va, Chunk { length, registered: false });
         self.pending.store(true, Ordering::Release);

@@ -124,13 +124,12 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// Refuses a handle for a new object that is in use or absurd.
+    /// Refuses a handle for a new object that is in use or absurd, and an object beyond the session's quota.
     pub fn reserve(&self, kind: HandleKind, handle: Handle) -> Result<(), Failure> {
-        if self.session.ledger.is_free(kind, handle) {
-            Ok(())
-        } else {
-            Err(invalid(kind))
+        if !self.session.ledger.is_free(kind, handle) {
+            return Err(invalid(kind));
         }
+        self.session.check_room(kind)
     }
 
     /// Adds an object that the driver has made in the current context.
@@ -140,7 +139,7 @@ impl<'a> Context<'a> {
 
     /// An entry for an object of the current context.
     pub fn owned(&self, pointer: *mut c_void, parent: Handle) -> Entry {
-        Entry { pointer: pointer as Pointer, context: self.current, parent, param_bytes: 0 }
+        Entry { pointer: pointer as Pointer, context: self.current, parent, param_bytes: 0, image_bytes: 0 }
     }
 
     /// Removes an object that is about to be destroyed: no other thread finds it from now on.

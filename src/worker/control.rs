@@ -19,7 +19,7 @@ use super::ffi::driver;
 use super::output::Output;
 use super::ring::Ring;
 use super::session::Session;
-use crate::args::Executor;
+use crate::args::{Executor, Quotas};
 use crate::channel::{Channel, Reply, Request};
 
 /// Why the process ends.
@@ -41,6 +41,7 @@ pub struct Control {
     busy_poll: Duration,
     is_cpu: bool,
     api: DriverApi,
+    quotas: Quotas,
     output: Arc<Output>,
     serving: Option<Serving>,
 }
@@ -56,7 +57,7 @@ impl Control {
     /// Waits for a session.
     pub fn new(args: &Executor, api: DriverApi, output: Arc<Output>) -> Self {
         let busy_poll = Duration::from_micros(args.busy_poll);
-        Control { busy_poll, is_cpu: args.gpu.is_cpu(), api, output, serving: None }
+        Control { busy_poll, is_cpu: args.gpu.is_cpu(), quotas: args.quotas, api, output, serving: None }
     }
 
     /// Answers requests until the supervisor closes the connection.
@@ -73,7 +74,7 @@ impl Control {
 
     fn answer(&mut self, request: Request) -> Result<u64, ControlStatus> {
         if let Request::Create { base, size, home, offset, memory } = request {
-            let arena = Arena::create(base, size, memory, offset)?;
+            let arena = Arena::create(base, size, memory, offset, self.quotas.pinned)?;
             return self.create(arena, home).map(|()| 0);
         }
         let serving = self.serving.as_ref().ok_or(ControlStatus::BadQueue)?;
@@ -106,7 +107,8 @@ impl Control {
         let region = GuestRegionMmap::new(region, GuestAddress(home)).ok_or(ControlStatus::BadAddress)?;
         let memory = GuestMemoryMmap::from_regions(vec![region]).map_err(|_| ControlStatus::BadAddress)?;
         let ring = Ring::new(memory, home).ok_or(ControlStatus::BadAddress)?;
-        let session = Arc::new(Session::new(self.api.clone(), self.is_cpu, arena, ring, self.output.clone()));
+        let session =
+            Arc::new(Session::new(self.api.clone(), self.is_cpu, self.quotas, arena, ring, self.output.clone()));
         let bell = Bell::new().map_err(host("make an eventfd"))?;
         let dispatcher = Dispatcher::new(session.clone(), bell.clone(), self.busy_poll);
         let thread = |name: &str| std::thread::Builder::new().name(name.into());

@@ -25,6 +25,8 @@ pub struct Entry {
     pub parent: Handle,
     /// Size of a kernel's parameter block, bytes.
     pub param_bytes: u32,
+    /// What was loaded for it, bytes.
+    pub image_bytes: u64,
 }
 
 /// Handles that the guest sent along for objects which the driver made itself.
@@ -79,6 +81,9 @@ type Objects = HashMap<Handle, Entry, BuildHasherDefault<HandleHasher>>;
 struct Entries {
     objects: Objects,
     names: HashMap<(u8, Pointer), Handle>,
+    /// How many there are by kind.
+    counts: HashMap<u8, u32>,
+    image_bytes: u64,
 }
 
 impl std::ops::Deref for Entries {
@@ -99,24 +104,40 @@ impl Entries {
 
     fn insert(&mut self, handle: Handle, entry: Entry) {
         self.names.insert((handle.kind(), entry.pointer), handle);
-        self.objects.insert(handle, entry);
+        *self.counts.entry(handle.kind()).or_default() += 1;
+        self.image_bytes = self.image_bytes.saturating_add(entry.image_bytes);
+        if let Some(old) = self.objects.insert(handle, entry) {
+            self.discount(handle, &old);
+        }
+    }
+
+    fn discount(&mut self, handle: Handle, gone: &Entry) {
+        let count = self.counts.entry(handle.kind()).or_default();
+        *count = count.saturating_sub(1);
+        self.image_bytes = self.image_bytes.saturating_sub(gone.image_bytes);
     }
 
     fn remove(&mut self, handle: Handle) -> Option<Entry> {
         let entry = self.objects.remove(&handle)?;
         forget_name(&mut self.names, handle, &entry);
+        self.discount(handle, &entry);
         Some(entry)
     }
 
     fn retain(&mut self, mut keep: impl FnMut(&Handle, &Entry) -> bool) {
         let names = &mut self.names;
+        let mut gone = Vec::new();
         self.objects.retain(|handle, entry| {
             let kept = keep(handle, entry);
             if !kept {
                 forget_name(names, *handle, entry);
+                gone.push((*handle, *entry));
             }
             kept
         });
+        for (handle, entry) in gone {
+            self.discount(handle, &entry);
+        }
     }
 }
 
@@ -158,6 +179,16 @@ impl Ledger {
     /// Whether a new object may get this handle.
     pub fn is_free(&self, kind: HandleKind, handle: Handle) -> bool {
         self.lock().is_free(kind, handle)
+    }
+
+    /// How many objects of a kind there are.
+    pub fn count(&self, kind: HandleKind) -> u32 {
+        self.lock().counts.get(&(kind as u8)).copied().unwrap_or(0)
+    }
+
+    /// What was loaded for all objects, bytes.
+    pub fn image_bytes(&self) -> u64 {
+        self.lock().image_bytes
     }
 
     /// Adds an object.
@@ -219,7 +250,7 @@ mod tests {
     use super::*;
 
     fn entry(pointer: Pointer, context: Pointer, parent: Handle) -> Entry {
-        Entry { pointer, context, parent, param_bytes: 0 }
+        Entry { pointer, context, parent, param_bytes: 0, image_bytes: 0 }
     }
 
     fn handle(kind: HandleKind, generation: u32, index: u32) -> Handle {

@@ -16,6 +16,7 @@ mod ledger;
 mod linker;
 mod output;
 mod probe;
+mod quotas;
 mod ring;
 mod session;
 mod waiters;

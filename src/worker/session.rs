@@ -9,12 +9,15 @@ use vgpu_protocol::{DriverApi, Handle};
 
 use super::arena::Arena;
 use super::commands::{Graph, Link, ObjectKind};
+use super::context::Failure;
 use super::fences::Fences;
 use super::hostfunc::HostFunctions;
 use super::ledger::{Ledger, Pointer};
 use super::linker::Linker;
 use super::output::Output;
+use super::quotas::EXHAUSTED;
 use super::ring::Ring;
+use crate::args::Quotas;
 
 /// The session that this process serves.
 pub struct Session {
@@ -44,6 +47,8 @@ pub struct Session {
     pub links: Mutex<HashMap<Handle, Arc<Mutex<Link>>>>,
     /// Places in streams that replies wait for.
     pub fences: Fences,
+    /// What it may have.
+    pub quotas: Quotas,
     /// Some image that was loaded may have kernels that print.
     pub prints: AtomicBool,
     /// Grows with every command that may give a stream work.
@@ -62,7 +67,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Session {
     /// A session without objects.
-    pub fn new(api: DriverApi, is_cpu: bool, arena: Arena, ring: Ring, output: Arc<Output>) -> Self {
+    pub fn new(api: DriverApi, is_cpu: bool, quotas: Quotas, arena: Arena, ring: Ring, output: Arc<Output>) -> Self {
         Session {
             api,
             is_cpu,
@@ -77,6 +82,7 @@ impl Session {
             graphs: Mutex::default(),
             links: Mutex::default(),
             fences: Fences::default(),
+            quotas,
             prints: AtomicBool::new(false),
             activity: AtomicU64::new(0),
             linker: Linker::default(),
@@ -124,7 +130,7 @@ impl Session {
     }
 
     /// A lane's own stream in a context, made by `make` at the first use.
-    pub fn lane_stream<E>(
+    pub fn lane_stream<E: From<Failure>>(
         &self,
         lane: u32,
         context: Pointer,
@@ -133,6 +139,9 @@ impl Session {
         let mut streams = lock(&self.lane_streams);
         if let Some(stream) = streams.get(&(lane, context)) {
             return Ok(*stream);
+        }
+        if streams.len() >= self.quotas.streams as usize {
+            return Err(EXHAUSTED.into());
         }
         let stream = make()?;
         streams.insert((lane, context), stream);

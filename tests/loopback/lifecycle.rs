@@ -15,7 +15,7 @@ use crate::backend::{eventually, Backend};
 use crate::client::{Client, Sent};
 use crate::vm::{home, Vm};
 
-const SPIN: &[u8] = b".version 7.0\n.target sm_75\n.address_size 64\n.visible .entry spin()\n{\nL:\n bra L;\n}\n\0";
+pub const SPIN: &[u8] = b".version 7.0\n.target sm_75\n.address_size 64\n.visible .entry spin()\n{\nL:\n bra L;\n}\n\0";
 
 fn heartbeat(vm: &Vm, queue: u32) -> u32 {
     vm.load(home(queue) + HEARTBEAT_OFFSET as u64)

@@ -7,6 +7,7 @@ mod host;
 mod hostile;
 mod lifecycle;
 mod process;
+mod quotas;
 mod sandbox;
 mod sessions;
 mod vm;

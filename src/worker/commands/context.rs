@@ -12,7 +12,7 @@ use crate::worker::session::lock;
 
 /// A context lives in no other.
 fn entry(pointer: cuda::CUcontext) -> Entry {
-    Entry { pointer: pointer as usize, context: 0, parent: Handle::NULL, param_bytes: 0 }
+    Entry { pointer: pointer as usize, context: 0, parent: Handle::NULL, param_bytes: 0, image_bytes: 0 }
 }
 
 /// Does `work` in the current context or, where there is none, in the primary context of device 0:

@@ -74,6 +74,7 @@ pub(super) fn told(result: Result<(), Failure>) -> Result<i32, Failure> {
 /// `vgpuModuleLoad`.
 pub fn module_load(ctx: &mut Context<'_>, command: cmd::VgpuModuleLoad) -> Result<cmd::VgpuModuleLoadReply, Failure> {
     ctx.reserve(HandleKind::Module, command.module)?;
+    ctx.session.check_image(command.size)?;
     let image = copy_image(ctx, command.image, command.size)?;
     if may_print(&image) {
         ctx.session.prints.store(true, Ordering::Release);
@@ -91,7 +92,8 @@ pub fn module_load(ctx: &mut Context<'_>, command: cmd::VgpuModuleLoad) -> Resul
     })();
     let result = told(loaded)?;
     if result == 0 {
-        ctx.insert(command.module, module.cast(), Handle::NULL);
+        let entry = Entry { image_bytes: command.size, ..ctx.owned(module.cast(), Handle::NULL) };
+        ctx.session.ledger.insert(command.module, entry);
     }
     Ok(cmd::VgpuModuleLoadReply { result, log: logs.text() })
 }
@@ -102,6 +104,7 @@ pub fn library_load(
     command: cmd::VgpuLibraryLoad,
 ) -> Result<cmd::VgpuLibraryLoadReply, Failure> {
     ctx.reserve(HandleKind::Library, command.library)?;
+    ctx.session.check_image(command.size)?;
     let image = copy_image(ctx, command.image, command.size)?;
     if may_print(&image) {
         ctx.session.prints.store(true, Ordering::Release);
@@ -130,7 +133,7 @@ pub fn library_load(
     let result = told(loaded)?;
     if result == 0 {
         // A library belongs to no context.
-        let entry = Entry { context: 0, ..ctx.owned(library.cast(), Handle::NULL) };
+        let entry = Entry { context: 0, image_bytes: command.size, ..ctx.owned(library.cast(), Handle::NULL) };
         ctx.session.ledger.insert(command.library, entry);
     }
     Ok(cmd::VgpuLibraryLoadReply { result, log: logs.text() })

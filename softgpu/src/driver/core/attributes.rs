@@ -64,6 +64,7 @@ pub(in crate::driver) fn device_attribute(driver: &Driver, attribute: i32) -> Op
         id::MAX_THREADS_PER_MULTIPROCESSOR => signed(THREADS_PER_MULTIPROCESSOR),
         id::MAX_BLOCKS_PER_MULTIPROCESSOR => signed(BLOCKS_PER_MULTIPROCESSOR),
         id::MULTIPROCESSOR_COUNT => i32::try_from(driver.engine.threads()).unwrap_or(i32::MAX),
+        id::KERNEL_EXEC_TIMEOUT => i32::from(driver.watchdog.is_on()),
         id::WARP_SIZE => signed(WARP_SIZE),
         id::TOTAL_CONSTANT_MEMORY => CONSTANT_MEMORY,
         id::MAX_PITCH => i32::MAX,

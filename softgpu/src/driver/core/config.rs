@@ -1,6 +1,7 @@
 //! What can be set before `cuInit`.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::state;
 
@@ -18,6 +19,8 @@ pub struct Config {
     pub cuda_version: i32,
     /// The device's UUID; `None` derives one from the host, stable over restarts.
     pub uuid: Option<[u8; 16]>,
+    /// How long a kernel may run before it is `CUDA_ERROR_LAUNCH_TIMEOUT`; `None`: for ever.
+    pub kernel_timeout: Option<Duration>,
     /// PCI domain, bus and device number that the device claims.
     pub pci: (i32, i32, i32),
 }
@@ -30,6 +33,7 @@ impl Default for Config {
             capability: (8, 0),
             cuda_version: 13000,
             uuid: None,
+            kernel_timeout: None,
             pci: (0, 1, 0),
         }
     }

@@ -32,7 +32,7 @@ pub(in crate::driver) struct Context {
     /// `cuCtxCreate` and `cuCtxAttach` without their `cuCtxDetach`.
     usage: AtomicU32,
     /// Set once the context has failed or ends: running kernels stop.
-    pub(super) cancel: AtomicBool,
+    pub(super) cancel: Arc<AtomicBool>,
     pub(super) heap: DeviceHeap,
     /// The first error that kernels or asynchronous work met, 0 if none.
     error: AtomicU32,
@@ -85,7 +85,7 @@ impl Context {
                 id: CREATED.fetch_add(1, Ordering::Relaxed) + 1,
                 flags: AtomicU32::new(flags),
                 usage: AtomicU32::new(1),
-                cancel: AtomicBool::new(false),
+                cancel: Arc::default(),
                 heap: DeviceHeap::new(&driver.memory, HEAP_DEFAULT),
                 error: AtomicU32::new(0),
                 streams: Mutex::new(Streams {

@@ -73,6 +73,7 @@ impl Target {
 
 /// Runs a launch. `objects`: textures and surfaces as of the call.
 pub(super) fn execute(context: &Context, function: &Function, request: &LaunchRequest, objects: &Snapshot) -> Result {
+    let _watched = context.driver.watchdog.watch(&context.cancel);
     let outcome = context.driver.engine.launch(&Launch {
         kernel: &function.kernel,
         grid: request.grid,

@@ -30,6 +30,7 @@ mod state;
 mod stream;
 mod texture;
 mod transfer;
+mod watchdog;
 
 use vgpu_protocol::cuda::CUresult;
 

@@ -17,6 +17,7 @@ use super::reference::{SurfaceReference, TextureReference};
 use super::registry::Registry;
 use super::staging::Staging;
 use super::texture::Textures;
+use super::watchdog::Watchdog;
 use super::{Context, Event, Function, Kernel, Library, Link, Module, Pool, Result, Soft, Stream};
 use vgpu_engine::engine::Engine;
 use vgpu_engine::memory::{Memory, Physical};
@@ -56,6 +57,7 @@ pub(in crate::driver) struct Driver {
     pub(super) staging: Staging,
     hints: Mutex<Hints>,
     primary: Mutex<Primary>,
+    pub(super) watchdog: Watchdog,
     epoch: Instant,
 }
 
@@ -97,6 +99,7 @@ impl Driver {
         Ok(Driver {
             uuid: config.uuid.unwrap_or_else(|| config::derived_uuid(&name)),
             name,
+            watchdog: Watchdog::new(config.kernel_timeout),
             config,
             memory,
             engine,

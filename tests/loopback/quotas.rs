@@ -1,0 +1,120 @@
+//! What a session may have, and the error of what exceeds it. Device memory: see `host`.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use vgpu_protocol::control::ControlStatus;
+use vgpu_protocol::cuda::{attribute, CUresult};
+use vgpu_protocol::session::STAGING_OFFSET;
+use vgpu_protocol::{cmd, Handle, HandleKind};
+
+use crate::backend::{eventually, Backend};
+use crate::client::Client;
+use crate::lifecycle::SPIN;
+use crate::vm::{arena, home, Vm, CHUNKS};
+
+const OUT_OF_MEMORY: u32 = CUresult::OUT_OF_MEMORY.0;
+
+/// The error that a command left behind for the next one that waits.
+fn latched(client: &mut Client, vm: &Vm, stream: Handle) -> u32 {
+    let batch = client.batch(0).with(&cmd::CuStreamCreate { phStream: stream, Flags: 0 });
+    let batch = batch.with(&cmd::CuMemGetInfoV2 {});
+    let sent = client.send_batch(vm, &batch);
+    client.wait(vm, sent).0.latched
+}
+
+#[test]
+fn test_streams_and_contexts_beyond_the_quota_are_out_of_memory() {
+    let backend = Backend::start_with(&["--max-streams", "3", "--max-contexts", "2"]);
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    let streams: Vec<Handle> = (0..4).map(|_| client.mint(HandleKind::Stream)).collect();
+    let results: Vec<u32> = streams.iter().map(|stream| latched(&mut client, &vm, *stream)).collect();
+    assert_eq!(results, [0, 0, 0, OUT_OF_MEMORY]);
+    client.call(&vm, &cmd::CuStreamDestroyV2 { hStream: streams[0] });
+    assert_eq!(latched(&mut client, &vm, streams[3]), 0, "there is room again");
+    // The primary context is the first.
+    let results: Vec<u32> = (0..2)
+        .map(|_| {
+            let ctx = client.mint(HandleKind::Context);
+            client.result(&vm, &cmd::VgpuContextCreate { dev: 0, flags: 0, ctx })
+        })
+        .collect();
+    assert_eq!(results, [0, OUT_OF_MEMORY]);
+    let mut other = Client::open(&mut vm, 2);
+    let stream = other.mint(HandleKind::Stream);
+    assert_eq!(latched(&mut other, &vm, stream), 0, "another session has a quota of its own");
+}
+
+#[test]
+fn test_modules_and_their_bytes_beyond_the_quota_are_out_of_memory() {
+    let backend = Backend::start_with(&["--max-modules", "3", "--max-module-bytes", "1M"]);
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    vm.write(home(1) + STAGING_OFFSET as u64, b"mock");
+    let load = |client: &mut Client, module, size| {
+        let load = cmd::VgpuModuleLoad { module, image: client.staging(), size, log_size: 0 };
+        let (header, reply) = client.ask(&vm, &load);
+        if header.result == 0 {
+            reply.unwrap().result as u32
+        } else {
+            header.result
+        }
+    };
+    let modules: Vec<Handle> = (0..4).map(|_| client.mint(HandleKind::Module)).collect();
+    let results: Vec<u32> = modules.iter().map(|module| load(&mut client, *module, 4)).collect();
+    assert_eq!(results, [0, 0, 0, OUT_OF_MEMORY]);
+    for module in &modules[..3] {
+        client.call(&vm, &cmd::CuModuleUnload { hmod: *module });
+    }
+    assert_eq!(load(&mut client, modules[0], 600 << 10), 0);
+    assert_eq!(load(&mut client, modules[1], 600 << 10), OUT_OF_MEMORY);
+    client.call(&vm, &cmd::CuModuleUnload { hmod: modules[0] });
+    assert_eq!(load(&mut client, modules[1], 600 << 10), 0);
+}
+
+#[test]
+fn test_pinned_memory_beyond_the_quota_is_refused() {
+    let backend = Backend::start_with(&["--max-pinned", "4M"]);
+    let mut vm = Vm::start(&backend.socket());
+    let _client = Client::open(&mut vm, 1);
+    let chunk = 2u64 << 20;
+    let mut map = |n: u64| vm.map(1, arena(1) + (1 + n) * chunk, &[(CHUNKS + n * chunk, chunk)]);
+    assert_eq!([map(0), map(1), map(2)], [ControlStatus::Ok, ControlStatus::Ok, ControlStatus::Limit]);
+}
+
+#[test]
+fn test_a_session_beyond_the_last_queue_is_refused() {
+    let backend = Backend::start_with(&["--sessions", "2"]);
+    let mut vm = Vm::start(&backend.socket());
+    let _first = Client::open(&mut vm, 1);
+    let _second = Client::open(&mut vm, 2);
+    assert_eq!(vm.create(3), ControlStatus::BadQueue);
+}
+
+#[test]
+fn test_an_endless_kernel_is_a_launch_timeout_of_its_session_only() {
+    let backend = Backend::start_on(Path::new("soft"), &["--memory", "256M", "--kernel-timeout", "0.2"]);
+    let mut vm = Vm::start(&backend.socket());
+    let (mut endless, mut other) = (Client::open(&mut vm, 1), Client::open(&mut vm, 2));
+    let info = endless.call(&vm, &cmd::VgpuDeviceInfo { dev: 0 }).info;
+    assert_eq!(info.attributes[attribute::KERNEL_EXEC_TIMEOUT as usize], 1);
+    vm.write(home(1) + STAGING_OFFSET as u64, SPIN);
+    let (module, function) = (endless.mint(HandleKind::Module), endless.mint(HandleKind::Function));
+    let load = cmd::VgpuModuleLoad { module, image: endless.staging(), size: SPIN.len() as u64, log_size: 512 };
+    assert_eq!(endless.call(&vm, &load).result, 0);
+    endless.call(&vm, &cmd::VgpuModuleGetFunction { function, module, name: b"spin", params_size: 0 });
+    let batch = endless.batch(1).with(&endless.launch(function, &[])).with(&cmd::CuCtxSynchronize {});
+    let start = Instant::now();
+    let sent = endless.send_batch(&vm, &batch);
+    let mut served = 0;
+    eventually("the kernel is ended", || {
+        assert_eq!(other.result(&vm, &cmd::CuMemGetInfoV2 {}), 0);
+        served += 1;
+        endless.is_done(&vm, sent).then_some(())
+    });
+    assert_eq!(endless.wait(&vm, sent).0.result, CUresult::LAUNCH_TIMEOUT.0);
+    assert!(start.elapsed() >= Duration::from_millis(200) && served > 0);
+    assert_eq!(endless.result(&vm, &cmd::CuMemGetInfoV2 {}), CUresult::LAUNCH_TIMEOUT.0, "the error sticks");
+    assert_eq!(other.result(&vm, &cmd::CuCtxSynchronize {}), 0);
+}
