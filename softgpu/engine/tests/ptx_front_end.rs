@@ -486,11 +486,11 @@ fn shared_memory_of_callees_is_counted() {
 #[test]
 fn unsupported_instructions_do_not_spoil_the_module() {
     let module = module(
-        ".entry bad() { .reg .b32 %r<9>;\n  movmatrix.sync.aligned.m8n8.trans.b16 %r1, [t, {%r5,%r6}];\n add.s32 %r1, %r1, 1; ret; }\n\
+        ".entry bad() { .reg .b32 %r<9>;\n  wgmma.mma_async.sync.aligned.m64n8k16 %r1, [t, {%r5,%r6}];\n add.s32 %r1, %r1, 1; ret; }\n\
          .entry good() { ret; }",
     );
     let unsupported = module.functions[0].unsupported.as_ref().unwrap();
-    assert_eq!(unsupported.what, "instruction `movmatrix.sync.aligned.m8n8.trans.b16`");
+    assert_eq!(unsupported.what, "instruction `wgmma.mma_async.sync.aligned.m64n8k16`");
     assert_eq!(unsupported.at, PtxPos { line: 5, column: 3 });
     assert_eq!(module.functions[1].unsupported, None);
 }
@@ -638,6 +638,42 @@ fn random_mutations_are_survived() {
         let mut text = excerpt(&mut random, sample);
         mutate(&mut random, &mut text);
         survive(&text);
+    }
+}
+
+#[test]
+fn matrix_and_video_instructions() {
+    let product =
+        "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%f1,%f2,%f3,%f4}, {%r1,%r2}, {%r3}, {%f1,%f2,%f3,%f4};";
+    assert_lowers(product, "shape: MmaShape { m: 16, n: 8, k: 8 }, kind: Mma, b_kind: Mma, a_ty: F16");
+    assert_lowers(
+        "ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%r1, %r2}, [%r3+16];",
+        "LoadTiles { space: Shared, transposed: true",
+    );
+    assert_lowers(
+        "vadd2.s32.s32.u32.sat %r1.h0, %r2.h31, %r3, %r4;",
+        "parts: 2, bits: 16, shift: 0, mask: 1, saturate: true",
+    );
+    assert_lowers("vmad.s32.s32.s32.shr7 %r1, -%r2.b3, %r3.h1, %r4;", "negate_product: true");
+    for (code, message) in [
+        (
+            "mma.sync.aligned.m16n8k8.col.col.f32.f16.f16.f32 {%f1,%f2,%f3,%f4}, {%r1,%r2}, {%r3}, {%f1,%f2,%f3,%f4};",
+            "this `mma` needs `.row.col`",
+        ),
+        ("mma.sync.aligned.m16n8k9.row.col.f32.f16.f16.f32 %f1, %r1, %r1, %f1;", "`mma` is not defined for this type"),
+        (
+            "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%f1,%f2}, {%r1,%r2}, {%r3}, {%f1,%f2,%f3,%f4};",
+            "4 registers are needed, found 2",
+        ),
+        (
+            "wmma.load.a.sync.aligned.col.m8n8k32.global.s4 {%r1}, [%rd1], %r2;",
+            "elements below 8 bits need `.row` for `a` and `.col` for `b`",
+        ),
+        ("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r1}, [%r2];", "4 registers are needed, found 1"),
+        ("vadd.s32.s32.s32 %r1, %r2.b4, %r3;", "`.b4` selects nothing here"),
+        ("alloca.u64 %rd1, 8, 3;", "the alignment of `alloca` must be a power of two up to 2^23"),
+    ] {
+        assert_eq!(error(&entry(code)).2, message, "{code}");
     }
 }
 

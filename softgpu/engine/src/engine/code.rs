@@ -3,8 +3,9 @@
 use super::isa::Entry;
 use super::ops::atomic::AtomicSpec;
 use super::ops::call::{CallSpec, Place};
+use super::ops::matrix::{AccessSpec, MmaSpec};
 use super::ops::texture::{SurfaceSpec, TextureSpec};
-use crate::ir::SpecialReg;
+use crate::ir::{SpecialReg, VideoForm};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Lanes of a warp.
@@ -127,9 +128,12 @@ pub(super) struct Code {
     pub(super) calls: Vec<CallSpec>,
     pub(super) textures: Vec<TextureSpec>,
     pub(super) surfaces: Vec<SurfaceSpec>,
+    pub(super) multiplications: Vec<MmaSpec>,
+    pub(super) matrices: Vec<AccessSpec>,
+    pub(super) videos: Vec<VideoForm>,
     /// By IR function id; `None` where the kernel cannot reach it.
     pub(super) functions: Vec<Option<DeviceFunction>>,
     pub(super) kernel: FunctionCode,
-    /// Whether any function calls another one.
+    /// Whether any function calls another one, or allocates memory on the stack.
     pub(super) has_calls: bool,
 }

@@ -20,6 +20,7 @@ mod launch;
 mod local;
 mod lower;
 mod math;
+pub mod matrix;
 mod ops;
 mod pool;
 mod printf;

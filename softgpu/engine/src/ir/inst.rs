@@ -3,8 +3,10 @@
 //! An instruction is fully decoded: operand types, rounding and other modifiers
 //! are fields of the operation, names are resolved to indices.
 
+use super::matrix::*;
 use super::texture::*;
 use super::types::*;
+use super::video::Video;
 
 /// Index of a virtual register in [`super::Function::regs`].
 ///
@@ -795,6 +797,39 @@ pub enum Op {
     Nanosleep {
         duration: Operand,
     },
+
+    Mma(Mma),
+    /// `wmma.load`.
+    MatrixLoad {
+        access: MatrixAccess,
+        dst: RegList,
+    },
+    /// `wmma.store`.
+    MatrixStore {
+        access: MatrixAccess,
+        src: OperandList,
+    },
+    /// `ldmatrix`: a tile of 8 rows of 8 16-bit elements for each destination. The address of row `r` of
+    /// tile `t` is that of lane `8 * t + r`; the tile lies in the warp as `a` of `mma` with `k` = 8.
+    LoadTiles {
+        space: Space,
+        transposed: bool,
+        dst: RegList,
+        addr: Address,
+    },
+    /// `stmatrix`, likewise.
+    StoreTiles {
+        space: Space,
+        transposed: bool,
+        addr: Address,
+        src: OperandList,
+    },
+    /// `movmatrix`: transposes a tile.
+    TransposeTile {
+        dst: Reg,
+        a: Operand,
+    },
+    Video(Video),
 }
 
 /// Predicate output of `lop3`: `dst = (result != 0) op input`.

@@ -15,18 +15,22 @@
 //! - Global and const variables, functions: [`Operand::Symbol`].
 
 mod inst;
+mod matrix;
 mod postdom;
 mod print;
 mod texture;
 mod types;
 mod verify;
+mod video;
 mod visit;
 
 pub use inst::*;
+pub use matrix::*;
 pub use postdom::{for_each_successor, set_post_dominators};
 pub use texture::*;
 pub use types::*;
 pub use verify::verify;
+pub use video::*;
 pub use visit::Visitor;
 
 /// A compiled PTX module.
@@ -210,6 +214,9 @@ pub struct Function {
     /// Functions called directly.
     pub callees: Vec<FunctionId>,
     pub has_indirect_calls: bool,
+    /// Register with the local address at which the next `alloca` may start; frames of callees lie above
+    /// it. `None` without `alloca`, and then they lie above this function's frame.
+    pub stack: Option<Reg>,
     /// First construct that cannot be executed; the body is then empty.
     pub unsupported: Option<Unsupported>,
 }

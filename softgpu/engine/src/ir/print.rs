@@ -78,10 +78,22 @@ impl Function {
         }
         write!(f, "{:?}", inst.op)?;
         match inst.op {
-            Op::Pack { src, .. } | Op::StoreVec { src, .. } => write!(f, " {:?}", self.operand_list(src))?,
-            Op::Unpack { dst, .. } | Op::LoadVec { dst, .. } => write!(f, " {:?}", self.reg_list(dst))?,
+            Op::Pack { src, .. }
+            | Op::StoreVec { src, .. }
+            | Op::MatrixStore { src, .. }
+            | Op::StoreTiles { src, .. } => write!(f, " {:?}", self.operand_list(src))?,
+            Op::Unpack { dst, .. }
+            | Op::LoadVec { dst, .. }
+            | Op::MatrixLoad { dst, .. }
+            | Op::LoadTiles { dst, .. } => write!(f, " {:?}", self.reg_list(dst))?,
             Op::Tex(Tex { dst, sources, .. }) | Op::Surf(Surf { dst, sources, .. }) => {
                 write!(f, " {:?} {:?}", self.reg_list(dst), self.operand_list(sources))?;
+            }
+            Op::Mma(Mma { dst, a, b, c, .. }) => {
+                write!(f, " {:?}", self.reg_list(dst))?;
+                for list in [a, b, c] {
+                    write!(f, " {:?}", self.operand_list(list))?;
+                }
             }
             Op::Call { results, args, .. } => {
                 write!(f, " {:?} {:?}", self.arg_list(results), self.arg_list(args))?;

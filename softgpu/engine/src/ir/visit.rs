@@ -2,7 +2,7 @@
 
 use super::inst::*;
 use super::BoolOp;
-use super::{Function, Surf, Terminator, Tex};
+use super::{Function, MatrixAccess, Mma, Surf, Terminator, Tex, Video};
 
 /// Receives what an operation reads and writes.
 pub trait Visitor {
@@ -164,6 +164,30 @@ impl Op {
                 v.arg_list(*args, false);
                 v.arg_list(*results, true);
             }
+            Op::Mma(Mma { dst, a, b, c, .. }) => {
+                for list in [a, b, c] {
+                    v.read_list(*list);
+                }
+                v.def_list(*dst);
+            }
+            Op::MatrixLoad { access: MatrixAccess { addr, stride, .. }, dst } => {
+                reads(v, [&mut addr.base, stride]);
+                v.def_list(*dst);
+            }
+            Op::MatrixStore { access: MatrixAccess { addr, stride, .. }, src } => {
+                reads(v, [&mut addr.base, stride]);
+                v.read_list(*src);
+            }
+            Op::LoadTiles { dst, addr, .. } => {
+                v.read(&mut addr.base);
+                v.def_list(*dst);
+            }
+            Op::StoreTiles { addr, src, .. } => {
+                v.read(&mut addr.base);
+                v.read_list(*src);
+            }
+            Op::TransposeTile { dst, a } => one(v, dst, [a]),
+            Op::Video(Video { dst, a, b, c, .. }) => one(v, dst, [a, b, c]),
             // `Fence`, and the operations that `visit` handles.
             _ => {}
         }

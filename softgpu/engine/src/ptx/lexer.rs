@@ -194,6 +194,21 @@ impl<'a> Lexer<'a> {
         Some(index)
     }
 
+    /// Reads a selection of bytes or half-words (`.b0`, `.h10`) directly behind a register name.
+    pub(super) fn selector(&mut self) -> Option<&'a [u8]> {
+        if self.byte(0) != b'.' || !matches!(self.byte(1), b'b' | b'h') || !is(self.byte(2), DIGIT) {
+            return None;
+        }
+        self.at += 1;
+        Some(self.take_while(IDENT))
+    }
+
+    /// Whether a name comes next.
+    pub(super) fn at_ident(&mut self) -> Result<bool> {
+        self.skip_space()?;
+        Ok(is(self.byte(0), IDENT_START))
+    }
+
     /// The next token, behind white space and comments.
     pub(super) fn next(&mut self) -> Result<Token<'a>> {
         self.skip_space()?;

@@ -17,6 +17,12 @@ pub(super) enum Raw<'a> {
     Component(&'a [u8], u8),
     /// `name+offset` outside of brackets.
     Offset(&'a [u8], i64),
+    /// `name.h10`, maybe with a minus sign: name, selected parts (empty: all) and sign.
+    Part {
+        name: &'a [u8],
+        selector: &'a [u8],
+        negated: bool,
+    },
     /// `!name`.
     Not(&'a [u8]),
     Int(u64),
@@ -215,6 +221,11 @@ fn negative<'a>(cursor: &mut Cursor<'a>) -> Result<Raw<'a>> {
     const F32_SIGN: u32 = 1 << 31;
     const F64_SIGN: u64 = 1 << 63;
     // Integers go through the expression parser, which reads the sign itself.
+    if cursor.lexer.at_ident()? {
+        cursor.advance()?;
+        let selector = cursor.lexer.selector().unwrap_or_default();
+        return Ok(Raw::Part { name: cursor.ident()?, selector, negated: true });
+    }
     if !cursor.lexer.at_float()? {
         return Ok(Raw::Int(cursor.integer()?));
     }
@@ -228,6 +239,10 @@ fn negative<'a>(cursor: &mut Cursor<'a>) -> Result<Raw<'a>> {
 
 fn named<'a>(cursor: &mut Cursor<'a>, name: &'a [u8]) -> Result<Raw<'a>> {
     let component = cursor.lexer.component();
+    if let Some(selector) = cursor.lexer.selector() {
+        cursor.advance()?;
+        return Ok(Raw::Part { name, selector, negated: false });
+    }
     cursor.advance()?;
     if let Some(component) = component {
         return Ok(Raw::Component(name, component));

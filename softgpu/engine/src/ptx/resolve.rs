@@ -63,6 +63,17 @@ impl<'a> Lower<'_, 'a> {
         local.or_else(|| self.tables.names.get(name).copied())
     }
 
+    /// Whether an operand is a predicate register, maybe negated.
+    pub(super) fn is_predicate(&mut self, operand: RawOperand<'a>) -> bool {
+        match operand.raw {
+            Raw::Not(_) => true,
+            Raw::Name(name) => {
+                matches!(self.binding(name), Some(Binding::Reg(reg)) if self.class(reg) == RegClass::Pred)
+            }
+            _ => false,
+        }
+    }
+
     fn unknown<T>(&self, name: &[u8], at: PtxPos) -> Result<T> {
         fail_at(at, format!("unknown symbol `{}`", text(name)))
     }
@@ -145,6 +156,9 @@ impl<'a> Lower<'_, 'a> {
                 let reserved = Binding::Shared(self.tables.reserved_shared());
                 let base = self.base_address(reserved, name, at)?;
                 return self.add_offset(base, if end { RESERVED_SHARED.into() } else { 0 }, bits);
+            }
+            if name == b"%current_graph_exec" {
+                return unsupported("special register `%current_graph_exec`");
             }
             return match special_reg(name, None) {
                 Some(reg) if offset == 0 => Ok(Operand::Special(reg)),

@@ -48,8 +48,9 @@ pub(super) fn special_reg(name: &[u8], component: Option<u8>) -> Option<SpecialR
     })
 }
 
-/// `%envreg<n>` and `%pm<n>`.
+/// `%envreg<n>`, `%pm<n>` and `%pm<n>_64`.
 fn numbered(name: &[u8]) -> Option<SpecialReg> {
+    let name = name.strip_suffix(b"_64").filter(|name| name.starts_with(b"%pm")).unwrap_or(name);
     let index = |prefix: &[u8], limit: u8| {
         let digits = std::str::from_utf8(name.strip_prefix(prefix)?).ok()?;
         digits.parse::<u8>().ok().filter(|&index| index < limit)

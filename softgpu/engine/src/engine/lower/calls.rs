@@ -25,7 +25,8 @@ impl Lowering<'_, '_> {
             CallTarget::Indirect { address, .. } => (Callee::Address(self.src64(address)?), plain::<Call>(), 0),
         };
         let site = self.builder.code.calls.len() as u64;
-        self.builder.code.calls.push(CallSpec { callee, args, results });
+        let stack = self.function.stack.map(|reg| Slot(self.row(reg)));
+        self.builder.code.calls.push(CallSpec { callee, args, results, stack });
         self.emit(entry, number, [Slot(0); 3], site);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::super::code::{FunctionCode, Op, Pred, Slot};
 use super::super::isa::{plain, select, Entry};
 use super::super::ops::control::{Branch, BranchIf, BranchIndexed, Exit, Trap};
-use super::super::ops::moves::{Low32, Widen, WidenSigned};
+use super::super::ops::moves::{Low32, Mov64, Widen, WidenSigned};
 use super::super::ops::special::{FrameAddress, Special32, Special64};
 use super::super::ops::{call::Return, Map1};
 use super::layout::Layout;
@@ -50,6 +50,11 @@ impl<'p> Lowering<'_, 'p> {
     fn run(&mut self) -> Result<FunctionCode> {
         let function = self.function;
         let first_table = self.builder.code.branch_tables.len();
+        if let Some(stack) = function.stack {
+            // Before the first block, to which a branch may return.
+            let end = self.src64(Operand::Frame(function.frame_size.next_multiple_of(16)))?;
+            self.emit(select::<Map1<Mov64>>(), self.row(stack), [end, Slot(0), Slot(0)], 0);
+        }
         for (number, block) in function.blocks.iter().enumerate() {
             self.block_starts.push(self.builder.code.ops.len() as u32);
             self.block(block, BlockId(number as u32 + 1))?;

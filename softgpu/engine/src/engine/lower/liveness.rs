@@ -136,6 +136,11 @@ impl<'f> Liveness<'f> {
                 touch(reg.0, 0);
             }
         }
+        if let Some(stack) = function.stack {
+            // Calls read it as well.
+            touch(stack.0, 0);
+            touch(stack.0, (function.insts.len() + function.blocks.len()) as u32);
+        }
         for (number, block) in function.blocks.iter().enumerate() {
             let first = block.first + number as u32;
             let last = block.end + number as u32;

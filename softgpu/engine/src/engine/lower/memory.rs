@@ -102,7 +102,7 @@ fn width(ty: MemType) -> Width {
 
 impl Lowering<'_, '_> {
     /// Base row of an address and whether it is 64 bits wide.
-    fn base(&mut self, addr: Address) -> Result<(Slot, bool)> {
+    pub(super) fn base(&mut self, addr: Address) -> Result<(Slot, bool)> {
         match addr.base {
             Operand::Reg(reg) if self.class(reg) != RegClass::B64 => Ok((self.src32(addr.base)?, false)),
             _ => Ok((self.src64(addr.base)?, true)),
@@ -181,7 +181,7 @@ impl Lowering<'_, '_> {
     }
 
     /// Appends rows to the code's lists; gives the index of the first.
-    fn list(&mut self, rows: impl Iterator<Item = Slot>) -> u32 {
+    pub(super) fn list(&mut self, rows: impl Iterator<Item = Slot>) -> u32 {
         let slots = &mut self.builder.code.slots;
         let first = slots.len() as u32;
         slots.extend(rows);
@@ -258,7 +258,7 @@ impl Lowering<'_, '_> {
     }
 
     /// An address as one row, its offset added.
-    fn offset_base(&mut self, addr: Address) -> Result<(Slot, bool)> {
+    pub(super) fn offset_base(&mut self, addr: Address) -> Result<(Slot, bool)> {
         if addr.offset == 0 {
             return self.base(addr);
         }

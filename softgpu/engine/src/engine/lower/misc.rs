@@ -151,6 +151,17 @@ impl Lowering<'_, '_> {
             Op::Surf(ref surf) => self.surface(surf),
             Op::Istypep { ty, dst, a } => self.is_type(ty, dst, a),
             Op::Call { target, results, args } => self.call(target, results, args),
+            Op::Mma(ref mma) => self.multiply(mma),
+            Op::MatrixLoad { ref access, dst } => self.load_matrix(access, function.reg_list(dst)),
+            Op::MatrixStore { ref access, src } => self.store_matrix(access, function.operand_list(src)),
+            Op::LoadTiles { space, transposed, dst, addr } => {
+                self.load_tiles(space, transposed, function.reg_list(dst), addr)
+            }
+            Op::StoreTiles { space, transposed, addr, src } => {
+                self.store_tiles(space, transposed, addr, function.operand_list(src))
+            }
+            Op::TransposeTile { dst, a } => self.transpose_tile(dst, a),
+            Op::Video(ref video) => self.video(video),
             Op::Nanosleep { .. } => self.plain(plain::<Nanosleep>(), 0, [Slot(0); 3], 0),
         }
     }

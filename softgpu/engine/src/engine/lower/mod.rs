@@ -7,6 +7,7 @@ mod convert;
 mod function;
 mod layout;
 mod liveness;
+mod matrix;
 mod memory;
 mod misc;
 mod select;
@@ -44,7 +45,7 @@ pub(super) fn kernel(placed: &Placed, kernel: FunctionId) -> Result<Code> {
         placed,
         layouts,
         constants: HashMap::new(),
-        code: Code { has_calls: reachable.iter().filter(|r| **r).count() > 1, ..Code::default() },
+        code: Code { has_calls: needs_stack(functions, &reachable), ..Code::default() },
     };
     builder.code.functions.resize_with(functions.len(), || None);
     // The kernel comes first, so that its operations lie together.
@@ -56,6 +57,12 @@ pub(super) fn kernel(placed: &Placed, kernel: FunctionId) -> Result<Code> {
     }
     builder.code.kernel = builder.code.functions[kernel.0 as usize].as_ref().map(|f| f.code).unwrap_or_default();
     Ok(builder.code)
+}
+
+/// Whether a kernel needs stack besides its own frame: it calls functions, or allocates.
+fn needs_stack(functions: &[Function], reachable: &[bool]) -> bool {
+    let mut reached = functions.iter().zip(reachable).filter(|(_, reached)| **reached);
+    reached.clone().count() > 1 || reached.any(|(function, _)| function.stack.is_some())
 }
 
 /// Which functions a kernel can call, itself included.

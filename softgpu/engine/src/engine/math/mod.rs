@@ -81,7 +81,7 @@ impl Mode {
     #[inline(always)]
     pub(super) fn output(self, x: f32) -> f32 {
         let x = if self.ftz() { flush(x) } else { x };
-        let x = if self.relu() && x < 0.0 { 0.0 } else { x };
+        let x = if self.relu() && x <= 0.0 { 0.0 } else { x };
         let x = if x.is_nan() { NAN_F32 } else { x };
         if self.sat() {
             saturate(x)

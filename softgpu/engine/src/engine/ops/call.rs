@@ -33,6 +33,8 @@ pub(in crate::engine) struct CallSpec {
     pub(in crate::engine) callee: Callee,
     pub(in crate::engine) args: Vec<Place>,
     pub(in crate::engine) results: Vec<Place>,
+    /// Where the caller keeps the top of the stack, if it allocates there.
+    pub(in crate::engine) stack: Option<Slot>,
 }
 
 /// Least bytes of stack that a call takes, for the return address and saved registers.
@@ -84,6 +86,7 @@ fn call(cx: &mut Cx<'_>, spec: &CallSpec, id: u32, lanes: u32) -> Flow {
     if !agree(&spec.args, &callee.params) || !agree(&spec.results, results) {
         return cx.fail(FaultKind::InvalidPc, first, "call with a prototype that is not the function's");
     }
+    let local_base = callee_base(cx, spec.stack);
     let control = &mut *cx.control;
     let caller = control.frame;
     let return_pc = control.pc;
@@ -94,11 +97,11 @@ fn call(cx: &mut Cx<'_>, spec: &CallSpec, id: u32, lanes: u32) -> Flow {
         control.park(return_pc, skipping, Wait::Ready);
     }
     let frame = match control.find_frame(return_pc, id) {
-        Some(frame) => {
+        Some(frame) if control.frames[frame as usize].local_base >= local_base => {
             control.frames[frame as usize].live |= lanes;
             frame
         }
-        None => match push_frame(cx, (id, callee.code), return_pc, lanes) {
+        _ => match push_frame(cx, (id, callee.code), (return_pc, local_base), lanes) {
             Ok(frame) => frame,
             Err(detail) => return cx.fail(FaultKind::StackOverflow, first, detail),
         },
@@ -112,18 +115,27 @@ fn call(cx: &mut Cx<'_>, spec: &CallSpec, id: u32, lanes: u32) -> Flow {
     control.arrive(callee.code.entry)
 }
 
+/// Local address at which the frame of a callee may start.
+fn callee_base(cx: &Cx<'_>, stack: Option<Slot>) -> u32 {
+    let caller = &cx.control.frames[cx.control.frame as usize];
+    let used = caller.code.frame.next_multiple_of(16).max(CALL_BYTES);
+    let base = caller.local_base.saturating_add(used);
+    let Some(stack) = stack else { return base };
+    let tops = cx.read64(stack);
+    let top = cx.lanes().map(|lane| tops[lane]).max().unwrap_or(0);
+    u32::try_from(top).unwrap_or(u32::MAX).checked_next_multiple_of(16).unwrap_or(u32::MAX).max(base)
+}
+
 fn push_frame(
     cx: &mut Cx<'_>,
     (function, callee): (u32, FunctionCode),
-    return_pc: u32,
+    (return_pc, local_base): (u32, u32),
     lanes: u32,
 ) -> Result<u32, String> {
     let control = &mut *cx.control;
     let caller = control.frames[control.frame as usize];
     let top = control.frames.iter().map(|f| f.base + f.code.rows as usize).max().unwrap_or(0);
     let pred_top = control.frames.iter().map(|f| f.pred_base + f.code.preds as usize).max().unwrap_or(0);
-    let used = caller.code.frame.next_multiple_of(16).max(CALL_BYTES);
-    let local_base = caller.local_base.saturating_add(used);
     let rows = top + callee.rows as usize;
     if local_base.saturating_add(callee.frame) > cx.local.stride() || rows > MAX_ROWS {
         return Err(format!("{} nested calls exceed the stack limit of a thread", caller.depth + 1));

@@ -254,7 +254,8 @@ impl<H: HalfFormat> Narrow for H {
 
 fn narrow<N: Narrow>(x: f64, imm: u64) -> u32 {
     let mode = Mode::unpack(imm);
-    let x = if mode.relu() && x < 0.0 { 0.0 } else { x };
+    // -0 becomes +0 as well.
+    let x = if mode.relu() && x <= 0.0 { 0.0 } else { x };
     let x = if mode.sat() { saturate64(x) } else { x };
     let mut bits = N::FORMAT.round(x, mode.rounding());
     let magnitude = bits & (N::FORMAT.sign() - 1);

@@ -152,7 +152,8 @@ fn flush_half(format: Format, bits: u32) -> u32 {
 
 /// Rounds a half-width result and applies the mode's clamps.
 pub(in crate::engine) fn finish_half(format: Format, value: f64, mode: Mode) -> u32 {
-    let value = if mode.relu() && value < 0.0 { 0.0 } else { value };
+    // -0 becomes +0 as well.
+    let value = if mode.relu() && value <= 0.0 { 0.0 } else { value };
     let value = if mode.sat() { saturate64(value) } else { value };
     let bits = format.round(value, mode.rounding());
     if mode.ftz() {

@@ -9,10 +9,12 @@ pub(super) mod convert;
 pub(super) mod float;
 pub(super) mod int;
 pub(super) mod lane;
+pub(super) mod matrix;
 pub(super) mod memory;
 pub(super) mod moves;
 pub(super) mod special;
 pub(super) mod texture;
+pub(super) mod video;
 pub(super) mod warp;
 
 use super::code::{Op, LANES};

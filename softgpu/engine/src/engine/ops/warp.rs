@@ -32,6 +32,16 @@ fn meet(cx: &mut Cx<'_>, mask: u32) -> Option<[u32; LANES]> {
     Some(map(named, |n| n & exec))
 }
 
+/// Whether all lanes are here; if not, parks those that are until the others arrive.
+#[inline(always)]
+pub(in crate::engine) fn meet_all(cx: &mut Cx<'_>) -> bool {
+    if cx.exec | cx.control.exited == u32::MAX {
+        return true;
+    }
+    wait_for_others(cx, cx.exec);
+    false
+}
+
 #[cold]
 #[inline(never)]
 fn wait_for_others(cx: &mut Cx<'_>, lanes: u32) {

@@ -146,17 +146,47 @@ impl<'a> Lower<'_, 'a> {
     fn cvt_pack(&mut self, s: &mut Statement<'_, 'a>) -> Result<Op> {
         s.arity(3, 4)?;
         s.modifiers.take("sat");
-        let to = self.ty(s)?;
+        let narrow = s.modifiers.take_map(|name| {
+            Some(match name {
+                b"u4" => (4, false),
+                b"s4" => (4, true),
+                b"u2" => (2, false),
+                b"s2" => (2, true),
+                _ => return None,
+            })
+        });
+        let to = if narrow.is_none() { Some(self.ty(s)?) } else { None };
         self.ty(s)?;
         // The type of `c`, in the form that has it.
         s.modifiers.take_type();
-        let to = match to {
-            Type::Int(to) => to,
-            _ => return unsupported("conversion to a packed type below 8 bits"),
-        };
         let (a, b) = (self.bits(s, 1, 32)?, self.bits(s, 2, 32)?);
         let c = if s.operand_count() == 4 { self.bits(s, 3, 32)? } else { Operand::Imm(0) };
-        Ok(Op::CvtPackInt { to, dst: self.dst(s, 0, 32)?, a, b, c })
+        let dst = self.dst(s, 0, 32)?;
+        match (to, narrow) {
+            (_, Some((bits, signed))) => Ok(self.pack_narrow(s, (bits, signed), dst, [a, b, c])),
+            (Some(Type::Int(to)), _) => Ok(Op::CvtPackInt { to, dst, a, b, c }),
+            _ => self.wrong_type(s),
+        }
+    }
+
+    /// `c << 2 * bits | a << bits | b`, where `a` and `b` are clamped to a range of `bits` bits.
+    fn pack_narrow(&mut self, s: &Statement, (bits, signed): (u32, bool), dst: Reg, [a, b, c]: [Operand; 3]) -> Op {
+        let (low, high) = if signed { (-(1i32 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) };
+        let mut step = |op, a, b| {
+            let dst = self.scratch(32);
+            self.builder.push(s.guard, Op::IntBinary { op, ty: IntType::S32, dst, a, b });
+            Operand::Reg(dst)
+        };
+        let mut clamped = |x| {
+            let least = step(IntBinaryOp::Max, x, Operand::Imm(u64::from(low as u32)));
+            step(IntBinaryOp::Min, least, Operand::Imm(high as u64))
+        };
+        let (a, b) = (clamped(a), clamped(b));
+        let upper = step(IntBinaryOp::Shl, c, Operand::Imm((2 * bits).into()));
+        let with_a = self.scratch(32);
+        let [pos, zero] = [Operand::Imm(bits.into()), Operand::Imm(0)];
+        self.builder.push(s.guard, Op::Bfi { width: Width::W32, dst: with_a, a, b: upper, pos, len: pos });
+        Op::Bfi { width: Width::W32, dst, a: b, b: Operand::Reg(with_a), pos: zero, len: pos }
     }
 
     pub(super) fn cvta(&mut self, s: &mut Statement<'_, 'a>) -> Result<Op> {

@@ -20,21 +20,21 @@ impl<'a> Lower<'_, 'a> {
     pub(super) fn mbarrier(&mut self, s: &mut Statement<'_, 'a>) -> Result<Op> {
         ordering(s);
         scope(s);
-        space(s);
+        let space = space(s);
         self.width(s)?;
         if s.modifiers.take("init") {
-            return self.mbarrier_init(s);
+            return self.mbarrier_init(s, space);
         }
         if s.modifiers.take("inval") {
             s.arity(1, 1)?;
-            let (_, addr) = self.memory_of(s.operand(0)?, Space::Shared)?;
-            return Ok(store(addr, Operand::Imm(0)));
+            let place = self.memory_of(s.operand(0)?, space)?;
+            return Ok(store(place, Operand::Imm(0)));
         }
         if s.modifiers.take("arrive") || s.modifiers.has("arrive_drop") {
-            return self.mbarrier_arrive(s);
+            return self.mbarrier_arrive(s, space);
         }
         if s.modifiers.take("test_wait") || s.modifiers.take("try_wait") {
-            return self.mbarrier_wait(s);
+            return self.mbarrier_wait(s, space);
         }
         if s.modifiers.take("pending_count") {
             return self.mbarrier_pending_count(s);
@@ -45,10 +45,11 @@ impl<'a> Lower<'_, 'a> {
     /// `cp.async.mbarrier.arrive.noinc`: the copies are complete already.
     pub(super) fn cp_async_arrive(&mut self, s: &mut Statement<'_, 'a>) -> Result<Op> {
         s.arity(1, 1)?;
+        let space = space(s);
         s.modifiers.take_all(|_| true);
-        let (_, addr) = self.memory_of(s.operand(0)?, Space::Shared)?;
+        let place = self.memory_of(s.operand(0)?, space)?;
         let before = self.scratch(64);
-        self.arrive(s, before, addr, Operand::Imm(1 << COUNT_BITS))
+        self.arrive(s, before, place, Operand::Imm(1 << COUNT_BITS))
     }
 
     /// Pushes a 64-bit operation and returns its result.
@@ -75,34 +76,40 @@ impl<'a> Lower<'_, 'a> {
         self.wide(s, IntBinaryOp::Shl, count, Operand::Imm(COUNT_BITS))
     }
 
-    fn mbarrier_init(&mut self, s: &Statement<'_, 'a>) -> Result<Op> {
+    fn mbarrier_init(&mut self, s: &Statement<'_, 'a>, space: Space) -> Result<Op> {
         s.arity(2, 2)?;
-        let (_, addr) = self.memory_of(s.operand(0)?, Space::Shared)?;
+        let place = self.memory_of(s.operand(0)?, space)?;
         let expected = self.bits(s, 1, 32)?;
         let expected = self.widened(s, expected);
         let count = self.initial_count(s, expected);
-        Ok(store(addr, self.wide(s, IntBinaryOp::Or, count, expected)))
+        Ok(store(place, self.wide(s, IntBinaryOp::Or, count, expected)))
     }
 
-    fn mbarrier_arrive(&mut self, s: &mut Statement<'_, 'a>) -> Result<Op> {
+    fn mbarrier_arrive(&mut self, s: &mut Statement<'_, 'a>, space: Space) -> Result<Op> {
         s.arity(2, 3)?;
         let drop = s.modifiers.take("arrive_drop");
         s.modifiers.take("noComplete");
         let before = self.dst(s, 0, 64)?;
-        let (_, addr) = self.memory_of(s.operand(1)?, Space::Shared)?;
+        let place = self.memory_of(s.operand(1)?, space)?;
         let count = if s.operand_count() == 3 { self.bits(s, 2, 32)? } else { Operand::Imm(1) };
         let count = self.widened(s, count);
         let mut change = self.wide(s, IntBinaryOp::Shl, count, Operand::Imm(COUNT_BITS));
         if drop {
             change = self.wide(s, IntBinaryOp::Sub, change, count);
         }
-        self.arrive(s, before, addr, change)
+        self.arrive(s, before, place, change)
     }
 
     /// Adds `change` to the object; returns the operation that restores the count
     /// if that completed the phase.
-    fn arrive(&mut self, s: &mut Statement<'_, 'a>, before: Reg, addr: Address, change: Operand) -> Result<Op> {
-        self.builder.push(s.guard, atomic_add(Some(before), addr, change));
+    fn arrive(
+        &mut self,
+        s: &mut Statement<'_, 'a>,
+        before: Reg,
+        place: (Space, Address),
+        change: Operand,
+    ) -> Result<Op> {
+        self.builder.push(s.guard, atomic_add(Some(before), place, change));
         let before = Operand::Reg(before);
         let after = self.wide(s, IntBinaryOp::Add, before, change);
         let flipped = self.wide(s, IntBinaryOp::Xor, after, before);
@@ -114,16 +121,15 @@ impl<'a> Lower<'_, 'a> {
         // Without the guard, so that the predicate is false for lanes that skip this.
         self.builder.push(None, phase_differs(completes, flipped, guard));
         s.guard = Some(Guard { reg: completes, negated: false });
-        Ok(atomic_add(None, addr, count))
+        Ok(atomic_add(None, place, count))
     }
 
-    fn mbarrier_wait(&mut self, s: &mut Statement<'_, 'a>) -> Result<Op> {
+    fn mbarrier_wait(&mut self, s: &mut Statement<'_, 'a>, space: Space) -> Result<Op> {
         s.arity(3, 4)?;
         let parity = s.modifiers.take("parity");
-        let (_, addr) = self.memory_of(s.operand(1)?, Space::Shared)?;
+        let (space, addr) = self.memory_of(s.operand(1)?, space)?;
         let now = self.scratch(64);
-        let load =
-            Op::Load { ty: MemType::U(Width::W64), space: Space::Shared, ordering: Ordering::Acquire, dst: now, addr };
+        let load = Op::Load { ty: MemType::U(Width::W64), space, ordering: Ordering::Acquire, dst: now, addr };
         self.builder.push(s.guard, load);
         let state = if parity {
             let parity = self.bits(s, 2, 32)?;
@@ -150,15 +156,15 @@ impl<'a> Lower<'_, 'a> {
     }
 }
 
-fn store(addr: Address, src: Operand) -> Op {
-    Op::Store { width: Width::W64, space: Space::Shared, ordering: Ordering::Release, addr, src }
+fn store((space, addr): (Space, Address), src: Operand) -> Op {
+    Op::Store { width: Width::W64, space, ordering: Ordering::Release, addr, src }
 }
 
-fn atomic_add(dst: Option<Reg>, addr: Address, b: Operand) -> Op {
+fn atomic_add(dst: Option<Reg>, (space, addr): (Space, Address), b: Operand) -> Op {
     Op::Atom {
         op: AtomOp::Add,
         ty: AtomType::Int(IntType::U64),
-        space: Space::Shared,
+        space,
         ordering: Ordering::AcqRel,
         scope: Scope::Cta,
         dst,

@@ -210,10 +210,7 @@ impl<'a> Lower<'_, 'a> {
         let scope = scope(s).unwrap_or(Scope::Gpu);
         cache_hints(s);
         let space = space(s);
-        if vector_len(s) > 1 {
-            s.modifiers.take_all(|_| true);
-            return unsupported("vector atomic operation");
-        }
+        let vector = vector_len(s);
         let op = atom_op(s)?;
         let noftz = s.modifiers.take("noftz");
         let ty = self.ty(s)?;
@@ -222,11 +219,9 @@ impl<'a> Lower<'_, 'a> {
         s.arity(first + 1 + values, first + 1 + values + policies)?;
         let (space, addr) = self.memory_of(s.operand(first)?, space)?;
         let kind = ty.float().map_or(Immediate::Bits(ty.bits()), Immediate::Float);
-        let b = self.src_of(s.operand(first + 1)?, kind)?;
-        let c = if values == 2 { self.src_of(s.operand(first + 2)?, kind)? } else { Operand::Imm(0) };
-        let dst = if has_result { Some(self.dst(s, 0, ty.bits())?) } else { None };
         // PTX: f32 addition in global memory flushes subnormals, in shared it does not.
         let ftz = !noftz && space == Space::Global && ty == Type::Float(FloatType::F32);
+        let bits = ty.bits();
         let ty = match ty {
             Type::Float(ty) => AtomType::Float { ty, ftz },
             Type::B(Width::W128) => AtomType::B128,
@@ -235,7 +230,55 @@ impl<'a> Lower<'_, 'a> {
                 None => return self.wrong_type(s),
             },
         };
+        if vector > 1 {
+            let base =
+                Op::Atom { op, ty, space, ordering, scope, dst: None, addr, b: Operand::Imm(0), c: Operand::Imm(0) };
+            return self.vector_atom(s, base, (has_result, vector), (kind, bits));
+        }
+        let b = self.src_of(s.operand(first + 1)?, kind)?;
+        let c = if values == 2 { self.src_of(s.operand(first + 2)?, kind)? } else { Operand::Imm(0) };
+        let dst = if has_result { Some(self.dst(s, 0, bits)?) } else { None };
         Ok(Op::Atom { op, ty, space, ordering, scope, dst, addr, b, c })
+    }
+
+    /// An atomic operation on each element of a vector; all but the last are pushed.
+    fn vector_atom(
+        &mut self,
+        s: &mut Statement<'_, 'a>,
+        like: Op,
+        (has_result, count): (bool, usize),
+        (kind, bits): (Immediate, u32),
+    ) -> Result<Op> {
+        let Op::Atom { op, ty, space, ordering, scope, addr, c, .. } = like else { return Ok(like) };
+        if !matches!(op, AtomOp::Add | AtomOp::Min | AtomOp::Max) {
+            return self.wrong_type(s);
+        }
+        let first = usize::from(has_result);
+        let results = if has_result { self.vector_elements(s, 0, count)? } else { Vec::new() };
+        let sources = self.vector_elements(s, first + 1, count)?;
+        // An element's result must not change the address or values of those behind it.
+        let mut regs = Vec::with_capacity(count);
+        let mut operations = Vec::with_capacity(count);
+        for (source, n) in sources.into_iter().zip(0i64..) {
+            let addr = Address { offset: addr.offset.wrapping_add(n * i64::from(bits / 8)), ..addr };
+            let dst = has_result.then(|| self.scratch(bits));
+            regs.extend(dst);
+            let b = self.src_of(source, kind)?;
+            operations.push(Op::Atom { op, ty, space, ordering, scope, dst, addr, b, c });
+        }
+        for (reg, result) in regs.iter().zip(results) {
+            let width = match bits {
+                16 => Width::W16,
+                32 => Width::W32,
+                _ => Width::W64,
+            };
+            operations.push(Op::Mov { width: Some(width), dst: self.dst_of(result, bits)?, src: Operand::Reg(*reg) });
+        }
+        let Some(last) = operations.pop() else { return invalid("a vector has elements") };
+        for operation in operations {
+            self.builder.push(s.guard, operation);
+        }
+        Ok(last)
     }
 
     pub(super) fn fence(&mut self, s: &mut Statement<'_, 'a>) -> Result<Op> {
@@ -264,7 +307,17 @@ impl<'a> Lower<'_, 'a> {
             Operand::Imm(bytes @ (4 | 8 | 16)) => bytes as u32,
             _ => return invalid("the size of `cp.async` must be 4, 8 or 16"),
         };
-        let src_bytes = if s.operand_count() > 3 + policies { Some(self.bits(s, 3, 32)?) } else { None };
+        let src_bytes = match s.operand_count() > 3 + policies {
+            true if self.is_predicate(s.operand(3)?) => {
+                // The predicate says that the source is ignored.
+                let (p, count) = (self.pred(s, 3)?, self.scratch(32));
+                let (a, b) = (Operand::Imm(0), Operand::Imm(bytes.into()));
+                self.builder.push(s.guard, Op::Selp { width: Width::W32, dst: count, a, b, p });
+                Some(Operand::Reg(count))
+            }
+            true => Some(self.bits(s, 3, 32)?),
+            false => None,
+        };
         Ok(Op::CpAsync { bytes, dst, src, src_bytes })
     }
 }

@@ -6,9 +6,12 @@ mod control;
 mod convert;
 mod float;
 mod integer;
+mod matrix;
 mod mbarrier;
 mod memory;
+mod stack;
 mod texture;
+mod video;
 mod warp;
 
 use super::builder::Builder;
@@ -36,13 +39,8 @@ pub(super) struct Lower<'c, 'a> {
 /// Whether this is a PTX instruction that is not implemented.
 pub(super) fn is_unsupported(base: &[u8], modifiers: &Modifiers) -> bool {
     match base {
-        b"mma" | b"wmma" | b"wgmma" | b"ldmatrix" | b"stmatrix" | b"movmatrix" | b"tcgen05" => true,
+        b"wgmma" | b"tcgen05" | b"multimem" | b"tensormap" | b"mapa" | b"getctarank" | b"clusterlaunchcontrol" => true,
         b"mbarrier" => modifiers.has("expect_tx") || modifiers.has("complete_tx"),
-        b"multimem" | b"tensormap" | b"mapa" | b"getctarank" | b"clusterlaunchcontrol" => true,
-        b"alloca" | b"stacksave" | b"stackrestore" => true,
-        b"vadd" | b"vsub" | b"vabsdiff" | b"vmin" | b"vmax" | b"vshl" | b"vshr" | b"vmad" | b"vset" => true,
-        b"vadd2" | b"vsub2" | b"vavrg2" | b"vabsdiff2" | b"vmin2" | b"vmax2" | b"vset2" => true,
-        b"vadd4" | b"vsub4" | b"vavrg4" | b"vabsdiff4" | b"vmin4" | b"vmax4" | b"vset4" => true,
         b"cp" => modifiers.has("bulk") || modifiers.has("reduce"),
         b"st" => modifiers.has("async") || modifiers.has("bulk"),
         b"red" => modifiers.has("async"),
@@ -125,6 +123,17 @@ impl<'a> Lower<'_, 'a> {
             b"redux" => self.redux(s),
             b"elect" => self.elect(s),
             b"nanosleep" => self.nanosleep(s),
+            b"mma" => self.mma(s),
+            b"wmma" => self.wmma(s),
+            b"ldmatrix" | b"stmatrix" => self.tiles(s),
+            b"movmatrix" => self.movmatrix(s),
+            b"alloca" => self.alloca(s),
+            b"stacksave" => self.stack_save(s),
+            b"stackrestore" => self.stack_restore(s),
+            b"vmad" => self.video_mad(s),
+            b"vadd" | b"vadd2" | b"vadd4" | b"vsub" | b"vsub2" | b"vsub4" | b"vavrg2" | b"vavrg4" => self.video(s),
+            b"vabsdiff" | b"vabsdiff2" | b"vabsdiff4" | b"vset" | b"vset2" | b"vset4" => self.video(s),
+            b"vmin" | b"vmin2" | b"vmin4" | b"vmax" | b"vmax2" | b"vmax4" | b"vshl" | b"vshr" => self.video(s),
             b"createpolicy" => self.createpolicy(s),
             b"rcp" | b"sqrt" | b"rsqrt" | b"sin" | b"cos" | b"lg2" | b"ex2" | b"tanh" => self.float_function(s),
             b"tex" => self.tex(s),
