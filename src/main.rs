@@ -1,5 +1,11 @@
 //! vhost-user backend that gives a QEMU guest a virtual PCI GPU for CUDA.
 
+// What guests, clients and devices send must never end a process.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable, clippy::indexing_slicing)
+)]
+
 mod args;
 mod channel;
 mod exit;

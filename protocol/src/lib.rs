@@ -4,6 +4,12 @@
 //! The crate knows no virtio and no libcuda. `api/cuda.api` is the one description of the driver
 //! API; opcodes, command structs ([`cmd`]), the [`DriverApi`] and the support matrix come from it.
 
+// What guests, clients and devices send must never end a process.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable, clippy::indexing_slicing)
+)]
+
 pub mod broker;
 pub mod control;
 pub mod cuda;

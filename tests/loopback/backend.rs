@@ -2,11 +2,12 @@
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{getuid, kill_process, Pid, Signal};
+use rustix::process::{getuid, kill_process, setrlimit, Pid, Resource, Rlimit, Signal};
 use tempfile::TempDir;
 
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -56,12 +57,26 @@ impl Backend {
     }
 
     pub fn start_on(gpu: &Path, options: &[&str]) -> Backend {
+        let mut command = executable_with(gpu);
+        command.args(options);
+        Backend::run(command)
+    }
+
+    /// A backend that may open so many files.
+    pub fn start_with_descriptors(most: u64) -> Backend {
+        let mut command = executable_with(&mock_driver());
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        // SAFETY: the hook makes a system call.
+        unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nofile, limit)?)) };
+        Backend::run(command)
+    }
+
+    fn run(mut command: Command) -> Backend {
         let dir = tempfile::tempdir().unwrap();
-        let child = executable_with(gpu)
+        let child = command
             .arg("--socket-path")
             .arg(dir.path().join("socket"))
             .args(["--drain-timeout", "2"])
-            .args(options)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

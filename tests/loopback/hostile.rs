@@ -1,5 +1,6 @@
 //! Input that no sane guest sends.
 
+use vgpu_fuzz::{rounds, Random};
 use vgpu_protocol::control::{
     ControlHeader, ControlOp, ControlReply, ControlStatus, SessionCreate, SessionMap, SessionUnmap, MAX_RANGES,
 };
@@ -16,33 +17,11 @@ use crate::backend::{eventually, Backend};
 use crate::client::{store_avail, Client};
 use crate::vm::{arena, home, Ring, Vm, CHUNKS, SIZE, START};
 
-/// A small generator, so that failures repeat.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
-
-    /// Numbers at which length and range checks go wrong.
-    fn edge(&mut self) -> u64 {
-        const EDGES: [u64; 10] = [0, 1, 7, 8, 4096, 1 << 20, u32::MAX as u64, 1 << 47, u64::MAX - 7, u64::MAX];
-        match self.below(3) {
-            0 => self.next(),
-            1 => arena(1).wrapping_add(self.next() % (4 << 20)),
-            _ => EDGES[self.below(EDGES.len())],
-        }
-    }
-
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.next() as u8).collect()
+/// A number at which checks go wrong, or an address about a session's memory.
+fn edge(random: &mut Random) -> u64 {
+    match random.below(3) {
+        0 => arena(1).wrapping_add(random.next() % (4 << 20)),
+        _ => random.edge(),
     }
 }
 
@@ -51,12 +30,12 @@ fn test_random_control_requests_are_answered() {
     let backend = Backend::start();
     let mut vm = Vm::start(&backend.socket());
     let _queue = vm.start_queue(1, 0);
-    let mut random = Random(1);
-    for _ in 0..3000 {
+    let mut random = Random::new(1);
+    for _ in rounds("control_requests", 3000) {
         let header = ControlHeader { op: random.below(8) as u32, queue: random.below(18) as u32 };
         let mut request = header.as_bytes().to_vec();
         for _ in 0..random.below(8) {
-            let word = random.edge();
+            let word = edge(&mut random);
             request.extend(word.to_le_bytes());
         }
         request.truncate(request.len() - random.below(3));
@@ -260,7 +239,7 @@ fn random_batch(random: &mut Random, client: &Client) -> Vec<u8> {
             let word = match random.below(4) {
                 0 => Handle::new(1 + random.below(14) as u8, 1, random.below(8) as u32).0,
                 1 => client.context.0,
-                _ => random.edge(),
+                _ => edge(random),
             };
             body.extend(word.to_le_bytes());
         }
@@ -292,9 +271,9 @@ fn test_random_batches_are_answered_and_the_worker_lives() {
     let mut vm = Vm::start(&backend.socket());
     let mut client = Client::open(&mut vm, 1);
     let worker = backend.workers();
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     let mut sent = std::collections::VecDeque::new();
-    for _ in 0..100_000 {
+    for _ in rounds("batches", 100_000) {
         let bytes = random_batch(&mut random, &client);
         sent.push_back(client.send_bytes(&vm, &bytes));
         if sent.len() == 32 {
@@ -312,17 +291,17 @@ fn test_wild_descriptors_are_returned_and_the_ring_goes_on() {
     let backend = Backend::start();
     let mut vm = Vm::start(&backend.socket());
     let mut client = Client::open(&mut vm, 1);
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     let table = home(1) + DESC_OFFSET as u64;
-    for _ in 0..2000 {
+    for _ in rounds("descriptors", 2000) {
         for index in 64..96u64 {
             let address = match random.below(3) {
                 0 => home(1) + random.next() % HOME_SIZE as u64,
                 1 => home(2),
-                _ => random.edge(),
+                _ => edge(&mut random),
             };
             let mut descriptor = address.to_le_bytes().to_vec();
-            descriptor.extend((random.edge() as u32).to_le_bytes());
+            descriptor.extend((edge(&mut random) as u32).to_le_bytes());
             // next, write, indirect; or none of them.
             descriptor.extend((random.below(8) as u16).to_le_bytes());
             descriptor.extend((64 + random.below(40) as u16).to_le_bytes());

@@ -2,7 +2,10 @@
 //! the worker at any pointer it does not know.
 
 mod backend;
+mod between;
 mod client;
+mod flood;
+mod frontend;
 mod host;
 mod hostile;
 mod lifecycle;

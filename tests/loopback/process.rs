@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 
 use rustix::fs::{memfd_create, MemfdFlags};
 use rustix::process::Signal;
+use vgpu_fuzz::rounds;
 use vgpu_protocol::cmd;
 use vgpu_protocol::control::{ControlStatus, DeviceConfig, MAGIC, PROTOCOL_VERSION};
 use vgpu_protocol::API_HASH;
@@ -131,7 +132,7 @@ fn test_config_space_describes_the_device() {
 
 #[test]
 fn test_reconnecting_leaks_nothing() {
-    let backend = Backend::start();
+    let backend = Backend::start_with(&["--log-level", "off"]);
     let visit = || {
         let mut vm = Vm::start(&backend.socket());
         let mut client = Client::open(&mut vm, 1);
@@ -144,7 +145,7 @@ fn test_reconnecting_leaks_nothing() {
     };
     visit();
     let before = settled();
-    for _ in 0..20 {
+    for _ in rounds("reconnects", 20) {
         visit();
     }
     eventually("all descriptors are closed", || (settled() <= before).then_some(()));

@@ -77,6 +77,11 @@ pub fn arena(queue: u32) -> u64 {
     0x2000_0000_0000 + u64::from(queue) * ARENA_SIZE
 }
 
+fn session_ring(number: u32) -> Ring {
+    let offsets = [DESC_OFFSET as u64, AVAIL_OFFSET as u64, USED_OFFSET as u64];
+    Ring { start: home(number), offsets, size: QUEUE_SIZE }
+}
+
 pub fn connect(socket: &Path) -> Frontend {
     let mut frontend = Frontend::connect(socket, 64).unwrap();
     frontend.set_owner().unwrap();
@@ -120,10 +125,14 @@ impl Vm {
     }
 
     fn start_ring(&mut self, index: usize, ring: &Ring, base: u16, queue: &Queue) {
+        self.try_start_ring(index, ring, base, queue).unwrap();
+    }
+
+    fn try_start_ring(&mut self, index: usize, ring: &Ring, base: u16, queue: &Queue) -> vhost::Result<()> {
         let Ring { size, .. } = *ring;
         let [desc, avail, used] = ring.offsets.map(|offset| ring.start + offset);
-        self.frontend.set_vring_num(index, size).unwrap();
-        self.frontend.set_vring_base(index, base).unwrap();
+        self.frontend.set_vring_num(index, size)?;
+        self.frontend.set_vring_base(index, base)?;
         let config = VringConfigData {
             queue_max_size: size,
             queue_size: size,
@@ -133,18 +142,24 @@ impl Vm {
             used_ring_addr: used,
             log_addr: None,
         };
-        self.frontend.set_vring_addr(index, &config).unwrap();
-        self.frontend.set_vring_kick(index, &queue.kick).unwrap();
-        self.frontend.set_vring_call(index, &queue.call).unwrap();
-        self.frontend.set_vring_enable(index, true).unwrap();
+        self.frontend.set_vring_addr(index, &config)?;
+        self.frontend.set_vring_kick(index, &queue.kick)?;
+        self.frontend.set_vring_call(index, &queue.call)?;
+        self.frontend.set_vring_enable(index, true)
     }
 
     /// Starts a session's ring, at index 0 or where it stopped.
     pub fn start_queue(&mut self, number: u32, base: u16) -> Queue {
         let queue = Queue::new();
-        let offsets = [DESC_OFFSET as u64, AVAIL_OFFSET as u64, USED_OFFSET as u64];
-        self.start_ring(number as usize, &Ring { start: home(number), offsets, size: QUEUE_SIZE }, base, &queue);
+        self.start_ring(number as usize, &session_ring(number), base, &queue);
         queue
+    }
+
+    /// The same, of a backend that may be out of descriptors.
+    pub fn try_start_queue(&mut self, number: u32) -> Option<Queue> {
+        let queue = Queue::new();
+        self.try_start_ring(number as usize, &session_ring(number), 0, &queue).ok()?;
+        Some(queue)
     }
 
     pub fn stop_queue(&mut self, number: u32) -> u16 {

@@ -3,6 +3,12 @@
 //!
 //! The crate has no C interface; `vgpu-libcuda` puts the driver API in front of it.
 
+// What guests, clients and devices send must never end a process.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable, clippy::indexing_slicing)
+)]
+
 pub mod arena;
 pub mod broker;
 mod fork;

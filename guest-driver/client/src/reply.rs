@@ -80,4 +80,33 @@ mod tests {
         clear(&home, 2);
         assert!(!is_done(&home, 2));
     }
+
+    #[test]
+    fn test_whatever_the_device_writes_is_an_outcome_or_broken() {
+        let home = test_home();
+        let mut random = vgpu_fuzz::Random::new(5);
+        let mut ring = crate::ring::Ring::new(&home, 0x10_0000);
+        for _ in vgpu_fuzz::rounds("replies", 20_000) {
+            let mut words: Vec<u8> = (0..6).flat_map(|_| (random.edge() as u32).to_le_bytes()).collect();
+            words.extend(random.bytes(32));
+            if random.below(2) == 0 {
+                words[..4].copy_from_slice(&REPLY_DONE.to_le_bytes());
+                words[16..20].copy_from_slice(&(random.below(MAX_BODY + 100) as u32).to_le_bytes());
+                words[24..32].copy_from_slice(&7u64.to_le_bytes());
+            }
+            home.write(offset(2), &words);
+            if let Ok(outcome) = read(&home, 2, 7) {
+                assert!(outcome.body.len() <= MAX_BODY);
+                let mut reader = vgpu_protocol::Reader::new(&outcome.body);
+                let _ = <vgpu_protocol::cmd::VgpuReadOutputReply as vgpu_protocol::Reply>::decode(&mut reader);
+                let mut reader = vgpu_protocol::Reader::new(&outcome.body);
+                let _ = <vgpu_protocol::cmd::VgpuDeviceInfoReply as vgpu_protocol::Reply>::decode(&mut reader);
+            }
+            let bytes = random.bytes(64);
+            home.write(vgpu_protocol::session::USED_OFFSET, &bytes);
+            while let Ok(Some(slot)) = ring.next_used(&home) {
+                assert!(slot < vgpu_protocol::session::SLOTS);
+            }
+        }
+    }
 }

@@ -40,19 +40,21 @@ impl Staging {
     /// A piece that is free, or whose batch is done.
     pub fn take(&self, is_done: impl Fn(u64) -> bool) -> Option<Piece> {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = states.iter().position(|state| match state {
+        let (index, state) = states.iter_mut().enumerate().find(|(_, state)| match state {
             State::Free => true,
             State::Held => false,
             State::Until(sequence) => is_done(*sequence),
         })?;
-        states[index] = State::Held;
+        *state = State::Held;
         Some(Piece(index))
     }
 
     /// Gives a piece back, free once the batch `until` is done.
     pub fn give_back(&self, piece: Piece, until: Option<u64>) {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        states[piece.0] = until.map_or(State::Free, State::Until);
+        if let Some(state) = states.get_mut(piece.0) {
+            *state = until.map_or(State::Free, State::Until);
+        }
     }
 }
 

@@ -170,7 +170,9 @@ impl Stream {
         self.open.closed = false;
         self.open.used = 0;
         reply::clear(home, slot);
-        self.slots[slot] = Slot { state: if waits { State::Awaited } else { State::Posted }, sequence };
+        if let Some(taken) = self.slots.get_mut(slot) {
+            *taken = Slot { state: if waits { State::Awaited } else { State::Posted }, sequence };
+        }
         let kick = self.ring.publish(home, slot, length);
         Ok((Ticket { slot, sequence }, kick))
     }
@@ -179,15 +181,15 @@ impl Stream {
     pub fn reap(&mut self, home: &Shared) -> Result<News, Broken> {
         let mut news = News::default();
         while let Some(slot) = self.ring.next_used(home)? {
-            let Slot { state, sequence } = self.slots[slot];
-            match state {
+            let taken = self.slots.get_mut(slot).ok_or(Broken)?;
+            match taken.state {
                 State::Posted => {
-                    let outcome = reply::read(home, slot, sequence)?;
+                    let outcome = reply::read(home, slot, taken.sequence)?;
                     news.latched = news.latched.or(outcome.latched);
                     news.output |= outcome.output;
                     self.release(slot);
                 }
-                State::Awaited => self.slots[slot].state = State::Answered,
+                State::Awaited => taken.state = State::Answered,
                 State::Taken => self.release(slot),
                 State::Free | State::Answered => return Err(Broken),
             }
@@ -197,8 +199,9 @@ impl Stream {
 
     /// The waiting thread has read its reply.
     pub fn consume(&mut self, ticket: Ticket) {
-        match self.slots[ticket.slot].state {
-            State::Awaited => self.slots[ticket.slot].state = State::Taken,
+        let Some(slot) = self.slots.get_mut(ticket.slot) else { return };
+        match slot.state {
+            State::Awaited => slot.state = State::Taken,
             State::Answered => self.release(ticket.slot),
             State::Free | State::Posted | State::Taken => {}
         }
@@ -211,8 +214,10 @@ impl Stream {
     }
 
     fn release(&mut self, slot: usize) {
-        self.slots[slot].state = State::Free;
-        self.free.push(slot);
+        if let Some(released) = self.slots.get_mut(slot) {
+            released.state = State::Free;
+            self.free.push(slot);
+        }
     }
 }
 

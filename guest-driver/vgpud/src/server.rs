@@ -172,7 +172,7 @@ impl Server {
             Received::Closed => return self.close(id),
         };
         let before = client.session;
-        let response = self.broker.handle(client.peer, &mut client.session, &buffer[..length]);
+        let response = self.broker.handle(client.peer, &mut client.session, buffer.get(..length).unwrap_or_default());
         let opened = client.session.filter(|_| before.is_none());
         if let Err(error) = socket::send(client.socket.as_fd(), &response.bytes, &response.fds) {
             debug!("process {}: does not take its reply: {error}", client.peer.pid);

@@ -239,22 +239,10 @@ fn status_lists_the_sessions() {
     assert_eq!(seen, [(1, 4711, 1000, 6 * MIB), (2, 4711, 1000, 2 * MIB)]);
 }
 
-/// A small generator, so that a failure can be repeated.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-}
-
 #[test]
 fn any_bytes_in_any_order_are_answered() {
     let (device, mut broker) = setup();
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = vgpu_fuzz::Random::new(0x9e37_79b9_7f4a_7c15);
     let templates = [
         open_request(),
         map_request(BASE + 2 * MIB, 2 * MIB),
@@ -262,19 +250,19 @@ fn any_bytes_in_any_order_are_answered() {
         request(BrokerOp::Status, &[]),
     ];
     let mut sessions = [None; 8];
-    for _ in 0..100_000 {
-        let mut message = templates[random.next() as usize % templates.len()].clone();
-        if random.next() % 2 == 0 {
-            let at = random.next() as usize % message.len();
+    for _ in vgpu_fuzz::rounds("broker", 100_000) {
+        let mut message = templates[random.below(templates.len())].clone();
+        if random.below(2) == 0 {
+            let at = random.below(message.len());
             message[at] = random.next() as u8;
         }
-        if random.next() % 8 == 0 {
-            message.truncate(random.next() as usize % (message.len() + 1));
+        if random.below(8) == 0 {
+            message.truncate(random.below(message.len() + 1));
         }
-        let session = &mut sessions[random.next() as usize % 8];
+        let session = &mut sessions[random.below(8)];
         let response = broker.handle(PEER, session, &message);
         assert!(response.bytes.len() >= 8);
-        if random.next() % 64 == 0 {
+        if random.below(64) == 0 {
             if let Some(queue) = session.take() {
                 broker.end(queue);
             }

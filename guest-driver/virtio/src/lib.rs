@@ -4,6 +4,12 @@
 //! Both give the same [`Transport`]: the device's config, the control queue, session queues that
 //! are opened and closed, and shared memory that the device can reach.
 
+// What guests, clients and devices send must never end a process.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable, clippy::indexing_slicing)
+)]
+
 pub mod loopback;
 mod memory;
 pub mod pci;

@@ -116,7 +116,7 @@ impl ControlQueue {
         if length > MAX_REPLY || length > reply.len() {
             return Err(misbehaved(format!("it wrote a reply of {length} bytes")));
         }
-        self.memory.copy_out(REPLY_OFFSET, &mut reply[..length]);
+        self.memory.copy_out(REPLY_OFFSET, reply.get_mut(..length).unwrap_or_default());
         Ok(length)
     }
 }

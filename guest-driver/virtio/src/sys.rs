@@ -142,6 +142,39 @@ mod private {
 
 /// Page size of the machine (x86-64), bytes.
 pub const SMALL_PAGE: usize = 4096;
+/// Runs `child` in a copy of this process.
+#[cfg(test)]
+pub fn fork_for_test(child: impl FnOnce()) {
+    // SAFETY: the test's other threads hold no lock that the child needs.
+    if unsafe { libc::fork() } == 0 {
+        child();
+        // SAFETY: nothing of this copy has to be cleaned up.
+        unsafe { libc::_exit(0) }
+    }
+}
+
+/// Runs `child` in a copy of this process that has the same table of descriptors: what either opens or
+/// closes, the other has opened or closed, and what is open stays open until both have ended. The copy
+/// cannot be interrupted by signals and ends with `child`. This process must have one thread.
+pub fn fork_with_descriptors(child: impl FnOnce()) -> io::Result<()> {
+    let flags = libc::CLONE_FILES | libc::SIGCHLD;
+    // SAFETY: as fork: the child has a copy of all memory; with one thread no lock is held by another.
+    match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: the set is a local, and the process ends without running what was registered for its exit.
+            unsafe {
+                let mut all = std::mem::zeroed();
+                libc::sigfillset(&mut all);
+                libc::sigprocmask(libc::SIG_BLOCK, &all, std::ptr::null_mut());
+                child();
+                libc::_exit(0)
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Pages that one [`Pin`] can hold: an unprivileged pipe's largest size.
 const PIN_PAGES: usize = 256;
 

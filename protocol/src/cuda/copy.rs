@@ -224,7 +224,8 @@ impl CopyEnd {
     /// Whether a box of this extent lies in an array of these dimensions (elements, rows, slices).
     pub fn check_array(&self, extent: [usize; 3], array: [usize; 3], element: usize) -> Result<(), CUresult> {
         let limits = [multiply(array[0], element)?, array[1], array[2]];
-        let inside = (0..3).all(|i| self.at[i].checked_add(extent[i]).is_some_and(|end| end <= limits[i]));
+        let mut sides = self.at.iter().zip(extent).zip(limits);
+        let inside = sides.all(|((at, size), limit)| at.checked_add(size).is_some_and(|end| end <= limit));
         if inside && self.at[0].is_multiple_of(element) && extent[0].is_multiple_of(element) {
             Ok(())
         } else {

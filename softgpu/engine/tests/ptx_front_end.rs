@@ -3,6 +3,7 @@
 
 use vgpu_engine::ir::*;
 use vgpu_engine::ptx;
+use vgpu_fuzz::{rounds, Random};
 
 const HEADER: &str = ".version 8.4\n.target sm_80\n.address_size 64\n";
 
@@ -594,16 +595,6 @@ fn every_truncation_is_survived() {
     }
 }
 
-/// A small generator of repeatable numbers.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 33) as usize % limit
-    }
-}
-
 /// Replaces, removes, repeats or moves a few short pieces of `text`.
 fn mutate(random: &mut Random, text: &mut Vec<u8>) {
     const BYTES: &[u8] = b"{}()[]<>,;:.@!%+-0189axr_$\"/*|= \n\0\xff";
@@ -632,9 +623,9 @@ fn excerpt(random: &mut Random, sample: &str) -> Vec<u8> {
 
 #[test]
 fn random_mutations_are_survived() {
-    let mut random = Random(1);
-    for round in 0..10_000 {
-        let (_, sample) = SAMPLES[round % SAMPLES.len()];
+    let mut random = Random::new(1);
+    for _ in rounds("ptx", 10_000) {
+        let (_, sample) = SAMPLES[random.below(SAMPLES.len())];
         let mut text = excerpt(&mut random, sample);
         mutate(&mut random, &mut text);
         survive(&text);

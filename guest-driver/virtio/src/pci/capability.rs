@@ -56,22 +56,18 @@ const COMMON_SIZE: usize = 56;
 pub fn parse(config: &[u8], bar_sizes: &[usize; 6]) -> Result<Structures, TransportError> {
     let mut found: [Option<(Structure, usize)>; 5] = [None; 5];
     for capability in Capabilities::new(config) {
-        let Some(capability) =
-            capability.get(..CAPABILITY_SIZE).filter(|c| c[0] == VENDOR_SPECIFIC).map(|_| capability)
-        else {
+        let Some([VENDOR_SPECIFIC, _, _, kind @ (COMMON | NOTIFY | DEVICE)]) = capability.first_chunk() else {
             continue;
         };
-        let slot = match capability[3] {
-            kind @ (COMMON | NOTIFY | DEVICE) => &mut found[usize::from(kind)],
-            _ => continue,
-        };
+        let Some(slot) = found.get_mut(usize::from(*kind)) else { continue };
         // A driver takes the first of each kind that it can use (4.1.4).
         if let (None, Some(structure)) = (&slot, structure(capability, bar_sizes)) {
             *slot = Some((structure, notify_multiplier(capability)));
         }
     }
     let take = |kind: u8, name: &str, least: usize| {
-        found[usize::from(kind)]
+        let found = found.get(usize::from(kind)).copied().flatten();
+        found
             .filter(|(structure, _)| structure.length >= least)
             .ok_or_else(|| TransportError::SetUp(format!("the device has no usable virtio {name} structure")))
     };
@@ -86,7 +82,7 @@ pub fn parse(config: &[u8], bar_sizes: &[usize; 6]) -> Result<Structures, Transp
 
 /// The location in a capability, if it lies inside its register and is aligned.
 fn structure(capability: &[u8], bar_sizes: &[usize; 6]) -> Option<Structure> {
-    let bar = capability[4];
+    let bar = *capability.get(4)?;
     let offset = usize::try_from(read_u32(capability, 8)?).ok()?;
     let length = usize::try_from(read_u32(capability, 12)?).ok()?;
     let size = *bar_sizes.get(usize::from(bar))?;
@@ -95,7 +91,7 @@ fn structure(capability: &[u8], bar_sizes: &[usize; 6]) -> Option<Structure> {
 }
 
 fn notify_multiplier(capability: &[u8]) -> usize {
-    let long = usize::from(capability[2]) >= NOTIFY_CAPABILITY_SIZE;
+    let long = capability.get(2).is_some_and(|size| usize::from(*size) >= NOTIFY_CAPABILITY_SIZE);
     read_u32(capability, CAPABILITY_SIZE).filter(|_| long).map_or(0, |multiplier| multiplier as usize)
 }
 

@@ -6,6 +6,7 @@
 
 mod capability;
 pub mod hugepages;
+mod keeper;
 mod registers;
 pub mod sysfs;
 
@@ -18,6 +19,7 @@ use vgpu_protocol::control::{DeviceConfig, CONTROL_QUEUE_SIZE, MAGIC, MAX_SESSIO
 use vgpu_protocol::session;
 
 use self::hugepages::{Hugepages, HUGEPAGE};
+use self::keeper::Keeper;
 use self::registers::{Doorbell, QueueAddresses, Registers};
 use self::sysfs::{Function, Taken};
 use crate::ring::{self, Bell, ControlQueue, CONTROL_SIZE, REPLY_TIMEOUT};
@@ -33,6 +35,7 @@ const LOOK_INTERVAL: Duration = Duration::from_micros(200);
 
 /// A virtual GPU on the PCI bus.
 pub struct Pci {
+    keeper: Option<Keeper>,
     taken: Taken,
     location: String,
     pool: Hugepages,
@@ -52,14 +55,19 @@ struct SessionQueue {
 
 impl Pci {
     /// Opens the device at `address` ("0000:00:03.0"), or the first that is found; `None` when
-    /// there is none. `sysfs` is where sysfs is mounted.
+    /// there is none. `sysfs` is where sysfs is mounted. The calling process must have one thread.
     pub fn open(sysfs: &Path, address: Option<&str>) -> Result<Option<Self>, TransportError> {
         let functions = Function::find_all(sysfs).map_err(TransportError::set_up("cannot list PCI devices"))?;
         let mut wanted = functions.into_iter().filter(|function| address.is_none_or(|a| a == function.address()));
         let Some(function) = wanted.next() else { return Ok(None) };
         let taken = function.take()?;
         match Self::start(&function, Hugepages::new(sysfs)) {
-            Ok(started) => Ok(Some(started.with(taken, function.address()))),
+            Ok(started) => {
+                let keeper = Keeper::start(&function);
+                let keeper =
+                    keeper.inspect_err(|error| log::warn!("nothing stops the device if vgpud is killed: {error}"));
+                Ok(Some(started.with(taken, function.address(), keeper.ok())))
+            }
             Err(error) => {
                 taken.restore();
                 Err(error)
@@ -159,8 +167,9 @@ impl Started {
         })
     }
 
-    fn with(self, taken: Taken, location: &str) -> Pci {
+    fn with(self, taken: Taken, location: &str, keeper: Option<Keeper>) -> Pci {
         Pci {
+            keeper,
             taken,
             location: location.to_string(),
             pool: self.pool,
@@ -235,7 +244,12 @@ impl Transport for Pci {
 
     fn shut_down(&mut self) {
         match self.bell.registers.reset() {
-            Ok(()) => self.taken.restore(),
+            Ok(()) => {
+                if let Some(keeper) = self.keeper.take() {
+                    keeper.dismiss();
+                }
+                self.taken.restore();
+            }
             Err(error) => log::warn!("{error}"),
         }
     }
