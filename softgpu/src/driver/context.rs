@@ -463,12 +463,21 @@ pub unsafe extern "C" fn cuCtxSetLimit(limit: i32, value: usize) -> CUresult {
     guard(|| current()?.set_limit(Limit::from_number(limit)?, value as u64))
 }
 
-/// A limit in bytes.
+/// `CU_LIMIT_CIG_ENABLED` and `CU_LIMIT_CIG_SHMEM_FALLBACK_ENABLED`: whether a context shares its work with
+/// graphics. cuBLAS asks, and takes an error for a device that it does not know.
+const LIMIT_CIG_ENABLED: i32 = 8;
+const LIMIT_CIG_SHARED_FALLBACK: i32 = 9;
+
+/// A limit in bytes; no context shares its work with graphics.
 pub unsafe extern "C" fn cuCtxGetLimit(pvalue: *mut usize, limit: i32) -> CUresult {
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
         let pvalue = unsafe { out(pvalue) }?;
-        pvalue.write(current()?.limit(Limit::from_number(limit)?) as usize);
+        let context = current()?;
+        pvalue.write(match limit {
+            LIMIT_CIG_ENABLED | LIMIT_CIG_SHARED_FALLBACK => 0,
+            _ => context.limit(Limit::from_number(limit)?) as usize,
+        });
         Ok(())
     })
 }

@@ -121,6 +121,8 @@ fn limits() {
     assert_eq!(limit(1), (CUresult::SUCCESS, 1 << 20));
     assert_eq!(limit(2), (CUresult::SUCCESS, 8 << 20));
     assert_eq!(limit(4).0, CUresult::UNSUPPORTED_LIMIT);
+    assert_eq!([limit(8), limit(9)], [(CUresult::SUCCESS, 0); 2]);
+    assert_eq!(cu!(cuCtxSetLimit(8, 1)), CUresult::UNSUPPORTED_LIMIT);
     ok!(cuCtxSetLimit(0, 4096));
     ok!(cuCtxSetLimit(2, 16 << 20));
     assert_eq!([limit(0).1, limit(2).1], [4096, 16 << 20]);

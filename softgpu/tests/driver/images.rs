@@ -64,13 +64,12 @@ fn logs_are_cut_to_their_buffers() {
 #[test]
 fn a_kernel_with_unsupported_instructions_loads_and_is_not_launched() {
     let _context = Context::new();
-    let tensor = ".visible .entry tensor()\n{\n\t.reg .b32 %r<9>;\n\t.reg .b64 %rd<2>;\n\tmov.u64 %rd1, 0;\n\
-        \twmma.load.a.sync.aligned.row.m16n16k16.global.f16 {%r1,%r2,%r3,%r4,%r5,%r6,%r7,%r8}, [%rd1];\n\tret;\n}\n";
-    let loaded = load_text(&format!("{KERNELS}{tensor}"));
+    let cluster = ".visible .entry cluster()\n{\n\tbarrier.cluster.arrive;\n\tret;\n}\n";
+    let loaded = load_text(&format!("{KERNELS}{cluster}"));
     assert_eq!(loaded.result, CUresult::SUCCESS, "{}", loaded.error);
-    assert!(loaded.info.contains("wmma") && loaded.info.contains("tensor"), "{}", loaded.info);
+    assert!(loaded.info.contains("barrier.cluster") && loaded.info.contains("`cluster`"), "{}", loaded.info);
     let null = std::ptr::null_mut();
-    assert_eq!(launch(function(loaded.module, "tensor"), 1, 32, null, &[]), CUresult::NOT_SUPPORTED);
+    assert_eq!(launch(function(loaded.module, "cluster"), 1, 32, null, &[]), CUresult::NOT_SUPPORTED);
     assert_eq!(launch(function(loaded.module, "empty"), 1, 32, null, &[]), CUresult::SUCCESS);
     ok!(cuCtxSynchronize());
 }

@@ -284,6 +284,71 @@ def raw_module_with_templates_and_globals():
 
 
 @test
+def matrix_products():
+    """cuBLAS, plain, transposed and batched."""
+    for kind, rtol in ((np.float32, 1e-4), (np.float64, 1e-11), (np.complex64, 1e-4), (np.complex128, 1e-11)):
+        a, b = rng.standard_normal((2, 3, 70, 70))
+        if np.dtype(kind).kind == "c":
+            a, b = a + 1j * b, b - 2j * a
+        a, b = a.astype(kind), b.astype(kind)
+        x, y = cp.asarray(a), cp.asarray(b)
+        close(x[0] @ y[0], a[0] @ b[0], rtol)
+        close(x[1].T @ y[1][:, :33], a[1].T @ b[1][:, :33], rtol)
+        close(cp.matmul(x, y), np.matmul(a, b), rtol)
+        close(x[0] @ y[0][0], a[0] @ b[0][0], rtol)
+        close(cp.vdot(x[0], y[0]), np.vdot(a[0], b[0]), rtol * 100)
+    a, b = rng.integers(-8, 9, (2, 200, 130)).astype(np.float32)
+    close(cp.tensordot(cp.asarray(a), cp.asarray(b), 2), np.tensordot(a, b, 2))
+    close(cp.linalg.norm(cp.asarray(a, np.float64)), np.linalg.norm(a.astype(np.float64)), 1e-12)
+
+
+@test
+def tensor_cores():
+    kernel = cp.RawKernel(
+        r"""
+        #include <mma.h>
+        using namespace nvcuda::wmma;
+        extern "C" __global__ void product(const half* a, const half* b, float* c, int n) {
+            int row = blockIdx.y * 16, column = blockIdx.x * 16;
+            fragment<matrix_a, 16, 16, 16, half, row_major> x;
+            fragment<matrix_b, 16, 16, 16, half, col_major> y;
+            fragment<accumulator, 16, 16, 16, float> sum;
+            fill_fragment(sum, 0.5f);
+            for (int k = 0; k < n; k += 16) {
+                load_matrix_sync(x, a + row * n + k, n);
+                load_matrix_sync(y, b + column * n + k, n);
+                mma_sync(sum, x, y, sum);
+            }
+            for (int i = 0; i < sum.num_elements; i++) sum.x[i] *= 2;
+            store_matrix_sync(c + row * n + column, sum, n, mem_row_major);
+        }
+        """,
+        "product",
+        options=("--std=c++17",),
+    )
+    a, b = rng.integers(-8, 9, (2, 96, 96)).astype(np.float16)
+    out = cp.empty((96, 96), np.float32)
+    kernel((6, 6), (32,), (cp.asarray(a), cp.asarray(b), out, np.int32(96)))
+    equal(out, 2 * (a.astype(np.float32) @ b.T.astype(np.float32) + 0.5))
+
+
+@test
+def transforms():
+    """cuFFT: powers of two, other factors, a large prime; several dimensions, real and complex."""
+    for n in (8, 60, 97, 1024, 8191, 65536):
+        a = rng.standard_normal(n) + 1j * rng.standard_normal(n)
+        scale = np.sqrt(n)
+        close(cp.fft.fft(cp.asarray(a)) / scale, np.fft.fft(a) / scale, 1e-9)
+        close(cp.fft.ifft(cp.asarray(a.astype(np.complex64))) * scale, np.fft.ifft(a) * scale, 1e-3)
+        close(cp.fft.rfft(cp.asarray(a.real)) / scale, np.fft.rfft(a.real) / scale, 1e-9)
+        close(cp.fft.irfft(cp.fft.rfft(cp.asarray(a.real)), n), a.real, 1e-9)
+    a = rng.standard_normal((12, 20, 32))
+    close(cp.fft.fftn(cp.asarray(a)), np.fft.fftn(a), 1e-9)
+    close(cp.fft.rfft2(cp.asarray(a)), np.fft.rfft2(a), 1e-9)
+    close(cp.fft.fft(cp.asarray(a), axis=0), np.fft.fft(a, axis=0), 1e-9)
+
+
+@test
 def fused_functions():
     @cp.fuse()
     def blend(x, y, t):

@@ -10,6 +10,7 @@ use super::{Code, Result};
 use vgpu_engine::ptx;
 
 const ELF: &[u8] = b"\x7fELF";
+const TILE_IR: &[u8] = b"\x7fTileIR";
 pub(super) const BUILD_HINT: &str = "The software GPU executes PTX. Build with PTX included, for example \
                           `nvcc -gencode arch=compute_75,code=compute_75`.";
 
@@ -77,6 +78,10 @@ pub(super) fn ptx_of<'a>(image: &'a [u8], capability: u32, log: &mut JitLog) -> 
         return log
             .fail(CUresult::NO_BINARY_FOR_GPU, format_args!("the image is machine code (a cubin). {BUILD_HINT}"));
     }
+    if image.starts_with(TILE_IR) {
+        let message = "the image is CUDA Tile IR, which only NVIDIA's driver compiles. The software GPU executes PTX.";
+        return log.fail(CUresult::NO_BINARY_FOR_GPU, message);
+    }
     if !image.starts_with(&fatbin::MAGIC.to_le_bytes()) {
         return Ok(Cow::Borrowed(image));
     }
@@ -105,5 +110,12 @@ mod tests {
         let result = compile(b"\x7fELF\x02\x01\x01", 80, &mut log);
         assert_eq!(result.err(), Some(CUresult::NO_BINARY_FOR_GPU));
         assert!(log.error.contains("code=compute_75"), "{}", log.error);
+    }
+
+    #[test]
+    fn tile_code_is_refused_by_name() {
+        let mut log = JitLog::default();
+        assert_eq!(compile(b"\x7fTileIR\0\x0d\x01", 130, &mut log).err(), Some(CUresult::NO_BINARY_FOR_GPU));
+        assert!(log.error.contains("CUDA Tile IR"), "{}", log.error);
     }
 }
