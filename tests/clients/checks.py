@@ -4,6 +4,9 @@ import sys
 
 TESTS = []
 
+# Not 1, with which Python ends when a program cannot even be imported.
+FAILED = 10
+
 
 def register(function):
     """Registers a test under its name."""
@@ -12,7 +15,7 @@ def register(function):
 
 
 def main(client):
-    """Runs the tests that the arguments name, or all; the exit code tells whether one failed."""
+    """Runs the tests that the arguments name, or all; the exit code is FAILED if one did not pass."""
     chosen = [t for t in TESTS if len(sys.argv) == 1 or t.__name__ in sys.argv[1:]]
     failed = 0
     for function in chosen:
@@ -23,4 +26,4 @@ def main(client):
             failed += 1
             reason = " ".join(str(error).split())[:300]
             print(f"FAIL {client}/{function.__name__}: {type(error).__name__}: {reason}", flush=True)
-    return failed > 0
+    return FAILED if failed else 0

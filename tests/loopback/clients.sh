@@ -6,6 +6,7 @@
 set -uo pipefail
 . "$(dirname "$0")/../../scripts/lib.sh"
 
+told=10   # exit code of tests/clients/checks.py; Python's own is 1
 limit=600 # seconds for one client, far above what one takes
 suite_limit=3600
 sources=$repo/tests/clients
@@ -22,15 +23,36 @@ environment() {
     cp "$list" "$place/requirements.txt"
 }
 
-# set_up NAME: make the environment unless it is there; prints a FAIL line if it
+# build_pycuda: the same for PyCUDA, which PyPI has as source: compiled with the headers of the other wheels
+# and linked with this project's libcuda.
+build_pycuda() {
+    local place=$target/clients/pycuda list=$sources/pycuda/requirements.txt cuda
+    install_packages build-essential python3-dev python3-venv
+    rm -rf "$place"
+    python3 -m venv "$place"
+    grep -v '^pycuda' "$list" >"$place/wheels.txt"
+    "$place/bin/pip" install --quiet --disable-pip-version-check -r "$place/wheels.txt"
+    cuda=$(echo "$place"/lib/python3*/site-packages/nvidia/cu13)
+    mkdir "$place/link"
+    ln -s "$bin_dir/libcuda.so" "$place/link/libcuda.so"
+    ln -s "$cuda/lib/libcurand.so.10" "$place/link/libcurand.so"
+    PATH=$nvcc_root/nvidia/cu13/bin:$PATH CPATH=$nvcc_root/nvidia/cu13/include:$cuda/include LIBRARY_PATH=$place/link \
+        CFLAGS='-O0 -g0' "$place/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir -r "$list"
+    cp "$list" "$place/requirements.txt"
+}
+
+# set_up NAME [COMMAND...]: make the environment unless it is there; prints a FAIL line if it
 # cannot be made.
 set_up() {
     if cmp -s "$sources/$1/requirements.txt" "$target/clients/$1/requirements.txt"; then
         already "$1 from PyPI"
         return
     fi
-    (step "$1 from PyPI" environment "$1") || {
-        echo "FAIL $1/setup: the wheels could not be installed"
+    local name=$1
+    shift
+    [ $# -gt 0 ] || set -- environment "$name"
+    (step "$name from PyPI" "$@") || {
+        echo "FAIL $name/setup: the packages could not be installed"
         return 1
     }
 }
@@ -43,8 +65,8 @@ client() {
     set_up "$name" || return 0
     PYTHONPATH=$sources timeout --kill-after=5 "$limit" "$bin_dir/vgpu" run "$@" -- \
         "$target/clients/$name/bin/python" -W ignore "$sources/$name/smoke.py" || code=$?
-    # 1 has been told line by line.
-    [ "$code" -le 1 ] || echo "FAIL $name/exit: exit code $code"
+    # What failed has been told line by line then.
+    [ "$code" -eq 0 ] || [ "$code" -eq "$told" ] || echo "FAIL $name/exit: exit code $code"
 }
 
 # numba_suite: numba-cuda's own tests, against the list of those that do not pass.
@@ -82,3 +104,12 @@ export CUPY_COMPILE_WITH_PTX=1 CUPY_CACHE_DIR=$target/clients/cupy-cache
 client cupy --compute-capability 13.0
 client bindings
 cudarc
+if set_up pycuda build_pycuda; then
+    # Its kernels are compiled by nvcc, and it needs cuRAND's and the runtime's library to start.
+    (
+        export PATH=$nvcc_root/nvidia/cu13/bin:$PATH
+        LD_LIBRARY_PATH=$(echo "$target"/clients/pycuda/lib/python3*/site-packages/nvidia/cu13/lib)
+        export LD_LIBRARY_PATH=$LD_LIBRARY_PATH:$nvcc_root/nvidia/cu13/lib
+        client pycuda
+    )
+fi
