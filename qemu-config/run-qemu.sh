@@ -14,10 +14,8 @@ shift 2
 # the guest's memory. Without it QEMU stops when the guest starts the device.
 #
 # The device sits behind a pcie-root-port, so that it can be taken out and put
-# back while the guest runs: after a crash of the backend, in QEMU's monitor
-#   device_del vgpu0; chardev-remove vgpu; (start the backend again)
-#   chardev-add socket,id=vgpu,path=SOCKET
-#   device_add vhost-user-test-device-pci,id=vgpu0,bus=vgpu-port,chardev=vgpu,...
+# back while the guest runs: after a crash of the backend start it again, then
+#   replug SOCKET.monitor SOCKET
 #
 # virtio-id=39     a number that no kernel driver claims: vgpud drives the device
 # num_vqs=16       one control queue and 15 sessions (CUDA processes)
@@ -30,4 +28,5 @@ exec qemu-system-x86_64 -accel kvm -accel tcg -cpu max -smp 4 \
     -chardev "socket,id=vgpu,path=$socket" \
     -device pcie-root-port,id=vgpu-port,slot=1 \
     -device vhost-user-test-device-pci,id=vgpu0,bus=vgpu-port,chardev=vgpu,virtio-id=39,num_vqs=16,vq_size=256,config_size=64,page-per-vq=on,queue_reset=off \
+    -qmp "unix:$socket.monitor,server=on,wait=off" \
     -drive "file=$disk,if=virtio" "$@"
