@@ -86,12 +86,28 @@ pub struct Serve {
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub drain_timeout: u64,
 
+    /// Tell figures in Prometheus' text format to readers of this Unix socket
+    #[arg(long, value_name = "PATH")]
+    pub metrics: Option<PathBuf>,
+
+    /// What the VM is called in metrics; the socket's name unless given
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
     /// Whom to become when started as root: a name or a number; nobody unless given
     #[arg(long, value_name = "USER", overrides_with = "user")]
     pub user: Option<String>,
 
     #[command(flatten)]
     pub executor: Executor,
+}
+
+impl Serve {
+    /// What the VM is called.
+    pub fn vm_name(&self) -> String {
+        let socket = || self.socket_path.as_ref()?.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        self.name.clone().or_else(socket).unwrap_or_default()
+    }
 }
 
 /// What executes the guest's commands.

@@ -1,6 +1,6 @@
 //! Which files a process may open (landlock).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use landlock::{
     path_beneath_rules, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, Ruleset, RulesetAttr,
@@ -48,9 +48,9 @@ pub fn of_launcher(gpu: &Gpu) -> Vec<Rule> {
     rules
 }
 
-/// For the supervisor: it opens nothing, and removes its socket.
-pub fn of_supervisor(folder: Option<&Path>) -> Vec<Rule> {
-    folder.map(|folder| (folder.into(), AccessFs::RemoveFile.into())).into_iter().collect()
+/// For the supervisor: it opens nothing, and removes its sockets.
+pub fn of_supervisor(folders: &[PathBuf]) -> Vec<Rule> {
+    folders.iter().map(|folder| (folder.clone(), AccessFs::RemoveFile.into())).collect()
 }
 
 /// For a worker that executes on `gpu`.

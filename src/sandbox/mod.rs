@@ -10,7 +10,7 @@ mod privileges;
 mod syscalls;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -74,16 +74,12 @@ impl Sandbox {
         self.restrict_files(|| files::of_launcher(gpu))
     }
 
-    /// For the supervisor, which has opened its socket and started the launcher. Call it before the
-    /// first thread is started.
-    pub fn enter_supervisor(self, user: &User, socket: Option<&Path>) -> Result<(), SandboxError> {
-        let folder = socket.map(|path| match path.parent() {
-            Some(folder) if folder != Path::new("") => folder.to_path_buf(),
-            _ => PathBuf::from("."),
-        });
-        // The socket's file is removed at the end, from a folder that may be root's.
-        self.give_up_privileges(user, self == Sandbox::Full && folder.is_some())?;
-        self.restrict_files(|| files::of_supervisor(folder.as_deref()))
+    /// For the supervisor, which has opened its sockets, in `folders`, and started the launcher. Call it
+    /// before the first thread is started.
+    pub fn enter_supervisor(self, user: &User, folders: &[PathBuf]) -> Result<(), SandboxError> {
+        // The sockets' files are removed at the end, from folders that may be root's.
+        self.give_up_privileges(user, self == Sandbox::Full && !folders.is_empty())?;
+        self.restrict_files(|| files::of_supervisor(folders))
     }
 
     /// For the supervisor, when all that is left to do is to serve.

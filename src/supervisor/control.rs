@@ -65,28 +65,32 @@ impl Control<'_> {
     }
 
     fn status(&self) -> BackendStatus {
-        let device = self.device;
-        let attribute =
-            |number: i32| usize::try_from(number).ok().and_then(|n| device.attributes.get(n)).copied().unwrap_or(0);
-        let capability = attribute(vgpu_protocol::cuda::attribute::COMPUTE_CAPABILITY_MAJOR) * 10
-            + attribute(vgpu_protocol::cuda::attribute::COMPUTE_CAPABILITY_MINOR);
-        let mut gpu_name = [0; 64];
-        // The last byte stays NUL.
-        for (to, from) in gpu_name.iter_mut().take(63).zip(device.name.iter().take_while(|b| **b != 0)) {
-            *to = *from;
-        }
-        let mut status = BackendStatus {
-            gpu_name,
-            memory_total: device.total_memory,
-            memory_used: 0,
-            sessions: 0,
-            utilization: 0,
-            driver_version: u32::try_from(device.driver_version).unwrap_or(0),
-            capability: u32::try_from(capability).unwrap_or(0),
-            uuid: device.uuid,
-        };
+        let mut status = describe(self.device);
         self.table.measure(&mut status);
         status
+    }
+}
+
+/// What does not change about a GPU.
+pub fn describe(device: &DeviceInfo) -> BackendStatus {
+    let attribute =
+        |number: i32| usize::try_from(number).ok().and_then(|n| device.attributes.get(n)).copied().unwrap_or(0);
+    let capability = attribute(vgpu_protocol::cuda::attribute::COMPUTE_CAPABILITY_MAJOR) * 10
+        + attribute(vgpu_protocol::cuda::attribute::COMPUTE_CAPABILITY_MINOR);
+    let mut gpu_name = [0; 64];
+    // The last byte stays NUL.
+    for (to, from) in gpu_name.iter_mut().take(63).zip(device.name.iter().take_while(|b| **b != 0)) {
+        *to = *from;
+    }
+    BackendStatus {
+        gpu_name,
+        memory_total: device.total_memory,
+        memory_used: 0,
+        sessions: 0,
+        utilization: 0,
+        driver_version: u32::try_from(device.driver_version).unwrap_or(0),
+        capability: u32::try_from(capability).unwrap_or(0),
+        uuid: device.uuid,
     }
 }
 

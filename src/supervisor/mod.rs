@@ -5,12 +5,14 @@ mod device;
 mod launcher;
 mod load;
 mod memory;
+mod metrics;
 mod process;
 mod session;
 mod socket;
 mod table;
 mod vring;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -21,9 +23,10 @@ use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
 use self::device::Device;
 use self::launcher::{Launcher, LauncherError};
+use self::metrics::Metrics;
 use self::process::End;
 use self::session::Settings;
-use self::socket::Socket;
+use self::socket::{end_on_signals, Socket};
 use self::table::SessionTable;
 use crate::args::{Executor, Serve};
 use crate::exit;
@@ -47,15 +50,27 @@ pub fn run(args: &Serve) -> ExitCode {
         Ok(info) => info,
         Err(code) => return code,
     };
-    let socket = match Socket::open(args) {
-        Ok(socket) => socket,
+    let opened = Socket::open(args).and_then(|socket| {
+        let metrics = args.metrics.as_deref().map(Socket::at).transpose()?;
+        Ok([Some(socket), metrics].into_iter().flatten().collect::<Vec<_>>())
+    });
+    let sockets = match opened {
+        Ok(sockets) => sockets,
         Err(error) => return exit::fail(exit::RUNTIME, error),
     };
-    if let Err(error) = executor.sandbox.enter_supervisor(&user, socket.path()) {
+    let folders: Vec<PathBuf> = sockets.iter().filter_map(Socket::folder).collect();
+    if let Err(error) = executor.sandbox.enter_supervisor(&user, &folders) {
         return exit::fail(exit::SANDBOX, error);
     }
-    if let Err(error) = socket.end_on_signals() {
+    if let Err(error) = end_on_signals(&sockets) {
         return exit::fail(exit::RUNTIME, format_args!("cannot handle signals: {error}"));
+    }
+    let metrics = Metrics::new(args.vm_name(), info);
+    let Some((socket, others)) = sockets.split_first() else { return ExitCode::from(exit::RUNTIME) };
+    for other in others {
+        if let Err(error) = other.listener().and_then(|listener| metrics.clone().serve(listener)) {
+            return exit::fail(exit::RUNTIME, format_args!("cannot tell metrics on {other}: {error}"));
+        }
     }
     let settings = Settings {
         launcher: Arc::new(launcher),
@@ -70,7 +85,7 @@ pub fn run(args: &Serve) -> ExitCode {
         return exit::fail(exit::SANDBOX, error);
     }
     loop {
-        if let Err(error) = serve_one(&mut listener, &settings, args.sessions, info) {
+        if let Err(error) = serve_one(&mut listener, &settings, args.sessions, info, &metrics) {
             return exit::fail(exit::RUNTIME, format_args!("cannot serve {socket}: {error}"));
         }
     }
@@ -98,9 +113,11 @@ fn serve_one(
     settings: &Settings,
     sessions: u32,
     info: DeviceInfo,
+    metrics: &Metrics,
 ) -> Result<(), vhost_user_backend::Error> {
     let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
     let table = Arc::new(SessionTable::new(settings.clone(), memory.clone(), sessions));
+    metrics.watch(&table);
     let device = Arc::new(Device::new(table.clone(), memory.clone(), sessions, info));
     let (daemon, vrings) = vring::collect(|| VhostUserDaemon::new("vhost-user".into(), device.clone(), memory));
     let mut daemon = daemon?;

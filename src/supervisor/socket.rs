@@ -44,10 +44,15 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// Listens on `path`.
+    pub fn at(path: &Path) -> Result<Socket, SocketError> {
+        Ok(Socket { listener: bind(path)?, path: Some(path.into()) })
+    }
+
     /// Listens as the command line says.
     pub fn open(args: &Serve) -> Result<Socket, SocketError> {
         match (&args.socket_path, args.fd) {
-            (Some(path), _) => Ok(Socket { listener: bind(path)?, path: Some(path.clone()) }),
+            (Some(path), _) => Socket::at(path),
             (None, fd) => {
                 let fd = fd.unwrap_or(-1);
                 let listener = inherit(fd).map_err(|source| SocketError::Inherited { fd, source })?;
@@ -56,32 +61,35 @@ impl Socket {
         }
     }
 
-    /// Its file, if it is ours to remove.
-    pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+    /// Where its file is, if that is ours to remove.
+    pub fn folder(&self) -> Option<PathBuf> {
+        match self.path.as_deref()?.parent() {
+            Some(folder) if folder != Path::new("") => Some(folder.into()),
+            _ => Some(".".into()),
+        }
     }
 
     /// Another handle of the socket.
     pub fn listener(&self) -> io::Result<UnixListener> {
         self.listener.try_clone()
     }
+}
 
-    /// From now on SIGTERM and SIGINT remove the socket's file and end the process; the workers end
-    /// with it, because each watches its connection to this process.
-    pub fn end_on_signals(&self) -> io::Result<()> {
-        let mut signals = Signals::new([SIGTERM, SIGINT])?;
-        let path = self.path.clone();
-        std::thread::Builder::new().name("signals".into()).spawn(move || {
-            if let Some(signal) = signals.forever().next() {
-                log::info!("ended by signal {signal}");
-                if let Some(path) = path {
-                    let _ = std::fs::remove_file(path);
-                }
-                std::process::exit(0);
+/// From now on SIGTERM and SIGINT remove the sockets' files and end the process; the workers end
+/// with it, because each watches its connection to this process.
+pub fn end_on_signals(sockets: &[Socket]) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let paths: Vec<PathBuf> = sockets.iter().filter_map(|socket| socket.path.clone()).collect();
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            log::info!("ended by signal {signal}");
+            for path in paths {
+                let _ = std::fs::remove_file(path);
             }
-        })?;
-        Ok(())
-    }
+            std::process::exit(0);
+        }
+    })?;
+    Ok(())
 }
 
 impl std::fmt::Display for Socket {

@@ -226,3 +226,31 @@ fn test_bad_control_ring_does_not_end_the_device() {
     let _queue = vm.start_queue(1, 0);
     assert_eq!(vm.create(1), ControlStatus::Ok);
 }
+
+#[test]
+fn test_metrics_are_told_on_a_socket_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("metrics");
+    let mut backend = Backend::start_with(&["--metrics", path.to_str().unwrap(), "--name", "guest 1"]);
+    let ask = || {
+        let mut reader = UnixStream::connect(&path).unwrap();
+        reader.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        std::io::read_to_string(reader).unwrap()
+    };
+    let labels = "gpu=\"mock GPU\",uuid=\"GPU-";
+    assert!(ask().contains(&format!("vgpu_sessions{{{labels}")));
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    client.call(&vm, &cmd::CuMemAllocV2 { bytesize: 1 << 20 });
+    let text = ask();
+    let value = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().rsplit(' ').next().unwrap();
+    assert_eq!((value("vgpu_up{"), value("vgpu_sessions{")), ("1", "1"));
+    assert!(value("vgpu_memory_used_bytes{").parse::<u64>().unwrap() >= 1 << 20);
+    assert!(text.contains("vm=\"guest 1\"}"));
+    // A reader that says nothing holds up nobody but other readers.
+    let _silent = UnixStream::connect(&path).unwrap();
+    assert_eq!(client.result(&vm, &cmd::CuMemGetInfoV2 {}), 0);
+    backend.signal(Signal::TERM);
+    assert_eq!(backend.end().0, Some(0));
+    assert!(!path.exists());
+}
