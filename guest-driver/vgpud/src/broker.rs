@@ -14,7 +14,7 @@ use vgpu_protocol::control::{
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::session::{ERROR_OFFSET, HOME_SIZE, STATE_DEAD, STATE_OFFSET};
 use vgpu_virtio::sys::Mapping;
-use vgpu_virtio::{QueueAccess, SharedMemory, Transport, TransportError, MAX_REPLY};
+use vgpu_virtio::{Bell, QueueAccess, SharedMemory, Transport, TransportError, MAX_REPLY};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::session::{Admission, Arena, Session};
@@ -295,11 +295,14 @@ impl Broker {
         self.sessions.get(&queue)?.doorbell.as_ref().map(AsFd::as_fd)
     }
 
-    /// Passes a doorbell on to the device.
-    pub fn ring(&self, queue: u32) {
-        if !self.failed {
-            self.transport.notify(queue);
-        }
+    /// What rings the device's bell, where clients cannot do so themselves.
+    pub fn bell(&self) -> Option<Bell> {
+        self.transport.bell()
+    }
+
+    /// Whether the device is gone for good.
+    pub fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// The device's own descriptor, if there is one to watch.

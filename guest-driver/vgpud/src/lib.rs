@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod broker;
+mod relay;
 mod server;
 mod session;
 pub mod socket;

@@ -1,5 +1,4 @@
-//! The broker's one thread: a poll loop over the listening socket, the clients, their doorbells and
-//! the device.
+//! The broker's main thread: a poll loop over the listening socket, the clients and the device.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,6 +12,7 @@ use vgpu_protocol::broker::MAX_MESSAGE;
 use vgpu_virtio::{Transport, TransportError};
 
 use crate::broker::{Broker, Peer};
+use crate::relay::Relay;
 use crate::socket::{self, Received};
 
 /// Connections at a time, and of these, one user's.
@@ -39,7 +39,6 @@ enum Token {
     Stop,
     Device,
     Client(u32),
-    Doorbell(u32),
 }
 
 impl Token {
@@ -49,7 +48,6 @@ impl Token {
             Token::Stop => (1, 0),
             Token::Device => (2, 0),
             Token::Client(id) => (3, id),
-            Token::Doorbell(queue) => (4, queue),
         };
         EventData::new_u64(kind << 32 | u64::from(number))
     }
@@ -60,8 +58,7 @@ impl Token {
             0 => Token::Listener,
             1 => Token::Stop,
             2 => Token::Device,
-            3 => Token::Client(number),
-            _ => Token::Doorbell(number),
+            _ => Token::Client(number),
         }
     }
 }
@@ -77,6 +74,8 @@ pub struct Server {
     epoll: OwnedFd,
     listener: OwnedFd,
     broker: Broker,
+    /// Where doorbells have to be passed on.
+    relay: Option<Relay>,
     clients: BTreeMap<u32, Client>,
     next_client: u32,
     /// Given up to turn a connection away when there are no descriptors left.
@@ -92,7 +91,8 @@ impl Server {
         if let Some(device) = broker.watch() {
             epoll::add(&epoll, device, Token::Device.encode(), EventFlags::IN)?;
         }
-        Ok(Self { epoll, listener, broker, clients: BTreeMap::new(), next_client: 0, spare: spare_descriptor() })
+        let relay = broker.bell().map(Relay::start).transpose()?;
+        Ok(Self { epoll, listener, broker, relay, clients: BTreeMap::new(), next_client: 0, spare: spare_descriptor() })
     }
 
     /// Serves until `stop` becomes readable. All sessions have ended when it returns.
@@ -113,6 +113,10 @@ impl Server {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(io::Error::from(error).into()),
             }
+            if self.broker.has_failed() {
+                // Its registers may be gone as well.
+                self.relay = None;
+            }
             if self.broker.needs_checks() && checked.elapsed() >= CHECK_INTERVAL {
                 self.broker.check()?;
                 checked = Instant::now();
@@ -123,7 +127,6 @@ impl Server {
                     Token::Listener => self.accept(),
                     Token::Device => self.broker.check()?,
                     Token::Client(id) => self.read(id),
-                    Token::Doorbell(queue) => self.broker.ring(queue),
                 }
             }
         }
@@ -185,10 +188,8 @@ impl Server {
 
     fn watch_doorbell(&mut self, id: u32, queue: u32) {
         let Some(doorbell) = self.broker.doorbell(queue) else { return };
-        // Edge-triggered, and never read: every write is one event, and the client, who shares the
-        // eventfd, cannot make a read wait.
-        let flags = EventFlags::IN | EventFlags::ET;
-        if let Err(error) = epoll::add(&self.epoll, doorbell, Token::Doorbell(queue).encode(), flags) {
+        let watched = self.relay.as_ref().map_or(Ok(()), |relay| relay.watch(queue, doorbell));
+        if let Err(error) = watched {
             warn!("session {queue}: cannot watch its doorbell: {error}");
             self.close(id);
         }
@@ -197,9 +198,8 @@ impl Server {
     fn close(&mut self, id: u32) {
         let Some(client) = self.clients.remove(&id) else { return };
         let Some(queue) = client.session else { return };
-        if let Some(doorbell) = self.broker.doorbell(queue) {
-            // The client may keep the eventfd open: closing ours would not end the watch.
-            let _ = epoll::delete(&self.epoll, doorbell);
+        if let (Some(relay), Some(doorbell)) = (&self.relay, self.broker.doorbell(queue)) {
+            relay.forget(doorbell);
         }
         info!("session {queue}: process {} left", client.peer.pid);
         self.broker.end(queue);

@@ -128,6 +128,25 @@ fn the_doorbell_reaches_the_device_and_ends_with_the_session() {
 }
 
 #[test]
+fn doorbells_are_passed_on_while_the_device_takes_long_to_answer() {
+    let service = Service::start();
+    let client = service.connect();
+    let (_, _, fds) = ask(client.as_fd(), &open_request()).unwrap();
+    service.device.answer(Answer::Late);
+    let waiting = service.connect();
+    let asker = std::thread::spawn(move || ask(waiting.as_fd(), &open_request()).unwrap().0);
+    while !service.device.events().contains(&Event::Control(ControlOp::SessionCreate, 2)) {
+        std::thread::yield_now();
+    }
+    rustix::io::write(&fds[1], &1u64.to_ne_bytes()).unwrap();
+    while !service.device.events().contains(&Event::Notify(1)) {
+        std::thread::yield_now();
+    }
+    service.device.answer(Answer::Good);
+    assert_eq!(asker.join().unwrap(), 0);
+}
+
+#[test]
 fn stopping_ends_all_sessions_and_leaves_the_device() {
     let mut service = Service::start();
     let clients = [service.connect(), service.connect()];

@@ -59,9 +59,12 @@ pub struct QueueAccess {
     pub completion: OwnedFd,
     /// Whether the device signals `completion`.
     pub interrupts: bool,
-    /// Whether the broker must watch `doorbell` and pass it on with [`Transport::notify`].
+    /// Whether the broker must watch `doorbell` and pass it on with [`Transport::bell`].
     pub relay: bool,
 }
+
+/// Rings the device's bell for the queue of that number, on any thread.
+pub type Bell = Box<dyn Fn(u32) + Send>;
 
 /// A device as the broker uses it. Queues are numbered as in virtio: 0 is the control queue.
 pub trait Transport: Send {
@@ -85,8 +88,8 @@ pub trait Transport: Send {
     /// memory that no one else uses.
     fn close_queue(&mut self, queue: u32, home: SharedMemory) -> Result<(), TransportError>;
 
-    /// Rings the device's bell for a queue.
-    fn notify(&self, queue: u32);
+    /// What rings the device's bell for a queue, where clients cannot do so themselves.
+    fn bell(&self) -> Option<Bell>;
 
     /// Gets zeroed memory that the device can reach; `length` is a multiple of `CHUNK_GRANULE`.
     fn allocate(&mut self, length: u64) -> Result<SharedMemory, TransportError>;

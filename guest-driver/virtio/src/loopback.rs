@@ -126,7 +126,9 @@ impl Transport for Loopback {
         self.release(home)
     }
 
-    fn notify(&self, _queue: u32) {}
+    fn bell(&self) -> Option<crate::Bell> {
+        None
+    }
 
     fn allocate(&mut self, length: u64) -> Result<SharedMemory, TransportError> {
         let address = self.next_chunk;

@@ -13,7 +13,7 @@ use vgpu_protocol::control::{
 };
 use vgpu_protocol::session::{ARENA_BASES, ARENA_SIZE, HOME_SIZE};
 use vgpu_protocol::API_HASH;
-use vgpu_virtio::{QueueAccess, SharedMemory, Transport, TransportError};
+use vgpu_virtio::{Bell, QueueAccess, SharedMemory, Transport, TransportError};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 pub const SESSIONS: u32 = 3;
@@ -40,6 +40,8 @@ pub enum Answer {
     Short,
     WrongLength,
     Silence,
+    /// None until another answer is set.
+    Late,
 }
 
 pub struct State {
@@ -108,6 +110,11 @@ impl Transport for FakeDevice {
         let op = ControlOp::from_wire(header.op).unwrap();
         let mut state = self.state();
         state.events.push(Event::Control(op, header.queue));
+        while state.answer == Answer::Late {
+            drop(state);
+            std::thread::yield_now();
+            state = self.state();
+        }
         let status = match state.answer {
             Answer::Silence => return Err(TransportError::Device("no answer".into())),
             Answer::Short => return Ok(4),
@@ -136,8 +143,9 @@ impl Transport for FakeDevice {
         Ok(())
     }
 
-    fn notify(&self, queue: u32) {
-        self.state().events.push(Event::Notify(queue));
+    fn bell(&self) -> Option<Bell> {
+        let device = self.clone();
+        Some(Box::new(move |queue| device.state().events.push(Event::Notify(queue))))
     }
 
     fn allocate(&mut self, length: u64) -> Result<SharedMemory, TransportError> {

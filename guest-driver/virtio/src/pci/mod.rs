@@ -220,10 +220,13 @@ impl Transport for Pci {
         Ok(())
     }
 
-    fn notify(&self, queue: u32) {
-        if let Some(queue) = (queue as usize).checked_sub(1).and_then(|index| self.queues.get(index)) {
-            queue.doorbell.ring();
-        }
+    fn bell(&self) -> Option<crate::Bell> {
+        let doorbells: Vec<Doorbell> = self.queues.iter().map(|queue| queue.doorbell.clone()).collect();
+        Some(Box::new(move |queue| {
+            if let Some(doorbell) = (queue as usize).checked_sub(1).and_then(|index| doorbells.get(index)) {
+                doorbell.ring();
+            }
+        }))
     }
 
     fn allocate(&mut self, length: u64) -> Result<SharedMemory, TransportError> {
