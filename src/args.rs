@@ -175,7 +175,7 @@ impl Executor {
             format!("--sandbox={sandbox}"),
             format!("--log-level={}", self.log_level),
         ];
-        let Quotas { pinned, contexts, streams, modules, module_bytes } = self.quotas;
+        let Quotas { pinned, contexts, streams, modules, module_bytes, launch_rate } = self.quotas;
         arguments.extend([
             format!("--max-pinned={pinned}"),
             format!("--max-contexts={contexts}"),
@@ -183,6 +183,7 @@ impl Executor {
             format!("--max-modules={modules}"),
             format!("--max-module-bytes={module_bytes}"),
         ]);
+        arguments.extend(launch_rate.map(|rate| format!("--max-launch-rate={rate}")));
         arguments.extend(self.kernel_timeout.map(|seconds| format!("--kernel-timeout={seconds}")));
         arguments.extend(self.memory.map(|memory| format!("--memory={memory}")));
         arguments.extend(self.allow_pageable_access.then(|| "--allow-pageable-access".into()));
@@ -212,6 +213,10 @@ pub struct Quotas {
     /// Bytes of modules and libraries, as they are sent, per session
     #[arg(long = "max-module-bytes", value_name = "SIZE", default_value = "4G", value_parser = parse_size)]
     pub module_bytes: u64,
+
+    /// Launches of kernels and graphs per second and session; what comes faster waits
+    #[arg(long = "max-launch-rate", value_name = "N", value_parser = clap::value_parser!(u32).range(100..))]
+    pub launch_rate: Option<u32>,
 }
 
 /// Reads a CUDA version such as `12.8`, as 1000 * major + 10 * minor.

@@ -15,7 +15,7 @@ use super::hostfunc::HostFunctions;
 use super::ledger::{Ledger, Pointer};
 use super::linker::Linker;
 use super::output::Output;
-use super::quotas::EXHAUSTED;
+use super::quotas::{Pace, EXHAUSTED};
 use super::ring::Ring;
 use crate::args::Quotas;
 
@@ -49,6 +49,8 @@ pub struct Session {
     pub fences: Fences,
     /// What it may have.
     pub quotas: Quotas,
+    /// How fast it may launch.
+    pub pace: Pace,
     /// Some image that was loaded may have kernels that print.
     pub prints: AtomicBool,
     /// Grows with every command that may give a stream work.
@@ -83,6 +85,7 @@ impl Session {
             links: Mutex::default(),
             fences: Fences::default(),
             quotas,
+            pace: Pace::new(quotas.launch_rate),
             prints: AtomicBool::new(false),
             activity: AtomicU64::new(0),
             linker: Linker::default(),

@@ -118,3 +118,21 @@ fn test_an_endless_kernel_is_a_launch_timeout_of_its_session_only() {
     assert_eq!(endless.result(&vm, &cmd::CuMemGetInfoV2 {}), CUresult::LAUNCH_TIMEOUT.0, "the error sticks");
     assert_eq!(other.result(&vm, &cmd::CuCtxSynchronize {}), 0);
 }
+
+#[test]
+fn test_launches_keep_to_their_rate() {
+    let backend = Backend::start_with(&["--max-launch-rate", "100"]);
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    let memory = client.call(&vm, &cmd::CuMemAllocV2 { bytesize: 64 }).dptr;
+    let add = client.kernel(&vm, "add");
+    let params = [memory.to_le_bytes(), 1u64.to_le_bytes()].concat();
+    let launch = client.launch(add, &params);
+    let batch = (0..40).fold(client.batch(0), |batch, _| batch.with(&launch)).with(&cmd::CuCtxSynchronize {});
+    let start = Instant::now();
+    let sent = client.send_batch(&vm, &batch);
+    let header = client.wait(&vm, sent).0;
+    assert_eq!((header.result, header.latched), (0, 0));
+    // A tenth of a second's launches come at once.
+    assert!(start.elapsed() >= Duration::from_millis(280), "{:?}", start.elapsed());
+}

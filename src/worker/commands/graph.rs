@@ -417,6 +417,7 @@ pub fn graph_launch(
     ctx: &mut Context<'_>,
     command: cmd::VgpuGraphLaunch,
 ) -> Result<cmd::VgpuGraphLaunchReply, Failure> {
+    ctx.session.pace.wait();
     let stream = ctx.resolve(HandleKind::Stream, command.stream)?;
     with_executable(ctx, command.graph, |graph| driver!(ctx, cuGraphLaunch(graph.executable(), stream.cast())))?;
     Ok(cmd::VgpuGraphLaunchReply {})

@@ -83,6 +83,7 @@ pub fn occupancy_clusters(
 
 impl Launch {
     fn run(&self, ctx: &Context<'_>, attributes: &[u8], params: &[u8]) -> Result<(), Failure> {
+        ctx.session.pace.wait();
         let function = ctx.entry(HandleKind::Function, self.function)?;
         let stream = ctx.resolve(HandleKind::Stream, self.stream)?;
         if params.len() < function.param_bytes as usize {
