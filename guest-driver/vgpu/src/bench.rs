@@ -1,7 +1,8 @@
 //! `vgpu bench`: what remoting costs. The same calls run in a process with the guest's libcuda on a
-//! backend of its own, and in a process with the software GPU linked in.
+//! backend of its own, in a process with the software GPU linked in, and over sockets instead of a virtqueue.
 
 mod measure;
+mod sockets;
 
 use std::process::{Command, ExitCode, Stdio};
 
@@ -36,7 +37,7 @@ struct Line {
     value: f64,
     p50: f64,
     p99: f64,
-    /// What it is compared with: the software GPU called directly, or memcpy for copies.
+    /// What it is compared with: the software GPU called directly, memcpy for copies, the virtqueue for sockets.
     baseline: f64,
     /// Speed over the baseline's: above 1 is faster.
     ratio: f64,
@@ -53,7 +54,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let remote = samples(Target::Loopback, Some(&gpu))?;
     let soft = samples(Target::Softgpu, None)?;
     gpu.stop()?;
-    for line in lines(&remote, &soft) {
+    let mut lines = lines(&remote, &soft);
+    for target in [Target::Unix, Target::Tcp] {
+        lines.extend(beside(target, &samples(target, None)?, &remote));
+    }
+    for line in lines {
         match args.json {
             true => println!("{}", serde_json::to_string(&line)?),
             false => println!("{line}"),
@@ -89,11 +94,19 @@ fn lines(remote: &[Sample], soft: &[Sample]) -> Vec<Line> {
     remote.chain(copies).collect()
 }
 
+/// Compares a target with the virtqueue.
+fn beside<'a>(target: Target, samples: &'a [Sample], queue: &'a [Sample]) -> impl Iterator<Item = Line> + use<'a> {
+    samples.iter().filter_map(move |sample| {
+        let baseline = queue.iter().find(|other| other.bench == sample.bench)?.p50;
+        Some(Line::new(target, sample, baseline))
+    })
+}
+
 impl Line {
     fn new(target: Target, sample: &Sample, baseline: f64) -> Self {
         let ratio = match sample.unit {
             measure::Unit::Microseconds => baseline / sample.p50,
-            measure::Unit::GibPerSecond => sample.p50 / baseline,
+            measure::Unit::GibPerSecond | measure::Unit::MillionsPerSecond => sample.p50 / baseline,
         };
         Self {
             bench: sample.bench.clone(),
@@ -140,6 +153,8 @@ mod tests {
         let soft = [sample("round_trip", us, 1.0, None), sample("copy", gib, 10.0, Some(8.0))];
         let ratios: Vec<_> = lines(&remote, &soft).iter().map(|line| (line.target, line.ratio)).collect();
         assert_eq!(ratios, [(Target::Loopback, 0.25), (Target::Loopback, 0.75), (Target::Softgpu, 1.25)]);
+        let slow = [sample("round_trip", us, 40.0, None)];
+        assert_eq!(beside(Target::Tcp, &slow, &remote).map(|line| line.ratio).collect::<Vec<_>>(), [0.1]);
     }
 
     #[test]

@@ -1,24 +1,27 @@
 //! The measurements themselves, on whichever driver they are given.
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::sockets;
 use crate::ffi::{CallError, DeviceMemory, Driver};
 use crate::locate;
 
 /// Calls that are timed one by one, and before them, calls that are not.
-const CALLS: usize = 20_000;
-const WARM_UP: usize = 1_000;
+pub(super) const CALLS: usize = 20_000;
+pub(super) const WARM_UP: usize = 1_000;
 /// Launches between two synchronisations: fewer than any queue holds.
-const BURST: usize = 32;
+pub(super) const BURST: usize = 32;
+/// Launches whose rate is measured.
+pub(super) const LAUNCHES: usize = 200_000;
 /// Size of a copy, bytes, and how many are timed.
 const COPY: usize = 64 << 20;
 const COPIES: usize = 12;
 
-const PTX: &std::ffi::CStr = c"
+pub(super) const PTX: &std::ffi::CStr = c"
 .version 6.3
 .target sm_50
 .address_size 64
@@ -36,6 +39,10 @@ pub enum Target {
     Loopback,
     /// The software GPU, called directly.
     Softgpu,
+    /// The software GPU behind a Unix socket.
+    Unix,
+    /// The software GPU behind TCP on the loopback interface.
+    Tcp,
 }
 
 impl Target {
@@ -44,6 +51,8 @@ impl Target {
         match self {
             Target::Loopback => "loopback",
             Target::Softgpu => "softgpu",
+            Target::Unix => "unix",
+            Target::Tcp => "tcp",
         }
     }
 }
@@ -57,6 +66,9 @@ pub enum Unit {
     /// More is better.
     #[serde(rename = "GiB/s")]
     GibPerSecond,
+    /// Millions a second; more is better.
+    #[serde(rename = "M/s")]
+    MillionsPerSecond,
 }
 
 impl Unit {
@@ -65,6 +77,7 @@ impl Unit {
         match self {
             Unit::Microseconds => "us",
             Unit::GibPerSecond => "GiB/s",
+            Unit::MillionsPerSecond => "M/s",
         }
     }
 }
@@ -86,18 +99,24 @@ pub struct Sample {
 
 /// Measures a target and prints a [`Sample`] a line.
 pub fn run(target: Target) -> Result<()> {
-    let driver = match target {
-        Target::Loopback => Driver::open(locate::LIBCUDA.soname)?,
-        Target::Softgpu => Driver::linked(vgpu_softgpu::driver_api()),
+    let samples = match target {
+        Target::Loopback => of_driver(Driver::open(locate::LIBCUDA.soname)?),
+        Target::Softgpu => of_driver(Driver::linked(vgpu_softgpu::driver_api())),
+        Target::Unix => sockets::over_unix(),
+        Target::Tcp => sockets::over_tcp(),
     };
-    driver.init()?;
-    driver.use_device()?;
-    let mut samples = vec![round_trip(&driver)?, launch(&driver)?];
-    samples.extend(copies(&driver)?);
-    for sample in samples {
+    for sample in samples? {
         println!("{}", serde_json::to_string(&sample)?);
     }
     Ok(())
+}
+
+fn of_driver(driver: Driver) -> Result<Vec<Sample>> {
+    driver.init()?;
+    driver.use_device()?;
+    let mut samples = vec![round_trip(&driver)?, launch(&driver)?, launch_rate(&driver)?];
+    samples.extend(copies(&driver)?);
+    Ok(samples)
 }
 
 /// A call that needs an answer from the GPU.
@@ -120,6 +139,17 @@ fn launch(driver: &Driver) -> Result<Sample, CallError> {
     }
     times.drain(..WARM_UP);
     Ok(latency("async_launch", times))
+}
+
+/// How many launches a second get done.
+fn launch_rate(driver: &Driver) -> Result<Sample, CallError> {
+    let kernel = driver.kernel(PTX, "empty")?;
+    let start = Instant::now();
+    for _ in 0..LAUNCHES {
+        driver.launch(kernel, 1, 1, &mut [])?;
+    }
+    driver.synchronize()?;
+    Ok(rate("launch_rate", LAUNCHES, start.elapsed()))
 }
 
 fn copies(driver: &Driver) -> Result<Vec<Sample>, CallError> {
@@ -158,7 +188,7 @@ fn memcpy_speed(from: &mut [u8]) -> f64 {
 }
 
 /// Times single calls, in seconds, after some that are not counted.
-fn timed(count: usize, mut call: impl FnMut() -> Result<(), CallError>) -> Result<Vec<f64>, CallError> {
+pub(super) fn timed<E>(count: usize, mut call: impl FnMut() -> Result<(), E>) -> Result<Vec<f64>, E> {
     for _ in 0..WARM_UP.min(count / 4) {
         call()?;
     }
@@ -171,9 +201,15 @@ fn timed(count: usize, mut call: impl FnMut() -> Result<(), CallError>) -> Resul
     Ok(times)
 }
 
-fn latency(bench: &str, times: Vec<f64>) -> Sample {
+pub(super) fn latency(bench: &str, times: Vec<f64>) -> Sample {
     let (p50, p99) = percentiles(times);
     Sample { bench: bench.into(), unit: Unit::Microseconds, p50: p50 * 1e6, p99: p99 * 1e6, memcpy: None }
+}
+
+/// A rate that was measured once.
+pub(super) fn rate(bench: &str, count: usize, time: Duration) -> Sample {
+    let millions = count as f64 / time.as_secs_f64() / 1e6;
+    Sample { bench: bench.into(), unit: Unit::MillionsPerSecond, p50: millions, p99: millions, memcpy: None }
 }
 
 fn bandwidth(bench: &str, times: Vec<f64>, memcpy: Option<f64>) -> Sample {
