@@ -5,11 +5,12 @@ The results are computed here, on integers and fractions, by the definitions in 
 engine is used.
 """
 import itertools
-import math
 import os
 import random
 import re
 from fractions import Fraction
+
+from formats import BF16, F16, F32, F64, TF32, add, div, minmax, mul, neg, negative, number, root
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "cases")
 
@@ -89,151 +90,6 @@ def quotient(a, b):
 
 def remainder(a, b):
     return a - b * quotient(a, b)
-
-
-# --- floating point ---------------------------------------------------------
-
-class Format:
-    """A binary format: bits to values and back. Values are fractions, or "nan", "inf", "-inf", "-0"."""
-
-    def __init__(self, name, mantissa, exponent):
-        self.name, self.mantissa, self.exponent = name, mantissa, exponent
-        self.bits = 1 + mantissa + exponent
-        self.reg = f"b{self.bits}"
-        self.bias = (1 << exponent - 1) - 1
-        self.sign, self.top = 1 << self.bits - 1, ((1 << exponent) - 1) << mantissa
-        self.nan = self.sign - 1
-        self.largest = self.top - 1
-
-    def value(self, bits):
-        field, fraction = (bits & self.top) >> self.mantissa, bits & ((1 << self.mantissa) - 1)
-        negative = bits & self.sign
-        if field == self.top >> self.mantissa:
-            return "nan" if fraction else ("-inf" if negative else "inf")
-        if field == 0:
-            magnitude = Fraction(fraction) * Fraction(2) ** (1 - self.bias - self.mantissa)
-        else:
-            magnitude = (Fraction(fraction) / (1 << self.mantissa) + 1) * Fraction(2) ** (field - self.bias)
-        if magnitude == 0:
-            return "-0" if negative else Fraction(0)
-        return -magnitude if negative else magnitude
-
-    def round(self, value, mode="rn"):
-        """The bits of a value, rounded."""
-        if value == "nan":
-            return self.nan
-        if value in ("inf", "-inf"):
-            return self.top | (self.sign if value == "-inf" else 0)
-        if value == "-0":
-            return self.sign
-        if value == 0:
-            return 0
-        sign = self.sign if value < 0 else 0
-        magnitude = abs(value)
-        exponent = magnitude.numerator.bit_length() - magnitude.denominator.bit_length()
-        if Fraction(2) ** exponent > magnitude:
-            exponent -= 1
-        exponent = max(exponent, 1 - self.bias)
-        scaled = magnitude / Fraction(2) ** (exponent - self.mantissa)
-        kept, rest = scaled.numerator // scaled.denominator, scaled - scaled.numerator // scaled.denominator
-        up = {"rn": rest > Fraction(1, 2) or rest == Fraction(1, 2) and kept & 1, "rna": rest >= Fraction(1, 2),
-              "rz": False, "rm": bool(sign) and rest > 0, "rp": not sign and rest > 0}[mode]
-        result = ((exponent - 1 + self.bias) << self.mantissa) + kept + up
-        if result >= self.top:
-            away = mode in ("rn", "rna") or (mode == "rm" and sign) or (mode == "rp" and not sign)
-            result = self.top if away else self.largest
-        return sign | result
-
-    def subnormal(self, bits):
-        return bits & self.top == 0 and bits & (self.sign - 1) != 0
-
-    def flush(self, bits):
-        return bits & self.sign if self.subnormal(bits) else bits
-
-
-F16, BF16 = Format("f16", 10, 5), Format("bf16", 7, 8)
-F32, F64 = Format("f32", 23, 8), Format("f64", 52, 11)
-TF32 = Format("tf32", 10, 8)
-
-
-def negative(x):
-    return x in ("-inf", "-0") or not isinstance(x, str) and x < 0
-
-
-def neg(x):
-    return {"nan": "nan", "inf": "-inf", "-inf": "inf", "-0": Fraction(0)}.get(x) if isinstance(x, str) else (
-        "-0" if x == 0 else -x)
-
-
-def number(x):
-    return Fraction(0) if x == "-0" else x
-
-
-def add(x, y, mode):
-    if "nan" in (x, y) or {x, y} == {"inf", "-inf"}:
-        return "nan"
-    for special in (x, y):
-        if special in ("inf", "-inf"):
-            return special
-    if number(x) == 0 and number(y) == 0:
-        both = x == "-0", y == "-0"
-        return "-0" if all(both) or (any(both) and mode == "rm") else Fraction(0)
-    total = number(x) + number(y)
-    return total if total else ("-0" if mode == "rm" else Fraction(0))
-
-
-def mul(x, y):
-    if "nan" in (x, y):
-        return "nan"
-    sign = negative(x) != negative(y)
-    infinite = [v in ("inf", "-inf") for v in (x, y)]
-    if any(infinite):
-        other = y if infinite[0] else x
-        if not isinstance(other, str) and other == 0 or other == "-0":
-            return "nan"
-        return "-inf" if sign else "inf"
-    product = number(x) * number(y)
-    return product if product else ("-0" if sign else Fraction(0))
-
-
-def div(x, y):
-    if "nan" in (x, y):
-        return "nan"
-    sign = negative(x) != negative(y)
-    infinite = [v in ("inf", "-inf") for v in (x, y)]
-    if all(infinite) or number(x) == 0 and number(y) == 0:
-        return "nan"
-    if infinite[0] or number(y) == 0:
-        return "-inf" if sign else "inf"
-    if infinite[1] or number(x) == 0:
-        return "-0" if sign else Fraction(0)
-    return number(x) / number(y)
-
-
-def root(x):
-    """Square root, exact or with enough bits and a sticky one."""
-    if x in ("nan", "inf", "-0"):
-        return x
-    if negative(x):
-        return "nan"
-    if x == 0:
-        return x
-    shift = 700
-    scaled = (x * Fraction(4) ** shift)
-    whole = scaled.numerator // scaled.denominator
-    low = math.isqrt(whole)
-    exact = low * low == whole and scaled.denominator == 1
-    return Fraction(2 * low + (0 if exact else 1), 2) / Fraction(2) ** shift
-
-
-def minmax(x, y, largest, propagate):
-    if "nan" in (x, y):
-        return "nan" if propagate else (y if x == "nan" else x)
-    order = lambda v: {"inf": Fraction(10) ** 400, "-inf": -Fraction(10) ** 400}.get(v, number(v)) if isinstance(v, str) else v
-    if order(x) == order(y):
-        # -0 is below +0.
-        return (y if negative(x) else x) if largest else (x if negative(x) else y)
-    return (x if order(x) > order(y) else y) if largest else (x if order(x) < order(y) else y)
 
 
 class Op:
@@ -679,6 +535,35 @@ def conversion():
         f.map(f"cvt.{to.name}.{source.name} %o0, %i0;", [source.reg], to.reg, lambda a: to.round(source.value(a)), rows)
     rows = [(v,) for v in samples(F32, f.random, 12, nan=False)] + [(0x3f801000,), (0x3f800fff,), (0x3f802000,)]
     f.map("cvt.rna.tf32.f32 %o0, %i0;", ["b32"], "b32", lambda a: TF32.round(F32.value(a), "rna") << 13, rows)
+    def eight(ty, value, relu=False):
+        """The 8-bit float nearest to a value, by trying all of them."""
+        if value == "nan":
+            return 0x7f
+        if relu and negative(value):
+            return 0
+        sign, largest = (0x80 if negative(value) else 0), {"e4m3": 0x7e, "e5m2": 0x7b}[ty]
+        if value in ("inf", "-inf"):
+            return sign | largest
+        distance = lambda bits: abs(eight_value(ty, bits) - abs(number(value)))
+        best = min(range(largest + 1), key=lambda bits: (distance(bits), bits & 1))
+        return sign | best
+    for ty in ("e4m3", "e5m2"):
+        values = samples(F32, f.random, 14) + [F32.round(Fraction(n, 64)) for n in (1, 3, 29, 1000, 28000, -28672, 30000, 9)]
+        for relu in ("", ".relu"):
+            both = lambda fmt: (lambda a, b: eight(ty, fmt.value(a), relu) << 8 | eight(ty, fmt.value(b), relu))
+            f.map(f"cvt.rn.satfinite{relu}.{ty}x2.f32 %o0, %i0, %i1;", ["b32"] * 2, "b16", both(F32), list(zip(values, values[1:])))
+            halves = samples(F16, f.random, 14)
+            f.map(f"cvt.rn.satfinite{relu}.{ty}x2.f16x2 %o0, %i0;", ["b32"], "b16",
+                  lambda a: both(F16)(a >> 16, a & 0xffff), [(a << 16 | b,) for a, b in zip(halves, halves[1:])])
+            def half(bits):
+                value = eight_value(ty, bits & 0x7f)
+                if value == "nan":
+                    return 0x7fff
+                if bits & 0x80:
+                    value = Fraction(0) if relu else neg(value)
+                return F16.round(value)
+            f.map(f"cvt.rn{relu}.f16x2.{ty}x2 %o0, %i0;", ["b16"], "b32",
+                  lambda a: half(a >> 8) << 16 | half(a & 0xff), [(i << 8 | 255 - i,) for i in range(0, 256, 3)])
     for name, bits, sign in (("u16", 16, 0), ("s16", 16, 1), ("u8", 8, 0), ("s8", 8, 1), ("u4", 4, 0), ("s4", 4, 1), ("u2", 2, 0), ("s2", 2, 1)):
         low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if sign else (0, (1 << bits) - 1)
         part = lambda x: clamp(signed(x, 32), low, high) & (1 << bits) - 1
@@ -689,6 +574,17 @@ def conversion():
             f.map(f"cvt.pack.sat.{name}.s32.b32 %o0, %i0, %i1, %i2;", ["b32"] * 3, "b32",
                   lambda a, b, c: c << 2 * bits | part(a) << bits | part(b), [(*row, 0x89abcdef) for row in rows])
     f.close()
+
+
+def eight_value(ty, bits):
+    """The value of an 8-bit float without its sign."""
+    mantissa, bias = {"e4m3": (3, 7), "e5m2": (2, 15)}[ty]
+    if ty == "e5m2" and bits >= 0x7c or bits == 0x7f:
+        return "inf" if bits == 0x7c else "nan"
+    field, fraction = bits >> mantissa, bits & (1 << mantissa) - 1
+    if field == 0:
+        return Fraction(fraction, 1 << mantissa) * Fraction(2) ** (1 - bias)
+    return (1 + Fraction(fraction, 1 << mantissa)) * Fraction(2) ** (field - bias)
 
 
 def video():
@@ -981,7 +877,7 @@ class Element:
 
     def __init__(self, name):
         self.name = name
-        self.bits = {"f16": 16, "bf16": 16, "tf32": 32, "f32": 32, "f64": 64, "s32": 32, "b1": 1}.get(name) or int(name[1:])
+        self.bits = {"f16": 16, "bf16": 16, "tf32": 32, "f32": 32, "f64": 64, "s32": 32, "b1": 1, "e4m3": 8, "e5m2": 8}.get(name) or int(name[1:])
         self.format = {"f16": F16, "bf16": BF16, "tf32": F32, "f32": F32, "f64": F64}.get(name)
         self.per = max(1, 32 // self.bits)
         self.reg = "b64" if self.bits == 64 else "b32"
@@ -989,6 +885,8 @@ class Element:
     def pick(self, rng):
         if self.format:
             return Fraction(rng.randint(-9, 9), 1 if self.bits == 16 else 4)
+        if self.name[0] == "e":
+            return Fraction(rng.randint(-4, 4), 2)
         if self.name == "b1":
             return rng.getrandbits(1)
         if self.name == "s32":
@@ -997,6 +895,9 @@ class Element:
         return rng.randint(low, low + (1 << self.bits) - 1)
 
     def encode(self, value):
+        if self.name[0] == "e":
+            exact = next(bits for bits in range(0x7c) if eight_value(self.name, bits) == abs(value))
+            return exact | (0x80 if value < 0 else 0)
         return self.format.round(value) if self.format else value & (1 << self.bits) - 1
 
 
@@ -1057,6 +958,8 @@ def mma():
         for d, c in itertools.product(("f16", "f32"), repeat=2):
             form(f"m16n8k{k}.row.col.{d}.f16.f16.{c}", (16, 8, k), ("f16", "f16", c, d))
         form(f"m16n8k{k}.row.col.f32.bf16.bf16.f32", (16, 8, k), ("bf16", "bf16", "f32", "f32"))
+    for k, x, y, c in itertools.product((16, 32), ("e4m3", "e5m2"), ("e4m3", "e5m2"), ("f16", "f32")):
+        form(f"m16n8k{k}.row.col.{c}.{x}.{y}.{c}", (16, 8, k), (x, y, c, c))
     for k in (4, 8):
         form(f"m16n8k{k}.row.col.f32.tf32.tf32.f32", (16, 8, k), ("tf32", "tf32", "f32", "f32"))
     for rounding in ("", ".rn", ".rz", ".rm", ".rp"):

@@ -2,8 +2,9 @@
 //!
 //! `cases/*.ptx` hold instructions with inputs and expected results beside them ([`cases`]). `isa.txt` lists
 //! the forms of the PTX ISA up to sm_80; [`support`] says which of them execute, and writes
-//! `docs/ptx-support.md`. What runs a launch is an [`Executor`], so that each tier takes the same tests.
+//! `docs/ptx-support.md`. [`approximate`] holds the approximate functions to their bounds. What runs a launch is an [`Executor`], so that each tier takes the same tests.
 
+pub mod approximate;
 pub mod cases;
 pub mod device;
 pub mod support;

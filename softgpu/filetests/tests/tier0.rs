@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use vgpu_engine::engine::Engine;
-use vgpu_filetests::{cases, support};
+use vgpu_filetests::{approximate, cases, support};
 
 #[test]
 fn instructions_do_what_the_files_say() {
@@ -19,4 +19,12 @@ fn the_table_of_instructions_is_current() {
     let written = std::fs::read_to_string(path).unwrap();
     let rows = support::rows(&Engine::new(1));
     assert!(written == support::document(&rows), "docs/ptx-support.md is old: run scripts/docs");
+}
+
+#[test]
+fn approximate_functions_are_within_their_bounds() {
+    match approximate::run(&Engine::new(1)) {
+        Ok(results) => assert!(results > 1_000_000, "{results} results"),
+        Err(failures) => panic!("{}", failures.join("\n")),
+    }
 }

@@ -4,6 +4,7 @@
 //! and in which order: see [`MmaOp`]. Code that executes the IR in another way gives the same bits if it
 //! calls [`MmaPlan::run`].
 
+use super::math::fp8::e4m3;
 use super::math::round::{BF16, F16};
 use super::math::{wide, NAN_F32};
 use crate::ir::{Fragment, MatrixRole, MatrixType, Mma, MmaOp, Rounding};
@@ -95,6 +96,8 @@ fn floats(ty: MatrixType, registers: &[Register], out: &mut Vec<f32>) {
     match ty {
         MatrixType::F16 => expand(registers, 16, out, |bits| half(bits & 0xffff)),
         MatrixType::BF16 => expand(registers, 16, out, |bits| f32::from_bits(bits << 16)),
+        MatrixType::E4M3 => expand(registers, 8, out, |bits| e4m3(bits as u8) as f32),
+        MatrixType::E5M2 => expand(registers, 8, out, |bits| half((bits & 0xff) << 8)),
         MatrixType::Tf32 => expand(registers, 32, out, |bits| f32::from_bits(bits & 0xffff_e000)),
         _ => expand(registers, 32, out, f32::from_bits),
     }
@@ -176,6 +179,7 @@ impl MmaPlan {
     pub fn run(&self, a: &[Register], b: &[Register], c: &[Register], d: &mut [Register]) {
         match self.types[0] {
             MatrixType::F16 | MatrixType::BF16 | MatrixType::Tf32 | MatrixType::F32 => self.run_floats(a, b, c, d),
+            MatrixType::E4M3 | MatrixType::E5M2 => self.run_floats(a, b, c, d),
             MatrixType::F64 => self.run_doubles(a, b, c, d),
             MatrixType::B1 => self.run_bits(a, b, c, d),
             _ => self.run_integers(a, b, c, d),

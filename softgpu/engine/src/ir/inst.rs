@@ -830,6 +830,15 @@ pub enum Op {
         a: Operand,
     },
     Video(Video),
+    /// To nearest; what is too large for 8 bits becomes the largest finite number. `b` is for pairs of `f32`.
+    CvtFp8 {
+        conversion: Fp8Conversion,
+        ty: Fp8Type,
+        relu: bool,
+        dst: Reg,
+        a: Operand,
+        b: Operand,
+    },
 }
 
 /// Predicate output of `lop3`: `dst = (result != 0) op input`.

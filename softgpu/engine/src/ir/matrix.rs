@@ -21,6 +21,8 @@ pub enum MatrixType {
     Tf32,
     F32,
     F64,
+    E4M3,
+    E5M2,
 }
 
 impl MatrixType {
@@ -29,7 +31,7 @@ impl MatrixType {
         match self {
             MatrixType::B1 => 1,
             MatrixType::U4 | MatrixType::S4 => 4,
-            MatrixType::U8 | MatrixType::S8 => 8,
+            MatrixType::U8 | MatrixType::S8 | MatrixType::E4M3 | MatrixType::E5M2 => 8,
             MatrixType::F16 | MatrixType::BF16 => 16,
             MatrixType::S32 | MatrixType::Tf32 | MatrixType::F32 => 32,
             MatrixType::F64 => 64,
@@ -196,7 +198,7 @@ impl Fragment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MmaOp {
     /// Sums of products: `c`, then one multiply-add after the other in ascending order of `k`. Those of
-    /// `f16`, `bf16` and `tf32` are in `f32`, those of integers in 32 bits.
+    /// `f16`, `bf16`, `tf32` and 8-bit floats are in `f32`, those of integers in 32 bits.
     Multiply { rounding: Rounding, satfinite: bool },
     /// Bits in which `a` and `b` differ.
     XorPopc,

@@ -115,6 +115,24 @@ impl FloatType {
     }
 }
 
+/// 8-bit floats, which come in pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fp8Type {
+    /// Four bits of exponent, three of mantissa; no infinities, and one NaN of either sign.
+    E4M3,
+    /// The upper half of an `f16`.
+    E5M2,
+}
+
+/// Between what [`Fp8Type`] pairs are converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fp8Conversion {
+    /// From two `f32`, the first in the upper half.
+    FromF32Pair,
+    FromF16x2,
+    ToF16x2,
+}
+
 /// Element type of a load or store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MemType {

@@ -47,6 +47,7 @@ impl Op {
             | Op::PredBinary { dst, a: PredOperand { value: a, .. }, b: PredOperand { value: b, .. }, .. }
             | Op::FloatBinary { dst, a, b, .. }
             | Op::CvtPackFloat { dst, a, b, .. }
+            | Op::CvtFp8 { dst, a, b, .. }
             | Op::MatchAny { dst, a, mask: b, .. }
             | Op::Redux { dst, a, mask: b, .. } => one(v, dst, [a, b]),
             Op::IntTernary { dst, a, b, c, .. }

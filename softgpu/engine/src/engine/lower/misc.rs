@@ -5,6 +5,7 @@ use super::super::isa::{plain, select, Entry};
 use super::super::ops::barrier::{self, reduction_imm, ALL_THREADS};
 use super::super::ops::compare::*;
 use super::super::ops::control::Nanosleep;
+use super::super::ops::convert::{fp8_imm, ConvertFp8};
 use super::super::ops::float::{BF16, F16};
 use super::super::ops::int::{Bfi, Carrying, Lop3, WithBorrow, WithCarry};
 use super::super::ops::memory::Fence;
@@ -162,6 +163,11 @@ impl Lowering<'_, '_> {
             }
             Op::TransposeTile { dst, a } => self.transpose_tile(dst, a),
             Op::Video(ref video) => self.video(video),
+            Op::CvtFp8 { conversion, ty, relu, dst, a, b } => {
+                let sources = [self.src32(a)?, self.src32(b)?, Slot(0)];
+                let imm = fp8_imm(conversion, ty, relu);
+                self.result(dst, (32, false), |l, d| l.plain(plain::<ConvertFp8>(), d, sources, imm))
+            }
             Op::Nanosleep { .. } => self.plain(plain::<Nanosleep>(), 0, [Slot(0); 3], 0),
         }
     }

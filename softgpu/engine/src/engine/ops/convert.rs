@@ -5,11 +5,11 @@ use super::super::code::{Op, LANES};
 use super::super::cx::{Cx, Flow};
 use super::super::isa::Handler;
 use super::super::math::round::{self, Format};
-use super::super::math::{saturate, saturate64, wide, Mode};
+use super::super::math::{fp8, saturate, saturate64, wide, Mode};
 use super::float::HalfFormat;
 use super::lane::{map, Int, Lane};
 use super::lane_fn;
-use crate::ir::Rounding;
+use crate::ir::{Fp8Conversion, Fp8Type, Rounding};
 use std::marker::PhantomData;
 
 /// Integer to integer: extends or truncates.
@@ -313,4 +313,35 @@ impl<const BITS: u32, const SIGNED: bool> Handler for PackInts<BITS, SIGNED> {
         cx.write32(op.dst, r);
         Flow::Next
     }
+}
+
+/// A pair to or from 8-bit floats. Bit 0 of `imm`: `e5m2`; bit 1: negative numbers become 0; bits 2 and 3:
+/// the conversion.
+pub(in crate::engine) struct ConvertFp8;
+impl Handler for ConvertFp8 {
+    fn run(cx: &mut Cx<'_>, op: &Op) -> Flow {
+        let ty = if op.imm & 1 != 0 { Fp8Type::E5M2 } else { Fp8Type::E4M3 };
+        let conversion = match op.imm >> 2 {
+            0 => Fp8Conversion::FromF32Pair,
+            1 => Fp8Conversion::FromF16x2,
+            _ => Fp8Conversion::ToF16x2,
+        };
+        let (a, b) = (cx.read32(op.a), cx.read32(op.b));
+        let mut r = [0; LANES];
+        for i in cx.lanes() {
+            r[i] = fp8::convert(conversion, ty, op.imm & 2 != 0, a[i], b[i]);
+        }
+        cx.write32(op.dst, r);
+        Flow::Next
+    }
+}
+
+/// Immediate of [`ConvertFp8`].
+pub(in crate::engine) fn fp8_imm(conversion: Fp8Conversion, ty: Fp8Type, relu: bool) -> u64 {
+    let conversion = match conversion {
+        Fp8Conversion::FromF32Pair => 0,
+        Fp8Conversion::FromF16x2 => 1,
+        Fp8Conversion::ToF16x2 => 2,
+    };
+    u64::from(ty == Fp8Type::E5M2) | u64::from(relu) << 1 | conversion << 2
 }

@@ -117,6 +117,14 @@ impl<'a> Lower<'_, 'a> {
             relu: s.modifiers.take("relu"),
             satfinite: s.modifiers.take("satfinite"),
         };
+        let fp8 = s.modifiers.take_map(|name| match name {
+            b"e4m3x2" => Some(Fp8Type::E4M3),
+            b"e5m2x2" => Some(Fp8Type::E5M2),
+            _ => None,
+        });
+        if let Some(ty) = fp8 {
+            return self.cvt_fp8(s, ty, mode);
+        }
         let (to_type, from_type) = (self.ty(s)?, self.ty(s)?);
         if matches!(to_type, Type::Narrow(_)) || matches!(from_type, Type::Narrow(_)) {
             s.modifiers.take_all(|_| true);
@@ -135,6 +143,28 @@ impl<'a> Lower<'_, 'a> {
             _ => self.bits(s, 1, from_type.bits())?,
         };
         Ok(Op::Cvt { to, from, mode, dst: self.dst(s, 0, to_type.bits())?, a })
+    }
+
+    fn cvt_fp8(&mut self, s: &mut Statement<'_, 'a>, ty: Fp8Type, mode: CvtMode) -> Result<Op> {
+        // Only conversions to 8 bits clamp.
+        let conversion = match (self.ty(s)?, mode.satfinite) {
+            (Type::Float(FloatType::F32), true) => Fp8Conversion::FromF32Pair,
+            (Type::Float(FloatType::F16x2), true) => Fp8Conversion::FromF16x2,
+            (Type::Float(FloatType::F16x2), false) => Fp8Conversion::ToF16x2,
+            _ => {
+                s.modifiers.take_all(|_| true);
+                return unsupported("conversion of a float format below 16 bits");
+            }
+        };
+        let pair = conversion == Fp8Conversion::FromF32Pair;
+        s.arity(if pair { 3 } else { 2 }, if pair { 3 } else { 2 })?;
+        let (a, b) = match conversion {
+            Fp8Conversion::FromF32Pair => (self.float(s, 1, FloatType::F32)?, self.float(s, 2, FloatType::F32)?),
+            Fp8Conversion::FromF16x2 => (self.bits(s, 1, 32)?, Operand::Imm(0)),
+            Fp8Conversion::ToF16x2 => (self.bits(s, 1, 16)?, Operand::Imm(0)),
+        };
+        let bits = if conversion == Fp8Conversion::ToF16x2 { 32 } else { 16 };
+        Ok(Op::CvtFp8 { conversion, ty, relu: mode.relu, dst: self.dst(s, 0, bits)?, a, b })
     }
 
     fn cvt_pack_float(&mut self, s: &mut Statement<'_, 'a>, to: FloatType, mode: CvtMode) -> Result<Op> {

@@ -35,6 +35,8 @@ fn element(s: &mut Statement) -> Result<MatrixType> {
             b"tf32" => MatrixType::Tf32,
             b"f32" => MatrixType::F32,
             b"f64" => MatrixType::F64,
+            b"e4m3" => MatrixType::E4M3,
+            b"e5m2" => MatrixType::E5M2,
             _ => return None,
         })
     });
@@ -58,7 +60,7 @@ fn aligned(s: &mut Statement) {
 
 /// Element types that are in no PTX ISA which this engine knows.
 fn newer_type(s: &Statement) -> bool {
-    ["e4m3", "e5m2", "e3m2", "e2m3", "e2m1"].iter().any(|name| s.modifiers.has(name))
+    ["e3m2", "e2m3", "e2m1", "kind::f8f6f4"].iter().any(|name| s.modifiers.has(name))
 }
 
 /// Whether PTX has a multiplication of this kind.
@@ -72,6 +74,7 @@ fn exists(wmma: bool, MmaShape { m, n, k }: MmaShape, op: MmaOp, types: [MatrixT
         U8 | S8 => matches!(b, U8 | S8) && c == S32 && d == S32,
         U4 | S4 => matches!(b, U4 | S4) && c == S32 && d == S32,
         B1 => b == B1 && c == S32 && d == S32,
+        E4M3 | E5M2 => matches!(b, E4M3 | E5M2) && c == d && matches!(c, F16 | F32),
         S32 | F32 => false,
     };
     let bits = matches!(op, MmaOp::XorPopc | MmaOp::AndPopc) == (a == B1);
@@ -89,7 +92,8 @@ fn exists(wmma: bool, MmaShape { m, n, k }: MmaShape, op: MmaOp, types: [MatrixT
         (false, U8 | S8) => matches!((m, n, k), (8, 8, 16) | (16, 8, 16 | 32)),
         (false, U4 | S4) => matches!((m, n, k), (8, 8, 32) | (16, 8, 32 | 64)),
         (false, B1) => matches!((m, n, k), (8, 8, 128) | (16, 8, 128 | 256)),
-        (_, S32 | F32) => false,
+        (false, E4M3 | E5M2) => matches!((m, n, k), (16, 8, 16 | 32)),
+        (true, E4M3 | E5M2) | (_, S32 | F32) => false,
     };
     sums && bits && sizes
 }
