@@ -5,7 +5,8 @@
 //! calls [`MmaPlan::run`].
 
 use super::math::fp8::e4m3;
-use super::math::round::{BF16, F16};
+use super::math::half::{from_half, to_half};
+use super::math::round::BF16;
 use super::math::{wide, NAN_F32};
 use crate::ir::{Fragment, MatrixRole, MatrixType, Mma, MmaOp, Rounding};
 
@@ -72,16 +73,6 @@ impl Order {
     }
 }
 
-/// The value of IEEE binary16 bits.
-#[inline(always)]
-fn half(bits: u32) -> f32 {
-    let magnitude = (bits & 0x7fff) << 13;
-    // Scaling by 2^112 also normalises subnormals; what is not finite keeps its exponent of all ones.
-    let value = f32::from_bits(magnitude) * f32::from_bits(0x7780_0000);
-    let value = if bits & 0x7c00 == 0x7c00 { magnitude | 0x7f80_0000 } else { value.to_bits() };
-    f32::from_bits(value | (bits & 0x8000) << 16)
-}
-
 /// Appends the elements of 32-bit registers: `bits` wide each, converted by `convert`.
 #[inline(always)]
 fn expand<T>(registers: &[Register], bits: u32, out: &mut Vec<T>, convert: impl Fn(u32) -> T) {
@@ -94,10 +85,10 @@ fn expand<T>(registers: &[Register], bits: u32, out: &mut Vec<T>, convert: impl 
 
 fn floats(ty: MatrixType, registers: &[Register], out: &mut Vec<f32>) {
     match ty {
-        MatrixType::F16 => expand(registers, 16, out, |bits| half(bits & 0xffff)),
+        MatrixType::F16 => expand(registers, 16, out, from_half),
         MatrixType::BF16 => expand(registers, 16, out, |bits| f32::from_bits(bits << 16)),
         MatrixType::E4M3 => expand(registers, 8, out, |bits| e4m3(bits as u8) as f32),
-        MatrixType::E5M2 => expand(registers, 8, out, |bits| half((bits & 0xff) << 8)),
+        MatrixType::E5M2 => expand(registers, 8, out, |bits| from_half((bits & 0xff) << 8)),
         MatrixType::Tf32 => expand(registers, 32, out, |bits| f32::from_bits(bits & 0xffff_e000)),
         _ => expand(registers, 32, out, f32::from_bits),
     }
@@ -200,7 +191,7 @@ impl MmaPlan {
         let mut sums = self.c.gather(c, |registers, out| floats(c_ty, registers, out));
         self.each(&a, &b, &mut sums, |a, b, d| multiply(self.size, a, b, d, |x: f32, y, sum| x.mul_add(y, sum)));
         let word = |value: f32| match d_ty {
-            MatrixType::F16 => F16.round(value.into(), Rounding::Rn),
+            MatrixType::F16 => to_half(value),
             MatrixType::BF16 => BF16.round(value.into(), Rounding::Rn),
             _ if value.is_nan() => NAN_F32.to_bits(),
             _ => value.to_bits(),

@@ -7,6 +7,7 @@ use super::super::ops::float::{
     self, AbsF64, AddF32, AddF64, Copysign32, Copysign64, Double, FmaF32, FmaF64, Ftz, Half, Keep, MulF32, MulF64,
     NegF64, SignBits, Single, SinglePair, SubF32, SubF64, BF16, F16,
 };
+use super::super::ops::half::{AddHalf, FmaHalf, HalfNearest, MulHalf, SubHalf};
 use super::super::ops::int::*;
 use super::super::ops::{Map1, Map2, Map3};
 use super::function::Lowering;
@@ -257,6 +258,12 @@ impl Lowering<'_, '_> {
             (B::Add, FloatType::F64, Some(_)) => select::<Map2<AddF64>>(),
             (B::Sub, FloatType::F64, Some(_)) => select::<Map2<SubF64>>(),
             (B::Mul, FloatType::F64, Some(_)) => select::<Map2<MulF64>>(),
+            (B::Add, FloatType::F16, Some(false)) => select::<HalfNearest<AddHalf, false>>(),
+            (B::Add, FloatType::F16x2, Some(false)) => select::<HalfNearest<AddHalf, true>>(),
+            (B::Sub, FloatType::F16, Some(false)) => select::<HalfNearest<SubHalf, false>>(),
+            (B::Sub, FloatType::F16x2, Some(false)) => select::<HalfNearest<SubHalf, true>>(),
+            (B::Mul, FloatType::F16, Some(false)) => select::<HalfNearest<MulHalf, false>>(),
+            (B::Mul, FloatType::F16x2, Some(false)) => select::<HalfNearest<MulHalf, true>>(),
             (B::Add, ..) => by_float!(ty, FloatAdd),
             (B::Sub, ..) => by_float!(ty, FloatSub),
             (B::Mul, ..) => by_float!(ty, FloatMul),
@@ -287,6 +294,8 @@ impl Lowering<'_, '_> {
             (FloatTernaryOp::Fma, FloatType::F32, Some(false)) => select::<Map3<FmaF32<Keep>>>(),
             (FloatTernaryOp::Fma, FloatType::F32, Some(true)) => select::<Map3<FmaF32<Ftz>>>(),
             (FloatTernaryOp::Fma, FloatType::F64, Some(_)) => select::<Map3<FmaF64>>(),
+            (FloatTernaryOp::Fma, FloatType::F16, Some(false)) => select::<HalfNearest<FmaHalf, false>>(),
+            (FloatTernaryOp::Fma, FloatType::F16x2, Some(false)) => select::<HalfNearest<FmaHalf, true>>(),
             (FloatTernaryOp::Fma, ..) => by_float!(ty, FloatFma),
             (FloatTernaryOp::Min3, ..) => by_float!(ty, FloatMin3),
             (FloatTernaryOp::Max3, ..) => by_float!(ty, FloatMax3),

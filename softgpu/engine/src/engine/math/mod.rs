@@ -1,6 +1,7 @@
 //! Floating-point arithmetic in the formats and rounding modes of PTX.
 
 pub(super) mod fp8;
+pub(super) mod half;
 pub(super) mod round;
 pub(super) mod wide;
 

@@ -7,6 +7,7 @@ pub(super) mod compare;
 pub(super) mod control;
 pub(super) mod convert;
 pub(super) mod float;
+pub(super) mod half;
 pub(super) mod int;
 pub(super) mod lane;
 pub(super) mod matrix;
