@@ -17,8 +17,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// What the supervisor asks of a worker. Addresses and sizes in bytes.
 #[derive(Debug)]
 pub enum Request {
-    /// Reserve `[base, base + size)` and map the home at `base`.
-    Create { base: u64, size: u64, home: u64, offset: u64, memory: OwnedFd },
+    /// Reserve `[base, base + size)` and map the home at `base`. `exchange` leads to what other sessions share.
+    Create { base: u64, size: u64, home: u64, offset: u64, memory: OwnedFd, exchange: OwnedFd },
     /// Map guest memory at `va`.
     Map { va: u64, length: u64, offset: u64, memory: OwnedFd },
     /// What has been mapped in `[va, va + length)` is a chunk: the GPU may use it.
@@ -68,8 +68,8 @@ const NO_DRAIN: u64 = u64::MAX;
 impl Request {
     fn encode(&self) -> (Words, Vec<BorrowedFd<'_>>) {
         match self {
-            Request::Create { base, size, home, offset, memory } => {
-                ([1, *base, *size, *home, *offset], fds([Some(memory)]))
+            Request::Create { base, size, home, offset, memory, exchange } => {
+                ([1, *base, *size, *home, *offset], fds([Some(memory), Some(exchange)]))
             }
             Request::Map { va, length, offset, memory } => ([2, *va, *length, *offset, 0], fds([Some(memory)])),
             Request::Chunk { va, length } => ([3, *va, *length, 0, 0], Vec::new()),
@@ -87,7 +87,10 @@ impl Request {
         let mut fds = fds.into_iter();
         let [op, a, b, c, d] = words;
         Some(match op {
-            1 => Request::Create { base: a, size: b, home: c, offset: d, memory: fds.next()? },
+            1 => {
+                let (memory, exchange) = (fds.next()?, fds.next()?);
+                Request::Create { base: a, size: b, home: c, offset: d, memory, exchange }
+            }
             2 => Request::Map { va: a, length: b, offset: c, memory: fds.next()? },
             3 => Request::Chunk { va: a, length: b },
             4 => Request::Unmap { va: a, length: b },

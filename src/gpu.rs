@@ -197,6 +197,7 @@ fn soft(executor: &Executor) -> Result<DriverApi, GpuError> {
         ..Default::default()
     };
     vgpu_softgpu::configure(config)?;
+    crate::carrier::set_built_in();
     Ok(vgpu_softgpu::driver_api())
 }
 

@@ -7,7 +7,9 @@
 )]
 
 mod args;
+mod carrier;
 mod channel;
+mod exchange;
 mod exit;
 mod gpu;
 mod logging;

@@ -13,6 +13,7 @@ use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use vgpu_protocol::cuda::attribute::PAGEABLE_MEMORY_ACCESS;
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::{DriverApi, GUEST_LIBRARY_SYMBOL};
+use vgpu_softgpu::carrier::{Descriptor, Relocate, SetLiveness};
 
 use crate::exit;
 
@@ -31,6 +32,18 @@ pub fn load_driver(path: &Path) -> Result<Option<DriverApi>, libloading::Error> 
             Err(_) => std::ptr::null(),
         }
     };
+    let names = [c"vgpuIpcDescriptor", c"vgpuIpcRelocate", c"vgpuIpcLiveness"];
+    let [descriptor, relocate, liveness] = names.map(find);
+    if ![descriptor, relocate, liveness].iter().any(|function| function.is_null()) {
+        // SAFETY: a library that exports these names has functions of these types behind them.
+        crate::carrier::set(unsafe {
+            crate::carrier::Carrier {
+                descriptor: std::mem::transmute::<*const c_void, Descriptor>(descriptor),
+                relocate: std::mem::transmute::<*const c_void, Relocate>(relocate),
+                set_liveness: std::mem::transmute::<*const c_void, SetLiveness>(liveness),
+            }
+        });
+    }
     // SAFETY: a library that exports names of the CUDA driver API has its functions behind them.
     Ok(Some(unsafe { DriverApi::load(find) }))
 }

@@ -2,6 +2,7 @@
 
 mod control;
 mod device;
+mod exchange;
 mod launcher;
 mod load;
 mod memory;

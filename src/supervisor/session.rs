@@ -13,6 +13,7 @@ use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::session::{ERROR_OFFSET, HOME_SIZE, STATE_DEAD, STATE_OFFSET};
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace};
 
+use super::exchange::{Exchange, Member};
 use super::launcher::Launcher;
 use super::memory::{locate, VmMemory};
 use super::process::{wait, Worker};
@@ -41,6 +42,8 @@ pub struct Session {
     stopped_at: Option<u16>,
     drain: Option<Duration>,
     arena: (u64, u64),
+    /// What it shares with other sessions.
+    _shared: Member,
 }
 
 /// What becomes of a session whose worker ends.
@@ -92,6 +95,7 @@ impl Session {
     pub fn create(
         settings: &Settings,
         memory: &VmMemory,
+        exchange: &Arc<Exchange>,
         request: &SessionCreate,
         ring: RingState,
     ) -> Result<Session, ControlStatus> {
@@ -122,6 +126,7 @@ impl Session {
             }
             fate.announce();
         });
+        let (shared, exchange) = exchange.join(worker.pid()).map_err(host("serve what sessions share"))?;
         let mut session = Session {
             worker,
             reaper: Some(reaper.map_err(host("start a thread"))?),
@@ -129,6 +134,7 @@ impl Session {
             stopped_at: Some(0),
             drain: settings.drain,
             arena: (request.arena_base, request.arena_size),
+            _shared: shared,
         };
         session.ask(&Request::Create {
             base: request.arena_base,
@@ -136,6 +142,7 @@ impl Session {
             home: request.home,
             offset: home.offset,
             memory: home.memory,
+            exchange,
         })?;
         session.start(RingState { index: 0, ..ring })?;
         Ok(session)

@@ -1,7 +1,7 @@
 //! The sessions by queue, and how they follow their rings.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use vgpu_protocol::control::{
@@ -11,6 +11,7 @@ use vgpu_protocol::session::{ARENA_SIZE, CHUNK_GRANULE, HOME_SIZE};
 use vgpu_protocol::API_HASH;
 use vhost_user_backend::VringT;
 
+use super::exchange::Exchange;
 use super::load::Meter;
 use super::memory::{locate, VmMemory};
 use super::session::{Session, Settings};
@@ -30,6 +31,7 @@ pub struct SessionTable {
     slots: Vec<Mutex<Option<Session>>>,
     control: Mutex<ControlRing>,
     meter: Mutex<Meter>,
+    exchange: Arc<Exchange>,
 }
 
 #[derive(Default)]
@@ -46,7 +48,8 @@ impl SessionTable {
     /// An empty table for queues 1 to `sessions`.
     pub fn new(settings: Settings, memory: VmMemory, sessions: u32) -> Self {
         let slots = (0..sessions).map(|_| Mutex::new(None)).collect();
-        SessionTable { settings, memory, slots, control: Mutex::default(), meter: Mutex::default() }
+        let (control, meter, exchange) = Default::default();
+        SessionTable { settings, memory, slots, control, meter, exchange }
     }
 
     fn slot(&self, queue: u32) -> Result<MutexGuard<'_, Option<Session>>, ControlStatus> {
@@ -77,7 +80,7 @@ impl SessionTable {
         if !ring.live {
             return Err(ControlStatus::BadQueue);
         }
-        let session = Session::create(&self.settings, &self.memory, request, ring)?;
+        let session = Session::create(&self.settings, &self.memory, &self.exchange, request, ring)?;
         log::info!("session on queue {queue}: client {} (user {}), worker {}", request.pid, request.uid, session.pid());
         *slot = Some(session);
         Ok(())

@@ -19,6 +19,7 @@ use super::ffi::driver;
 use super::output::Output;
 use super::ring::Ring;
 use super::session::Session;
+use super::sharing::Sharing;
 use crate::args::{Executor, Quotas};
 use crate::channel::{Channel, Reply, Request};
 
@@ -73,9 +74,9 @@ impl Control {
     }
 
     fn answer(&mut self, request: Request) -> Result<u64, ControlStatus> {
-        if let Request::Create { base, size, home, offset, memory } = request {
+        if let Request::Create { base, size, home, offset, memory, exchange } = request {
             let arena = Arena::create(base, size, memory, offset, self.quotas.pinned)?;
-            return self.create(arena, home).map(|()| 0);
+            return self.create(arena, home, Sharing::new(exchange)).map(|()| 0);
         }
         let serving = self.serving.as_ref().ok_or(ControlStatus::BadQueue)?;
         let session = &serving.session;
@@ -98,7 +99,7 @@ impl Control {
         }
     }
 
-    fn create(&mut self, arena: Arena, home: u64) -> Result<(), ControlStatus> {
+    fn create(&mut self, arena: Arena, home: u64, sharing: Sharing) -> Result<(), ControlStatus> {
         if self.serving.is_some() {
             return Err(ControlStatus::BadQueue);
         }
@@ -107,8 +108,8 @@ impl Control {
         let region = GuestRegionMmap::new(region, GuestAddress(home)).ok_or(ControlStatus::BadAddress)?;
         let memory = GuestMemoryMmap::from_regions(vec![region]).map_err(|_| ControlStatus::BadAddress)?;
         let ring = Ring::new(memory, home).ok_or(ControlStatus::BadAddress)?;
-        let session =
-            Arc::new(Session::new(self.api.clone(), self.is_cpu, self.quotas, arena, ring, self.output.clone()));
+        let (api, output) = (self.api.clone(), self.output.clone());
+        let session = Arc::new(Session::new(api, self.is_cpu, self.quotas, arena, ring, output, sharing));
         let bell = Bell::new().map_err(host("make an eventfd"))?;
         let dispatcher = Dispatcher::new(session.clone(), bell.clone(), self.busy_poll);
         let thread = |name: &str| std::thread::Builder::new().name(name.into());

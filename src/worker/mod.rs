@@ -19,6 +19,7 @@ mod probe;
 mod quotas;
 mod ring;
 mod session;
+mod sharing;
 mod waiters;
 
 use std::process::ExitCode;

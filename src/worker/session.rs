@@ -17,6 +17,7 @@ use super::linker::Linker;
 use super::output::Output;
 use super::quotas::{Pace, EXHAUSTED};
 use super::ring::Ring;
+use super::sharing::Sharing;
 use crate::args::Quotas;
 
 /// The session that this process serves.
@@ -57,6 +58,8 @@ pub struct Session {
     activity: AtomicU64,
     /// Where links are worked on.
     pub linker: Linker,
+    /// What other sessions of the VM may have, and theirs.
+    pub sharing: Sharing,
     lane_streams: Mutex<HashMap<(u32, Pointer), Pointer>>,
     latched: AtomicU64,
     epoch: AtomicU32,
@@ -69,7 +72,15 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Session {
     /// A session without objects.
-    pub fn new(api: DriverApi, is_cpu: bool, quotas: Quotas, arena: Arena, ring: Ring, output: Arc<Output>) -> Self {
+    pub fn new(
+        api: DriverApi,
+        is_cpu: bool,
+        quotas: Quotas,
+        arena: Arena,
+        ring: Ring,
+        output: Arc<Output>,
+        sharing: Sharing,
+    ) -> Self {
         Session {
             api,
             is_cpu,
@@ -89,6 +100,7 @@ impl Session {
             prints: AtomicBool::new(false),
             activity: AtomicU64::new(0),
             linker: Linker::default(),
+            sharing,
             lane_streams: Mutex::default(),
             latched: AtomicU64::new(0),
             epoch: AtomicU32::new(0),

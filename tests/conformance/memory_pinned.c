@@ -44,6 +44,13 @@ int main(void) {
         right &= values[i] == i + 5;
     CHECK("kernel_result", right);
 
+    // A fill without a stream is waited for where the host can look.
+    for (int i = 0; i < 20; i++) {
+        NEED(cuMemsetD32(view, 1000 + i, N));
+        right &= values[0] == 1000 + i && values[N - 1] == 1000 + i;
+    }
+    CHECK("fill_is_waited_for", right);
+
     void *none = NULL;
     CHECK_ERR("unknown_flags", cuMemHostAlloc(&none, 4096, 0x80), CUDA_ERROR_INVALID_VALUE);
     CHECK_ERR("null", cuMemHostAlloc(NULL, 4096, 0), CUDA_ERROR_INVALID_VALUE);

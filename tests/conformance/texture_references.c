@@ -110,6 +110,33 @@ static void plane(void) {
     NEED(cuArrayDestroy(array));
 }
 
+static void mipmaps(void) {
+    CUDA_ARRAY3D_DESCRIPTOR shape = {N, N, 0, CU_AD_FORMAT_FLOAT, 1, 0};
+    CUmipmappedArray array, back;
+    CUfilter_mode filter;
+    float bias = 0, low = 0, high = 0;
+    int anisotropy = 0;
+    CUtexref reference;
+    NEED(cuMipmappedArrayCreate(&array, &shape, 3));
+    NEED(cuModuleGetTexRef(&reference, module, "plane"));
+    CHECK_CU("set_mipmap_filter", cuTexRefSetMipmapFilterMode(reference, CU_TR_FILTER_MODE_LINEAR));
+    CHECK_CU("get_mipmap_filter", cuTexRefGetMipmapFilterMode(&filter, reference));
+    CHECK("get_mipmap_filter_value", filter == CU_TR_FILTER_MODE_LINEAR);
+    CHECK_CU("set_mipmap_bias", cuTexRefSetMipmapLevelBias(reference, 0.5f));
+    CHECK_CU("get_mipmap_bias", cuTexRefGetMipmapLevelBias(&bias, reference));
+    CHECK("get_mipmap_bias_value", bias == 0.5f);
+    CHECK_CU("set_mipmap_clamp", cuTexRefSetMipmapLevelClamp(reference, 1, 2));
+    CHECK_CU("get_mipmap_clamp", cuTexRefGetMipmapLevelClamp(&low, &high, reference));
+    CHECK("get_mipmap_clamp_values", low == 1 && high == 2);
+    CHECK_CU("set_anisotropy", cuTexRefSetMaxAnisotropy(reference, 4));
+    CHECK_CU("get_anisotropy", cuTexRefGetMaxAnisotropy(&anisotropy, reference));
+    CHECK("get_anisotropy_value", anisotropy == 4);
+    CHECK_CU("set_mipmapped_array", cuTexRefSetMipmappedArray(reference, array, CU_TRSA_OVERRIDE_FORMAT));
+    CHECK_CU("get_mipmapped_array", cuTexRefGetMipmappedArray(&back, reference));
+    CHECK("get_mipmapped_array_value", back == array);
+    NEED(cuMipmappedArrayDestroy(array));
+}
+
 static void target(void) {
     int back[N], right = 1;
     CUDA_ARRAY3D_DESCRIPTOR shape = {N, 0, 0, CU_AD_FORMAT_SIGNED_INT32, 1, CUDA_ARRAY3D_SURFACE_LDST};
@@ -146,6 +173,7 @@ int main(void) {
     line();
     plane();
     target();
+    mipmaps();
     of_its_own();
     return finish();
 }

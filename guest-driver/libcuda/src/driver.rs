@@ -15,6 +15,7 @@ use crate::context::Contexts;
 use crate::function::Functions;
 use crate::graph::{Guest, RecordedEvents};
 use crate::hostfunc::HostFunctions;
+use crate::ipc::Few;
 use crate::library::Libraries;
 use crate::link::Links;
 use crate::memory::Memory;
@@ -46,6 +47,10 @@ pub struct Driver {
     pub links: Links,
     /// Memory that the application allocated.
     pub memory: Memory,
+    /// What other processes have been given: the backend is told when it ends.
+    pub exported: Few,
+    /// Events of several processes.
+    pub shared_events: Few,
     /// Mapped physical memory.
     pub vmm: Vmm,
     /// Memory pools.
@@ -101,6 +106,8 @@ pub fn initialise() -> Result<(), CUresult> {
     let _ = DRIVER.set(Driver {
         session,
         contexts: Contexts::new(devices.len()),
+        exported: Few::default(),
+        shared_events: Few::default(),
         vmm: Vmm::default(),
         pools: Pools::new(devices.len()),
         devices,

@@ -14,6 +14,7 @@ mod graph;
 mod hostfunc;
 mod image;
 mod integrity;
+mod ipc;
 mod jit;
 mod library;
 mod link;

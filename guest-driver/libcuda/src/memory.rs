@@ -1,7 +1,7 @@
 //! Which addresses belong to what the application allocated.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use vgpu_protocol::cuda::hints::Hints;
@@ -24,6 +24,8 @@ pub enum Kind {
     Managed,
     /// Memory of the application's own, of `cuMemHostRegister`.
     Registered,
+    /// Memory of another process, and how often it is open.
+    Imported(u32),
 }
 
 /// A range of addresses.
@@ -51,8 +53,6 @@ pub struct Memory {
     ranges: RwLock<BTreeMap<u64, Range>>,
     next_id: AtomicU64,
     hints: Mutex<Hints>,
-    /// Some range is or was synchronous.
-    any_synchronous: AtomicBool,
 }
 
 impl Memory {
@@ -77,13 +77,14 @@ impl Memory {
         let mut ranges = self.ranges.write().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, range)) = ranges.range_mut(..=address).next_back() {
             range.synchronous = synchronous;
-            self.any_synchronous.fetch_or(synchronous, Ordering::Release);
         }
     }
 
-    /// Whether calls that concern `address` wait for their work.
+    /// Whether calls that concern `address` wait for their work: it is memory that the host uses too, or the
+    /// application wants it.
     pub fn is_synchronous(&self, address: u64) -> bool {
-        self.any_synchronous.load(Ordering::Acquire) && self.find(address).is_some_and(|range| range.synchronous)
+        let of_host = |kind| matches!(kind, Kind::Host(_) | Kind::Managed);
+        self.find(address).is_some_and(|range| range.synchronous || of_host(range.kind))
     }
 
     /// The range that `address` lies in.
@@ -113,6 +114,31 @@ impl Memory {
         ranges.remove(&start)
     }
 
+    /// Notes an opening of another process's memory.
+    pub fn open(&self, start: u64, size: u64, context: Handle, device: i32) {
+        let mut ranges = self.ranges.write().unwrap_or_else(PoisonError::into_inner);
+        let (uses, id) = match ranges.get(&start) {
+            Some(Range { kind: Kind::Imported(uses), id, .. }) => (uses.saturating_add(1), *id),
+            _ => (1, self.next_id()),
+        };
+        let range = Range { start, size, kind: Kind::Imported(uses), context, device, id, synchronous: false };
+        ranges.insert(start, range);
+    }
+
+    /// Whether another process's memory is open at `start`.
+    pub fn is_open(&self, start: u64) -> bool {
+        self.find(start).is_some_and(|range| range.start == start && matches!(range.kind, Kind::Imported(_)))
+    }
+
+    /// Notes the end of an opening.
+    pub fn close(&self, start: u64) {
+        let mut ranges = self.ranges.write().unwrap_or_else(PoisonError::into_inner);
+        match ranges.get_mut(&start) {
+            Some(Range { kind: Kind::Imported(uses @ 2..), .. }) => *uses -= 1,
+            _ => drop(ranges.remove(&start)),
+        }
+    }
+
     /// Takes out the memory of a context that lies in shared memory: the addresses to be freed there.
     pub fn take_shared(&self, context: Handle) -> Vec<u64> {
         let mut ranges = self.ranges.write().unwrap_or_else(PoisonError::into_inner);
@@ -128,8 +154,7 @@ impl Memory {
     /// Drops the device memory of a context that was reset or has ended.
     pub fn forget_context(&self, context: Handle) {
         let gone = |range: &Range| {
-            range.context == context
-                && matches!(range.kind, Kind::Device | Kind::Pool(_) | Kind::Global | Kind::Registered)
+            range.context == context && !matches!(range.kind, Kind::Host(_) | Kind::Managed | Kind::Reserved)
         };
         self.ranges.write().unwrap_or_else(PoisonError::into_inner).retain(|_, range| !gone(range));
     }
@@ -153,6 +178,12 @@ mod tests {
         assert_eq!(memory.remove(0x2004, |_| true), None);
         memory.forget_context(Handle(1));
         assert_eq!(memory.find(0x1000), None);
+        memory.open(0x3000, 0x80, Handle(1), 0);
+        memory.open(0x3000, 0x80, Handle(1), 0);
+        memory.close(0x3000);
+        assert!(memory.is_open(0x3000) && !memory.is_open(0x3001));
+        memory.close(0x3000);
+        assert!(!memory.is_open(0x3000));
         memory.add(0x3000, 0x100, Kind::Managed, Handle(2), 0);
         assert_eq!(memory.take_shared(Handle(1)), [0x2000]);
         assert_eq!((memory.find(0x2000), memory.find(0x3000).is_some()), (None, true));

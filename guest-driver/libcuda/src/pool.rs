@@ -1,5 +1,6 @@
 //! Memory pools as the guest knows them: which are the devices' default and current ones.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vgpu_protocol::cmd::VgpuPoolDefault;
@@ -17,13 +18,13 @@ struct DevicePools {
     current: Option<Handle>,
 }
 
-/// The pools of all devices.
-pub struct Pools(Mutex<Vec<DevicePools>>);
+/// The pools of all devices, and those that can be exported.
+pub struct Pools(Mutex<Vec<DevicePools>>, Mutex<HashSet<Handle>>);
 
 impl Pools {
     /// Every device has its default pool.
     pub fn new(devices: usize) -> Self {
-        Pools(Mutex::new(vec![DevicePools::default(); devices]))
+        Pools(Mutex::new(vec![DevicePools::default(); devices]), Mutex::default())
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<DevicePools>> {
@@ -35,8 +36,25 @@ impl Pools {
         self.lock().iter().any(|device| device.default == Some(pool))
     }
 
+    /// Notes a new pool.
+    pub fn created(&self, pool: Handle, shareable: bool) {
+        if shareable {
+            self.shareable().insert(pool);
+        }
+    }
+
+    /// Whether a pool can be exported.
+    pub fn is_shareable(&self, pool: Handle) -> bool {
+        self.shareable().contains(&pool)
+    }
+
+    fn shareable(&self) -> MutexGuard<'_, HashSet<Handle>> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A pool has been destroyed: where it was current, the default one is now.
     pub fn forget(&self, pool: Handle) {
+        self.shareable().remove(&pool);
         for device in self.lock().iter_mut() {
             device.current.take_if(|current| *current == pool);
         }

@@ -146,8 +146,8 @@ pub fn check_device(address: u64) -> Result<(), CUresult> {
     check_range(address, 1)
 }
 
-/// Waits for the default stream if the application wants that of calls that concern the range
-/// (`CU_POINTER_ATTRIBUTE_SYNC_MEMOPS`).
+/// Waits for the default stream if calls that concern the range do: it is memory that the host uses too, or
+/// the application wants it (`CU_POINTER_ATTRIBUTE_SYNC_MEMOPS`).
 pub fn settle(address: u64) -> Result<(), CUresult> {
     if driver()?.memory.is_synchronous(address) {
         call(&CuStreamSynchronize { hStream: Handle::NULL })?;

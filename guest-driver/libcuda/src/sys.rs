@@ -1,8 +1,12 @@
 //! What the C library is needed for.
 
 use std::ffi::{c_void, CStr};
+use std::os::fd::RawFd;
 
 use vgpu_protocol::cuda::CUhostFn;
+
+/// No more can be done to a file with these.
+const SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
 
 extern "C" {
     static mut stdout: *mut libc::FILE;
@@ -67,4 +71,33 @@ pub fn is_mapped(start: *const c_void, size: usize) -> bool {
 pub unsafe fn c_str<'a>(text: *const std::ffi::c_char) -> Option<&'a CStr> {
     // SAFETY: the caller vouches for it.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
+}
+
+/// A new file with these bytes, which nobody can change; the descriptor is the caller's.
+pub fn sealed_file(name: &CStr, bytes: &[u8]) -> Option<RawFd> {
+    // SAFETY: the calls take a C string, a buffer of its length and a descriptor that is nobody else's yet.
+    unsafe {
+        let fd = libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING);
+        if fd < 0 {
+            return None;
+        }
+        let written = libc::write(fd, bytes.as_ptr().cast(), bytes.len());
+        if written != bytes.len() as isize || libc::fcntl(fd, libc::F_ADD_SEALS, SEALS) != 0 {
+            libc::close(fd);
+            return None;
+        }
+        Some(fd)
+    }
+}
+
+/// Fills `bytes` from a file of [`sealed_file`], of which a descriptor may be anything.
+pub fn read_sealed_file(fd: RawFd, bytes: &mut [u8]) -> Option<()> {
+    // SAFETY: the calls take a number that need not be a descriptor, and a buffer of its length.
+    let read = unsafe {
+        match libc::fcntl(fd, libc::F_GET_SEALS) {
+            SEALS => libc::pread(fd, bytes.as_mut_ptr().cast(), bytes.len(), 0),
+            _ => -1,
+        }
+    };
+    (read == bytes.len() as isize).then_some(())
 }

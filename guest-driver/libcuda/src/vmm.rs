@@ -14,6 +14,8 @@ pub struct Physical {
     pub device: i32,
     /// Unique number, the same for all its handles.
     pub id: u64,
+    /// Whether it can be exported, as a file descriptor.
+    pub shareable: bool,
 }
 
 /// Physical memory at an address.
@@ -123,7 +125,7 @@ mod tests {
     #[test]
     fn test_mappings_cover_ranges_without_gaps_only() {
         let vmm = Vmm::default();
-        let physical = Physical { device: 0, id: 1 };
+        let physical = Physical { device: 0, id: 1, shareable: false };
         for start in [0x1000, 0x2000, 0x4000] {
             vmm.mapped(start, 0x1000, physical);
         }

@@ -39,7 +39,7 @@ impl Tested {
                 None if name == COMMON && path.parent().is_some_and(|folder| folder.ends_with(FOLDERS[0])) => "all",
                 None => continue,
             };
-            for symbol in called(table, &std::fs::read_to_string(&path).unwrap_or_default()) {
+            for symbol in called(table, &with_headers(&path)) {
                 tested.0.entry(symbol).or_default().insert(program.to_string());
             }
         }
@@ -64,6 +64,17 @@ impl Tested {
     pub fn count(&self) -> usize {
         self.0.len()
     }
+}
+
+/// A C source and the headers beside it that it includes, but for what all programs include.
+fn with_headers(path: &Path) -> String {
+    let mut source = std::fs::read_to_string(path).unwrap_or_default();
+    let included = |line: &str| Some(line.strip_prefix("#include \"")?.strip_suffix('"')?.to_string());
+    let headers: Vec<String> = source.lines().filter_map(included).filter(|name| name != COMMON).collect();
+    for header in headers {
+        source += &std::fs::read_to_string(path.with_file_name(header)).unwrap_or_default();
+    }
+    source
 }
 
 /// The symbols that a C source calls.

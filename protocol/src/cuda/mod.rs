@@ -5,6 +5,7 @@ pub mod attribute;
 mod copy;
 mod graph;
 pub mod hints;
+mod ipc;
 mod memory;
 mod result;
 mod stream;
@@ -18,6 +19,7 @@ pub use crate::info::{DeviceInfo, FunctionAttributes, PointerInfo};
 pub use array::*;
 pub use copy::*;
 pub use graph::*;
+pub use ipc::*;
 pub use memory::*;
 pub use result::CUresult;
 pub use stream::{

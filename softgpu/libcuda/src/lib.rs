@@ -4,6 +4,7 @@
 //! All entry points of the API table are exported: those of the software GPU, and for the others
 //! functions that return `CUDA_ERROR_NOT_SUPPORTED` and say their name.
 
+mod carrier;
 mod exports;
 mod lookup;
 

@@ -2,6 +2,7 @@
 
 use std::ffi::{c_char, c_void, CStr};
 use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use vgpu_protocol::cuda::{CUhostFn, CUresult, CUstream, CUstreamCallback};
@@ -263,6 +264,15 @@ pub(super) unsafe fn bytes_out(pointer: *mut c_void, value: &[u8]) -> Result {
     // SAFETY: non-null; the caller vouches for the room.
     unsafe { pointer.cast::<u8>().copy_from_nonoverlapping(value.as_ptr(), value.len()) }
     Ok(())
+}
+
+/// A further descriptor of what a number of this process stands for, if it is one.
+pub(super) fn duplicate(descriptor: RawFd) -> Option<OwnedFd> {
+    // SAFETY: the call looks a number up, and the descriptor that it makes is nobody's yet.
+    unsafe {
+        let fd = libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 3);
+        (fd >= 0).then(|| OwnedFd::from_raw_fd(fd))
+    }
 }
 
 /// Copies bytes of host memory.

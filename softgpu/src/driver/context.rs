@@ -415,8 +415,7 @@ pub unsafe extern "C" fn cuCtxWaitEvent(hCtx: CUcontext, hEvent: CUevent) -> CUr
     guard(|| {
         let context = context_of(hCtx)?;
         context.check()?;
-        event_of(hEvent)?.hold_context(&context);
-        Ok(())
+        event_of(hEvent)?.hold_context(&context)
     })
 }
 

@@ -11,6 +11,7 @@
 
 mod abi;
 mod array;
+pub mod carrier;
 mod context;
 mod copy;
 mod copy_batch;
@@ -20,6 +21,7 @@ mod device;
 mod event;
 mod host;
 mod init;
+mod ipc;
 mod jit;
 mod kernel;
 mod launch;
@@ -40,7 +42,7 @@ mod texture;
 mod texture_reference;
 mod vmm;
 
-pub use self::core::{configure, Config, ConfigError};
+pub use self::core::{configure, Config, ConfigError, Liveness};
 pub use array::*;
 pub use context::*;
 pub use copy::*;
@@ -50,6 +52,7 @@ pub use device::*;
 pub use event::*;
 pub use host::*;
 pub use init::*;
+pub use ipc::*;
 pub use kernel::*;
 pub use launch::*;
 pub use legacy_launch::*;

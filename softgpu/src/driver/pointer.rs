@@ -116,7 +116,7 @@ impl Known {
         Ok(match attribute {
             CONTEXT => match range.kind {
                 // This memory is the device's, not a context's.
-                Kind::Pool(_) | Kind::Reserved => Value::long(0),
+                Kind::Pool(_) | Kind::Reserved | Kind::Imported(Some(_)) => Value::long(0),
                 _ => Value::long(range.context),
             },
             MEMORY_TYPE if range.is_host() => Value::word(MEMORYTYPE_HOST as i32),
@@ -128,16 +128,21 @@ impl Known {
             BUFFER_ID => Value::long(range.id),
             IS_MANAGED => Value::flag(range.is_managed()),
             DEVICE_ORDINAL => Value::word(0),
-            IS_LEGACY_IPC_CAPABLE | IS_GPU_DIRECT_RDMA_CAPABLE | IS_HW_DECOMPRESS_CAPABLE => Value::flag(false),
+            IS_LEGACY_IPC_CAPABLE => Value::flag(matches!(range.kind, Kind::Device)),
+            IS_GPU_DIRECT_RDMA_CAPABLE | IS_HW_DECOMPRESS_CAPABLE => Value::flag(false),
             RANGE_START_ADDR => Value::long(range.base),
             RANGE_SIZE => Value::long(range.size),
             MAPPED if reserved && mapping.is_none() => return Err(CUresult::INVALID_VALUE),
             MAPPED => Value::flag(true),
-            ALLOWED_HANDLE_TYPES => Value::long(0),
+            ALLOWED_HANDLE_TYPES => match &range.kind {
+                Kind::Pool(pool) => Value::long(pool.file().is_some().into()),
+                Kind::Reserved => Value::long(mapping.is_some_and(|m| m.physical.file().is_some()).into()),
+                _ => Value::long(0),
+            },
             ACCESS_FLAGS if reserved => Value::word(mapping.map_or(0, |m| access_flags(m.access) as i32)),
             ACCESS_FLAGS => Value::word(ACCESS_READ_WRITE as i32),
             MEMPOOL_HANDLE => match &range.kind {
-                Kind::Pool(pool) => Value::long(pool.handle),
+                Kind::Pool(pool) | Kind::Imported(Some(pool)) => Value::long(pool.handle),
                 _ => Value::long(0),
             },
             MAPPING_SIZE if reserved => Value::long(mapping.map_or(0, |m| m.range.size)),

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 
 use vgpu_protocol::cuda::{
     pool_attribute, CUmemAccessDesc, CUmemLocation, CUmemPoolProps, CUmemoryPool, CUresult, CUstream,
-    ACCESS_READ_WRITE, ALLOCATION_MANAGED, ALLOCATION_PINNED, LOCATION_DEVICE,
+    ACCESS_READ_WRITE, ALLOCATION_MANAGED, ALLOCATION_PINNED, HANDLE_TYPE_FILE_DESCRIPTOR, LOCATION_DEVICE,
 };
 
 use super::abi::{bytes_out, guard, out, values};
@@ -37,7 +37,11 @@ pub unsafe extern "C" fn cuDeviceSetMemPool(dev: i32, pool: CUmemoryPool) -> CUr
     guard(|| {
         let driver = driver()?;
         driver.check_device(dev)?;
-        driver.set_current_pool(driver.pool(pool as u64)?);
+        let pool = driver.pool(pool as u64)?;
+        if pool.is_imported() {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        driver.set_current_pool(pool);
         Ok(())
     })
 }
@@ -95,18 +99,19 @@ pub unsafe extern "C" fn cuMemSetMemPool(location: *const CUmemLocation, kind: i
     }
 }
 
-/// Creates a pool of device memory; others, and pools that can be exported, are not supported.
+/// Creates a pool of device memory; others are not supported. What is exported is a file descriptor.
 pub unsafe extern "C" fn cuMemPoolCreate(pool: *mut CUmemoryPool, poolProps: *const CUmemPoolProps) -> CUresult {
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
         let place = unsafe { out(pool) }?;
         // SAFETY: null or readable, by the driver API's contract.
         let [props] = (unsafe { values(poolProps, 1) })? else { return Err(CUresult::INVALID_VALUE) };
-        if props.allocType != ALLOCATION_PINNED || props.handleTypes != 0 || props.location.kind != LOCATION_DEVICE {
+        let shareable = matches!(props.handleTypes, 0 | HANDLE_TYPE_FILE_DESCRIPTOR);
+        if props.allocType != ALLOCATION_PINNED || !shareable || props.location.kind != LOCATION_DEVICE {
             return Err(CUresult::NOT_SUPPORTED);
         }
         driver()?.check_device(props.location.id).map_err(|_| CUresult::INVALID_VALUE)?;
-        place.write(driver()?.create_pool(props.maxSize as u64) as CUmemoryPool);
+        place.write(driver()?.create_pool(props.maxSize as u64, props.handleTypes != 0)? as CUmemoryPool);
         Ok(())
     })
 }

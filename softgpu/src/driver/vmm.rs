@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use vgpu_engine::memory::{Access, MemoryError, Physical, MAPPING_UNIT};
 use vgpu_protocol::cuda::{
     CUmemAccessDesc, CUmemAllocationProp, CUmemGenericAllocationHandle, CUmemLocation, CUresult, ALLOCATION_PINNED,
-    LOCATION_DEVICE,
+    HANDLE_TYPE_FILE_DESCRIPTOR, LOCATION_DEVICE, LOCATION_HOST, LOCATION_HOST_NUMA_CURRENT,
 };
 
 use super::abi::{guard, out, values};
@@ -14,7 +14,7 @@ use super::core::{driver, Driver, Result};
 const GRANULARITY_MINIMUM: i32 = 0;
 const GRANULARITY_RECOMMENDED: i32 = 1;
 
-fn code(error: MemoryError) -> CUresult {
+pub(super) fn code(error: MemoryError) -> CUresult {
     match error {
         MemoryError::OutOfMemory => CUresult::OUT_OF_MEMORY,
         MemoryError::InvalidValue => CUresult::INVALID_VALUE,
@@ -45,20 +45,24 @@ pub unsafe extern "C" fn cuMemAddressFree(ptr: u64, size: usize) -> CUresult {
     guard(|| driver()?.memory.unreserve(ptr, size as u64).map_err(code))
 }
 
-/// Refuses memory that is not plain memory of the device.
+/// Refuses memory that is not plain memory of the device. Other processes may be given it as a file
+/// descriptor only.
 ///
 /// # Safety
 /// `prop` is null or readable.
-unsafe fn check_properties(driver: &Driver, prop: *const CUmemAllocationProp) -> Result {
+unsafe fn check_properties<'a>(driver: &Driver, prop: *const CUmemAllocationProp) -> Result<&'a CUmemAllocationProp> {
     // SAFETY: as the caller says.
     let [prop] = (unsafe { values(prop, 1) })? else { return Err(CUresult::INVALID_VALUE) };
-    if prop.kind != ALLOCATION_PINNED || prop.requestedHandleTypes != 0 || prop.location.kind != LOCATION_DEVICE {
+    let shareable = matches!(prop.requestedHandleTypes, 0 | HANDLE_TYPE_FILE_DESCRIPTOR);
+    if prop.kind != ALLOCATION_PINNED || !shareable {
         return Err(CUresult::NOT_SUPPORTED);
     }
-    if prop.usage != 0 || prop.gpuDirectRDMACapable != 0 {
-        return Err(CUresult::NOT_SUPPORTED);
+    match prop.location.kind {
+        LOCATION_DEVICE => driver.check_device(prop.location.id)?,
+        LOCATION_HOST..=LOCATION_HOST_NUMA_CURRENT => {}
+        _ => return Err(CUresult::INVALID_VALUE),
     }
-    driver.check_device(prop.location.id)
+    Ok(prop)
 }
 
 /// Physical memory of the device, not mapped anywhere. Compression is a hint that is not taken.
@@ -73,17 +77,20 @@ pub unsafe extern "C" fn cuMemCreate(
         // SAFETY: null or writable, by the driver API's contract.
         let place = unsafe { out(handle) }?;
         // SAFETY: null or readable, by the driver API's contract.
-        unsafe { check_properties(driver, prop) }?;
+        let prop = unsafe { check_properties(driver, prop) }?;
         if flags != 0 {
             return Err(CUresult::INVALID_VALUE);
         }
-        let physical = driver.create_physical(size as u64).map_err(code)?;
+        if prop.location.kind != LOCATION_DEVICE || prop.usage != 0 || prop.gpuDirectRDMACapable != 0 {
+            return Err(CUresult::NOT_SUPPORTED);
+        }
+        let physical = driver.create_physical(size as u64, prop.requestedHandleTypes != 0).map_err(code)?;
         place.write(driver.physical.insert(physical) as CUmemGenericAllocationHandle);
         Ok(())
     })
 }
 
-fn physical(handle: CUmemGenericAllocationHandle) -> Result<std::sync::Arc<Physical>> {
+pub(super) fn physical(handle: CUmemGenericAllocationHandle) -> Result<std::sync::Arc<Physical>> {
     driver()?.physical.get(handle as u64).ok_or(CUresult::INVALID_VALUE)
 }
 
@@ -167,7 +174,7 @@ pub(super) fn access_flags(access: Access) -> u32 {
     }
 }
 
-/// The unit of everything in this file.
+/// The unit of everything in this file, and what that of host memory would be.
 pub unsafe extern "C" fn cuMemGetAllocationGranularity(
     granularity: *mut usize,
     prop: *const CUmemAllocationProp,
@@ -194,8 +201,8 @@ pub unsafe extern "C" fn cuMemGetAllocationPropertiesFromHandle(
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
         let place = unsafe { out(prop) }?;
-        physical(handle)?;
-        place.write(CUmemAllocationProp::on_device(0));
+        let shared = physical(handle)?.file().is_some();
+        place.write(CUmemAllocationProp { requestedHandleTypes: shared.into(), ..CUmemAllocationProp::on_device(0) });
         Ok(())
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use vgpu_protocol::cuda;
+use vgpu_protocol::cuda::{self, CUresult};
 use vgpu_protocol::{cmd, Handle, HandleKind};
 
 use crate::worker::context::{Context, Failure};
@@ -119,6 +119,10 @@ pub fn context_destroy(
     ctx: &mut Context<'_>,
     command: cmd::VgpuContextDestroy,
 ) -> Result<cmd::VgpuContextDestroyReply, Failure> {
+    // Primary contexts are released.
+    if lock(&ctx.session.primaries).values().flatten().any(|primary| *primary == command.ctx) {
+        return Err(Failure::Cuda(CUresult::INVALID_CONTEXT));
+    }
     let context = ctx.take(HandleKind::Context, command.ctx)?;
     ctx.session.fences.forget(context as usize);
     if let Err(error) = driver!(ctx, cuCtxDestroy_v2(context.cast())) {

@@ -8,6 +8,7 @@ mod function;
 mod graph;
 mod hostfunc;
 mod image;
+mod ipc;
 mod launch;
 mod link;
 mod mem_op;
@@ -29,6 +30,10 @@ pub use graph::{
 };
 pub use hostfunc::{host_function, host_function_done, host_function_next, read_output};
 pub use image::{library_load, module_load};
+pub use ipc::{
+    ipc_forget, ipc_get_event, ipc_get_mem, ipc_open_event, ipc_open_mem, mem_export, mem_import, pool_export,
+    pool_export_pointer, pool_import, pool_import_pointer,
+};
 pub use launch::{launch, launch_large, occupancy_clusters};
 pub use link::{link_add, link_complete, link_create, link_destroy, link_read, Link};
 pub use mem_op::stream_mem_ops;

@@ -3,16 +3,17 @@
 use vgpu_protocol::cuda::{CUmemLocation, CUmemPoolProps, CUmemoryPool, ALLOCATION_PINNED, LOCATION_DEVICE};
 use vgpu_protocol::{cmd, Handle, HandleKind};
 
+use super::vmm::handle_types;
 use crate::worker::context::{Context, Failure};
 use crate::worker::ffi::driver;
 use crate::worker::ledger::Entry;
 
-fn insert(ctx: &Context<'_>, handle: Handle, pool: CUmemoryPool) {
+pub(super) fn insert(ctx: &Context<'_>, handle: Handle, pool: CUmemoryPool) {
     let entry = Entry { context: 0, ..ctx.owned(pool.cast(), Handle::NULL) };
     ctx.session.ledger.insert(handle, entry);
 }
 
-fn resolve(ctx: &Context<'_>, handle: Handle) -> Result<CUmemoryPool, Failure> {
+pub(super) fn resolve(ctx: &Context<'_>, handle: Handle) -> Result<CUmemoryPool, Failure> {
     Ok(ctx.resolve(HandleKind::MemoryPool, handle)?.cast())
 }
 
@@ -33,7 +34,7 @@ pub fn pool_create(ctx: &mut Context<'_>, command: cmd::VgpuPoolCreate) -> Resul
     ctx.reserve(HandleKind::MemoryPool, command.pool)?;
     let props = CUmemPoolProps {
         allocType: ALLOCATION_PINNED,
-        handleTypes: 0,
+        handleTypes: handle_types(command.handle_types)?,
         location: CUmemLocation { kind: LOCATION_DEVICE, id: command.dev },
         win32SecurityAttributes: std::ptr::null_mut(),
         maxSize: usize::try_from(command.max_size).map_err(|_| Failure::INVALID_VALUE)?,

@@ -3,14 +3,14 @@
 
 use std::ffi::c_void;
 
-use vgpu_protocol::cuda::{CUmemAllocationProp, CUmemGenericAllocationHandle};
+use vgpu_protocol::cuda::{CUmemAllocationProp, CUmemGenericAllocationHandle, HANDLE_TYPE_FILE_DESCRIPTOR};
 use vgpu_protocol::{cmd, Handle, HandleKind};
 
 use crate::worker::context::{Context, Failure};
 use crate::worker::ffi::driver;
 use crate::worker::ledger::Entry;
 
-fn insert(ctx: &Context<'_>, handle: Handle, physical: CUmemGenericAllocationHandle) {
+pub(super) fn insert(ctx: &Context<'_>, handle: Handle, physical: CUmemGenericAllocationHandle) {
     let entry = Entry { context: 0, ..ctx.owned(physical.cast(), Handle::NULL) };
     ctx.session.ledger.insert(handle, entry);
 }
@@ -19,10 +19,19 @@ fn size(bytes: u64) -> Result<usize, Failure> {
     usize::try_from(bytes).map_err(|_| Failure::INVALID_VALUE)
 }
 
+/// What of it may leave the session: nothing, or all as a file descriptor.
+pub(super) fn handle_types(types: i32) -> Result<i32, Failure> {
+    match types {
+        0 | HANDLE_TYPE_FILE_DESCRIPTOR => Ok(types),
+        _ => Err(Failure::NOT_SUPPORTED),
+    }
+}
+
 /// `vgpuMemCreate`. Only memory of a device: the worker's own would be out of the guest's reach.
 pub fn mem_create(ctx: &mut Context<'_>, command: cmd::VgpuMemCreate) -> Result<cmd::VgpuMemCreateReply, Failure> {
     ctx.reserve(HandleKind::MemGenericAllocationHandle, command.handle)?;
-    let prop = CUmemAllocationProp::on_device(command.dev);
+    let types = handle_types(command.handle_types)?;
+    let prop = CUmemAllocationProp { requestedHandleTypes: types, ..CUmemAllocationProp::on_device(command.dev) };
     let mut physical = std::ptr::null_mut();
     driver!(ctx, cuMemCreate(&mut physical, size(command.size)?, &prop, 0))?;
     insert(ctx, command.handle, physical);
@@ -52,7 +61,8 @@ pub fn mem_granularity(
     ctx: &mut Context<'_>,
     command: cmd::VgpuMemGranularity,
 ) -> Result<cmd::VgpuMemGranularityReply, Failure> {
-    let prop = CUmemAllocationProp::on_device(command.dev);
+    let (types, location) = (handle_types(command.handle_types)?, command.location);
+    let prop = CUmemAllocationProp { requestedHandleTypes: types, location, ..CUmemAllocationProp::on_device(0) };
     let mut granularity = 0;
     driver!(ctx, cuMemGetAllocationGranularity(&mut granularity, &prop, command.option))?;
     Ok(cmd::VgpuMemGranularityReply { granularity: granularity as u64 })

@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 
 use vgpu_client::location;
-use vgpu_protocol::cuda::{attribute as attr, CUdevprop, CUresult, CUuuid};
+use vgpu_protocol::cuda::{attribute as attr, CUdevprop, CUresult, CUuuid, HANDLE_TYPE_FILE_DESCRIPTOR};
 
 use super::Result;
 use crate::driver::{driver, Driver};
@@ -15,15 +15,14 @@ const WITHHELD: &[i32] = &[
     attr::CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM,
     attr::HOST_REGISTER_SUPPORTED,
     attr::PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES,
-    attr::HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED,
     attr::GPU_DIRECT_RDMA_SUPPORTED,
+    attr::GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED,
     attr::SPARSE_CUDA_ARRAY_SUPPORTED,
     attr::READ_ONLY_HOST_REGISTER_SUPPORTED,
     attr::CAN_FLUSH_REMOTE_WRITES,
     attr::ATOMIC_REDUCTION_SUPPORTED,
     attr::COOPERATIVE_MULTI_DEVICE_LAUNCH,
     attr::DMA_BUF_SUPPORTED,
-    attr::IPC_EVENT_SUPPORTED,
     attr::HANDLE_TYPE_FABRIC_SUPPORTED,
     attr::UNIFIED_FUNCTION_POINTERS,
     attr::MULTICAST_SUPPORTED,
@@ -31,7 +30,11 @@ const WITHHELD: &[i32] = &[
 
 fn value(driver: &Driver, attribute: i32, dev: i32) -> std::result::Result<i32, CUresult> {
     let value = driver.attribute(dev, attribute)?;
-    Ok(if WITHHELD.contains(&attribute) { 0 } else { value })
+    Ok(match attribute {
+        attr::MEMPOOL_SUPPORTED_HANDLE_TYPES => value & HANDLE_TYPE_FILE_DESCRIPTOR,
+        _ if WITHHELD.contains(&attribute) => 0,
+        _ => value,
+    })
 }
 
 pub unsafe fn cuDeviceGetCount(count: *mut i32) -> Result {

@@ -1,9 +1,11 @@
 //! Events: creation and recording are sent without waiting, so their arguments are checked here. Captures
 //! see what is done with events first.
 
-use vgpu_protocol::cuda::{CUevent, CUresult, CUstream};
-use vgpu_protocol::HandleKind;
+use vgpu_protocol::cmd::CuEventQuery;
+use vgpu_protocol::cuda::{CUcontext, CUevent, CUresult, CUstream};
+use vgpu_protocol::{Handle, HandleKind};
 
+use super::memory::forget_export;
 use super::Result;
 use crate::driver::driver;
 use crate::exports::raw;
@@ -23,7 +25,24 @@ pub unsafe fn cuEventCreate(out: *mut CUevent, flags: u32) -> Result {
         return Err(CUresult::INVALID_VALUE);
     }
     // SAFETY: as for the caller.
-    unsafe { raw::cuEventCreate(out, flags) }
+    unsafe { raw::cuEventCreate(out, flags)? };
+    if flags & INTERPROCESS != 0 {
+        // SAFETY: the call has succeeded, so there is a handle.
+        driver()?.shared_events.add(unsafe { out.read() } as u64);
+    }
+    Ok(())
+}
+
+/// What this process does with an event of several has been done when its call returns: the others may be
+/// told by other means, and then look.
+pub(super) fn settle_shared(event: CUevent) -> Result {
+    if !driver()?.shared_events.contains(event as u64) {
+        return Ok(());
+    }
+    match stub::create(&CuEventQuery { hEvent: Handle(event as u64) }) {
+        Ok(_) | Err(CUresult::NOT_READY) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// An event records a stream of its own context only.
@@ -52,7 +71,20 @@ pub unsafe fn cuEventRecordWithFlags(event: CUevent, stream: CUstream, flags: u3
     check_record(event, stream)?;
     driver.recorded_events.note(event as u64);
     // SAFETY: handles are no pointers to anything.
-    unsafe { raw::cuEventRecord(event, stream) }
+    unsafe { raw::cuEventRecord(event, stream)? };
+    settle_shared(event)
+}
+
+pub unsafe fn cuCtxRecordEvent(context: CUcontext, event: CUevent) -> Result {
+    // SAFETY: handles are no pointers to anything.
+    unsafe { raw::cuCtxRecordEvent(context, event)? };
+    settle_shared(event)
+}
+
+pub unsafe fn cuCtxWaitEvent(context: CUcontext, event: CUevent) -> Result {
+    // SAFETY: as above.
+    unsafe { raw::cuCtxWaitEvent(context, event)? };
+    settle_shared(event)
 }
 
 pub unsafe fn cuEventQuery(event: CUevent) -> Result {
@@ -76,8 +108,10 @@ pub unsafe fn cuEventDestroy_v2(event: CUevent) -> Result {
     let driver = driver()?;
     // SAFETY: as above.
     unsafe { raw::cuEventDestroy_v2(event)? };
+    forget_export(event as u64)?;
     driver.graphs.forget_event(event as u64);
     driver.recorded_events.forget(event as u64);
+    driver.shared_events.take(event as u64);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use vgpu_protocol::cmd::CuCtxSynchronize;
+use vgpu_protocol::cmd::{CuCtxSynchronize, VgpuIpcForget};
 use vgpu_protocol::cuda::CUresult;
 
 use super::Result;
@@ -88,8 +88,19 @@ pub(crate) fn free_device(dptr: u64) -> Result {
     let range = driver.memory.remove(dptr, |kind| matches!(kind, Kind::Device | Kind::Pool(_) | Kind::Managed));
     match range.ok_or(CUresult::INVALID_VALUE)?.kind {
         Kind::Managed => release(dptr),
-        // SAFETY: no pointers are involved.
-        _ => unsafe { raw::cuMemFree_v2(dptr) },
+        _ => {
+            forget_export(dptr)?;
+            // SAFETY: no pointers are involved.
+            unsafe { raw::cuMemFree_v2(dptr) }
+        }
+    }
+}
+
+/// What other processes have been given ends: no more of them get it.
+pub(super) fn forget_export(key: u64) -> Result {
+    match driver()?.exported.take(key) {
+        true => stub::post_anywhere(&VgpuIpcForget { ptr: key }).map(drop),
+        false => Ok(()),
     }
 }
 

@@ -49,12 +49,16 @@ fn registered(
         7 => Value::Long(range.id),
         8 => Value::Word(u32::from(range.kind == Kind::Managed)),
         9 => Value::Word(mapping.map_or(range.device, |mapping| mapping.physical.device) as u32),
-        10 | 15 | 21 => Value::Word(0),
+        10 => Value::Word(u32::from(range.kind == Kind::Device)),
+        15 | 21 => Value::Word(0),
         11 => Value::Long(range.start),
         12 => Value::Long(range.size),
         13 if reserved && mapping.is_none() => return Err(CUresult::INVALID_VALUE),
         13 => Value::Word(1),
-        14 => Value::Long(0),
+        14 => Value::Long(match range.kind {
+            Kind::Pool(pool) => driver()?.pools.is_shareable(pool).into(),
+            _ => mapping.is_some_and(|mapping| mapping.physical.shareable).into(),
+        }),
         16 if reserved => Value::Word(mapping.map_or(0, |mapping| mapping.access(current_device()))),
         16 => Value::Word(ACCESS_READ_WRITE),
         17 => match range.kind {
@@ -174,7 +178,7 @@ mod tests {
     #[test]
     fn test_reserved_addresses_are_mapped_or_not() {
         let range = range(Kind::Reserved);
-        let mapping = Mapping::new(0x1000, 16, Physical { device: 0, id: 8 });
+        let mapping = Mapping::new(0x1000, 16, Physical { device: 0, id: 8, shareable: false });
         let of = |attribute| [None, Some(&mapping)].map(|mapping| registered(&range, mapping, attribute, 0x1008).ok());
         assert_eq!(of(13), [None, Some(Value::Word(1))]);
         assert_eq!(of(16), [Some(Value::Word(0)); 2]);

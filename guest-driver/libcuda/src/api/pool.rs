@@ -7,11 +7,11 @@ use vgpu_protocol::cmd::{
 };
 use vgpu_protocol::cuda::{
     pool_attribute, CUmemAccessDesc, CUmemLocation, CUmemPoolProps, CUmemoryPool, CUresult, CUstream,
-    ALLOCATION_MANAGED, ALLOCATION_PINNED, LOCATION_DEVICE, LOCATION_HOST_NUMA_CURRENT,
+    ALLOCATION_MANAGED, ALLOCATION_PINNED, HANDLE_TYPE_FILE_DESCRIPTOR, LOCATION_DEVICE, LOCATION_HOST_NUMA_CURRENT,
 };
 use vgpu_protocol::{Handle, HandleKind};
 
-use super::memory::note;
+use super::memory::{forget_export, note};
 use super::Result;
 use crate::driver::driver;
 use crate::exports::raw;
@@ -20,7 +20,7 @@ use crate::stub::{self, check_out, give, put};
 use crate::{stream, trace};
 
 /// A pool's handle; one that is none is a wrong value.
-fn handle(pool: CUmemoryPool) -> std::result::Result<Handle, CUresult> {
+pub(super) fn pool_handle(pool: CUmemoryPool) -> std::result::Result<Handle, CUresult> {
     stub::handle(HandleKind::MemoryPool, pool as u64).map_err(|error| match error {
         CUresult::INVALID_HANDLE => CUresult::INVALID_VALUE,
         other => other,
@@ -42,10 +42,10 @@ pub unsafe fn cuDeviceGetMemPool(pool: *mut CUmemoryPool, dev: i32) -> Result {
 pub unsafe fn cuDeviceSetMemPool(dev: i32, pool: CUmemoryPool) -> Result {
     let driver = driver()?;
     driver.device(dev)?;
-    let pool_handle = handle(pool)?;
+    let handle = pool_handle(pool)?;
     // SAFETY: no pointers are involved.
     unsafe { raw::cuDeviceSetMemPool(dev, pool)? };
-    driver.set_current_pool(dev, pool_handle)
+    driver.set_current_pool(dev, handle)
 }
 
 /// The device of a location for pools of `kind`. Pools of host and managed memory are refused: their
@@ -97,38 +97,41 @@ pub unsafe fn cuMemPoolCreate(pool: *mut CUmemoryPool, props: *const CUmemPoolPr
     if props.reserved != [0; 53] || !props.win32SecurityAttributes.is_null() {
         return Err(CUresult::INVALID_VALUE);
     }
-    if props.handleTypes != 0 || props.usage != 0 || props.gpuDirectRDMACapable != 0 {
-        trace::refused("cuMemPoolCreate of a pool that can be exported or has a special use");
+    let shareable = matches!(props.handleTypes, 0 | HANDLE_TYPE_FILE_DESCRIPTOR);
+    if !shareable || props.usage != 0 || props.gpuDirectRDMACapable != 0 {
+        trace::refused("cuMemPoolCreate of a pool that has a special use or is exported as anything but a descriptor");
         return Err(CUresult::NOT_SUPPORTED);
     }
     let minted = stub::mint(HandleKind::MemoryPool)?;
-    let command = VgpuPoolCreate { pool: minted, dev, max_size: props.maxSize as u64 };
+    let handle_types = props.handleTypes;
+    let command = VgpuPoolCreate { pool: minted, dev, max_size: props.maxSize as u64, handle_types };
     stub::create(&command).inspect_err(|_| stub::forget(minted))?;
+    driver()?.pools.created(minted, handle_types != 0);
     // SAFETY: the caller vouches for the pointer.
     unsafe { give(pool, minted.0 as CUmemoryPool) }
 }
 
 pub unsafe fn cuMemPoolDestroy(pool: CUmemoryPool) -> Result {
     let driver = driver()?;
-    let pool_handle = handle(pool)?;
-    if driver.pools.is_default(pool_handle) {
+    let handle = pool_handle(pool)?;
+    if driver.pools.is_default(handle) {
         return Err(CUresult::INVALID_VALUE);
     }
     // SAFETY: no pointers are involved.
     unsafe { raw::cuMemPoolDestroy(pool)? };
-    driver.pools.forget(pool_handle);
+    driver.pools.forget(handle);
     Ok(())
 }
 
 pub unsafe fn cuMemPoolTrimTo(pool: CUmemoryPool, keep: usize) -> Result {
-    handle(pool)?;
+    pool_handle(pool)?;
     // SAFETY: no pointers are involved.
     unsafe { raw::cuMemPoolTrimTo(pool, keep) }
 }
 
 pub unsafe fn cuMemPoolSetAttribute(pool: CUmemoryPool, attribute: i32, value: *mut c_void) -> Result {
     stub::ready()?;
-    let pool = handle(pool)?;
+    let pool = pool_handle(pool)?;
     check_out(value)?;
     let value = match pool_attribute::is_wide(attribute) {
         // SAFETY: the caller vouches for a value of the attribute's type.
@@ -141,7 +144,7 @@ pub unsafe fn cuMemPoolSetAttribute(pool: CUmemoryPool, attribute: i32, value: *
 
 pub unsafe fn cuMemPoolGetAttribute(pool: CUmemoryPool, attribute: i32, value: *mut c_void) -> Result {
     stub::ready()?;
-    let pool = handle(pool)?;
+    let pool = pool_handle(pool)?;
     check_out(value)?;
     let reply = stub::create(&VgpuPoolGetAttribute { pool, attribute })?;
     // SAFETY: the caller vouches for a place of the attribute's type.
@@ -156,7 +159,7 @@ pub unsafe fn cuMemPoolGetAttribute(pool: CUmemoryPool, attribute: i32, value: *
 
 pub unsafe fn cuMemPoolSetAccess(pool: CUmemoryPool, map: *const CUmemAccessDesc, count: usize) -> Result {
     stub::ready()?;
-    let pool = handle(pool)?;
+    let pool = pool_handle(pool)?;
     if map.is_null() && count > 0 {
         return Err(CUresult::INVALID_VALUE);
     }
@@ -170,7 +173,7 @@ pub unsafe fn cuMemPoolSetAccess(pool: CUmemoryPool, map: *const CUmemAccessDesc
 
 pub unsafe fn cuMemPoolGetAccess(flags: *mut u32, pool: CUmemoryPool, location: *mut CUmemLocation) -> Result {
     stub::ready()?;
-    let pool = handle(pool)?;
+    let pool = pool_handle(pool)?;
     check_out(flags)?;
     check_out(location)?;
     // SAFETY: the caller vouches for the pointer.
@@ -193,7 +196,7 @@ pub unsafe fn cuMemAllocAsync(dptr: *mut u64, size: usize, stream: CUstream) -> 
 pub unsafe fn cuMemAllocFromPoolAsync(dptr: *mut u64, size: usize, pool: CUmemoryPool, stream: CUstream) -> Result {
     stub::ready()?;
     check_out(dptr)?;
-    let pool_handle = handle(pool)?;
+    let handle = pool_handle(pool)?;
     let owner = stream::find(stream as u64)?.context;
     if size == 0 {
         // SAFETY: the caller vouches for the pointer.
@@ -207,7 +210,7 @@ pub unsafe fn cuMemAllocFromPoolAsync(dptr: *mut u64, size: usize, pool: CUmemor
     // SAFETY: the pointers are checked or ours.
     unsafe {
         raw::cuMemAllocFromPoolAsync(&mut address, size, pool, stream)?;
-        note(owner, address, size, Kind::Pool(pool_handle))?;
+        note(owner, address, size, Kind::Pool(handle))?;
         give(dptr, address)
     }
 }
@@ -220,6 +223,7 @@ pub unsafe fn cuMemFreeAsync(dptr: u64, stream: CUstream) -> Result {
     }
     let freeable = |kind| matches!(kind, Kind::Device | Kind::Pool(_));
     driver.memory.remove(dptr, freeable).ok_or(CUresult::INVALID_VALUE)?;
+    forget_export(dptr)?;
     // SAFETY: no pointers are involved.
     unsafe { raw::cuMemFreeAsync(dptr, stream) }
 }

@@ -6,6 +6,7 @@ use vgpu_protocol::cuda::attribute::MEM_SYNC_DOMAIN_COUNT;
 use vgpu_protocol::cuda::{CUcontext, CUevent, CUlaunchAttributeValue, CUresult, CUstream, CUstreamCallback};
 use vgpu_protocol::HandleKind;
 
+use super::event::settle_shared;
 use super::Result;
 use crate::context;
 use crate::driver::driver;
@@ -110,8 +111,11 @@ pub unsafe fn cuStreamWaitEvent(stream: CUstream, event: CUevent, flags: u32) ->
     stub::handle(HandleKind::Event, event as u64)?;
     match driver.graphs.wait_event(stream as u64, event as u64, flags)? {
         true => Ok(()),
-        // SAFETY: handles are no pointers to anything.
-        false => unsafe { raw::cuStreamWaitEvent(stream, event, flags) },
+        false => {
+            // SAFETY: handles are no pointers to anything.
+            unsafe { raw::cuStreamWaitEvent(stream, event, flags)? };
+            settle_shared(event)
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use vgpu_protocol::cmd::{VgpuMemCreate, VgpuMemGranularity, VgpuMemRetain, VgpuMemSetAccess};
 use vgpu_protocol::cuda::{
     CUmemAccessDesc, CUmemAllocationProp, CUmemGenericAllocationHandle, CUmemLocation, CUresult, ALLOCATION_MANAGED,
-    ALLOCATION_PINNED, LOCATION_DEVICE, LOCATION_HOST, LOCATION_HOST_NUMA_CURRENT,
+    ALLOCATION_PINNED, HANDLE_TYPE_FILE_DESCRIPTOR, LOCATION_DEVICE, LOCATION_HOST, LOCATION_HOST_NUMA_CURRENT,
 };
 use vgpu_protocol::{Handle, HandleKind};
 
@@ -21,22 +21,25 @@ use crate::vmm::Physical;
 const NO_CONTEXT: Handle = Handle::NULL;
 
 /// A handle of physical memory; one that is none is a wrong value.
-fn physical(handle: CUmemGenericAllocationHandle) -> std::result::Result<Physical, CUresult> {
+pub(super) fn physical(handle: CUmemGenericAllocationHandle) -> std::result::Result<Physical, CUresult> {
     driver()?.vmm.physical(Handle(handle as u64)).ok_or(CUresult::INVALID_VALUE)
 }
 
-/// The device of the memory that `prop` asks for. Memory of the host, which would lie where the
-/// application cannot reach it, and memory that can be exported are refused.
+/// What memory `prop` asks for: other processes may get it as a file descriptor or not at all.
 ///
 /// # Safety
 /// `prop` is null or valid for a read.
-unsafe fn device(name: &'static str, prop: *const CUmemAllocationProp) -> std::result::Result<i32, CUresult> {
+unsafe fn properties(
+    name: &'static str,
+    prop: *const CUmemAllocationProp,
+) -> std::result::Result<CUmemAllocationProp, CUresult> {
     let driver = driver()?;
     // SAFETY: as the caller says.
-    let prop = unsafe { prop.as_ref() }.ok_or(CUresult::INVALID_VALUE)?;
+    let prop = unsafe { stub::input(prop) }?;
     match (prop.kind, prop.location.kind) {
-        (ALLOCATION_PINNED, LOCATION_DEVICE) => {}
-        (ALLOCATION_PINNED, LOCATION_HOST..=LOCATION_HOST_NUMA_CURRENT) | (ALLOCATION_MANAGED, _) => {
+        (ALLOCATION_PINNED, LOCATION_DEVICE) => drop(driver.device(prop.location.id)?),
+        (ALLOCATION_PINNED, LOCATION_HOST..=LOCATION_HOST_NUMA_CURRENT) => {}
+        (ALLOCATION_MANAGED, _) => {
             trace::refused(name);
             return Err(CUresult::NOT_SUPPORTED);
         }
@@ -45,11 +48,11 @@ unsafe fn device(name: &'static str, prop: *const CUmemAllocationProp) -> std::r
     if prop.reserved != [0; 4] || !prop.win32HandleMetaData.is_null() {
         return Err(CUresult::INVALID_VALUE);
     }
-    if prop.requestedHandleTypes != 0 || prop.usage != 0 || prop.gpuDirectRDMACapable != 0 {
+    if !matches!(prop.requestedHandleTypes, 0 | HANDLE_TYPE_FILE_DESCRIPTOR) {
         trace::refused(name);
         return Err(CUresult::NOT_SUPPORTED);
     }
-    driver.device(prop.location.id).map(|_| prop.location.id)
+    Ok(prop)
 }
 
 pub unsafe fn cuMemAddressReserve(ptr: *mut u64, size: usize, alignment: usize, addr: u64, flags: u64) -> Result {
@@ -81,13 +84,21 @@ pub unsafe fn cuMemCreate(
     let driver = driver()?;
     check_out(handle)?;
     // SAFETY: the caller vouches for the pointer.
-    let dev = unsafe { device("cuMemCreate of host memory or of memory that can be exported", prop)? };
+    let prop = unsafe { properties("cuMemCreate of managed memory, or exported as anything but a descriptor", prop)? };
     if flags != 0 || size == 0 {
         return Err(CUresult::INVALID_VALUE);
     }
+    // The host's would lie where the application cannot reach it; the guest has no device for RDMA.
+    if prop.location.kind != LOCATION_DEVICE || prop.usage != 0 || prop.gpuDirectRDMACapable != 0 {
+        trace::refused("cuMemCreate of host memory or for special uses");
+        return Err(CUresult::NOT_SUPPORTED);
+    }
+    let (dev, handle_types) = (prop.location.id, prop.requestedHandleTypes);
     let minted = stub::mint(HandleKind::MemGenericAllocationHandle)?;
-    stub::create(&VgpuMemCreate { handle: minted, size: size as u64, dev }).inspect_err(|_| stub::forget(minted))?;
-    driver.vmm.created(minted, Physical { device: dev, id: driver.memory.next_id() });
+    let command = VgpuMemCreate { handle: minted, size: size as u64, dev, handle_types };
+    stub::create(&command).inspect_err(|_| stub::forget(minted))?;
+    let shareable = handle_types != 0;
+    driver.vmm.created(minted, Physical { device: dev, id: driver.memory.next_id(), shareable });
     // SAFETY: the caller vouches for the pointer.
     unsafe { give(handle, minted.0 as CUmemGenericAllocationHandle) }
 }
@@ -161,10 +172,18 @@ pub unsafe fn cuMemGetAllocationGranularity(
     stub::ready()?;
     check_out(granularity)?;
     // SAFETY: the caller vouches for the pointer.
-    let dev = unsafe { device("cuMemGetAllocationGranularity of host memory or for export", prop)? };
-    let reply = stub::create(&VgpuMemGranularity { dev, option })?;
+    let prop = unsafe {
+        properties("cuMemGetAllocationGranularity of managed memory, or exported as anything but a descriptor", prop)?
+    };
+    let (location, handle_types) = (prop.location, prop.requestedHandleTypes);
+    let reply = stub::create(&VgpuMemGranularity { location, handle_types, option })?;
     // SAFETY: the caller vouches for the pointer.
     unsafe { give(granularity, reply.granularity as usize) }
+}
+
+fn properties_of(physical: &Physical) -> CUmemAllocationProp {
+    let requestedHandleTypes = physical.shareable.into();
+    CUmemAllocationProp { requestedHandleTypes, ..CUmemAllocationProp::on_device(physical.device) }
 }
 
 pub unsafe fn cuMemGetAllocationPropertiesFromHandle(
@@ -173,7 +192,7 @@ pub unsafe fn cuMemGetAllocationPropertiesFromHandle(
 ) -> Result {
     check_out(prop)?;
     // SAFETY: the caller vouches for the pointer.
-    unsafe { give(prop, CUmemAllocationProp::on_device(physical(handle)?.device)) }
+    unsafe { give(prop, properties_of(&physical(handle)?)) }
 }
 
 pub unsafe fn cuMemRetainAllocationHandle(handle: *mut CUmemGenericAllocationHandle, addr: *mut c_void) -> Result {

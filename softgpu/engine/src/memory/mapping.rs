@@ -1,8 +1,8 @@
 //! Virtual memory management: reserved address ranges, physical memory, and mappings of the one into
 //! the other. Physical memory lies in one sparse file, so that the same bytes can appear at several
-//! addresses.
+//! addresses; what other processes may map has a file of its own.
 
-use super::{Memory, MemoryError, Range, Space, GRANULE, READABLE, WRITABLE};
+use super::{Memory, MemoryError, Range, SharedFile, SharedKind, Space, GRANULE, READABLE, WRITABLE};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLockReadGuard, Weak};
@@ -34,15 +34,36 @@ impl Access {
 /// Physical memory of the device. Given back when nothing refers to it any more.
 pub struct Physical {
     id: u64,
-    offset: u64,
+    place: Place,
     size: u64,
     memory: Weak<Memory>,
+}
+
+/// Where physical memory lies.
+enum Place {
+    /// In the file of this process's physical memory, from this offset on.
+    Offset(u64),
+    /// In a file of its own.
+    File(Arc<SharedFile>),
 }
 
 impl Physical {
     /// Unique in the process's life.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The file that other processes can map, if it has one.
+    pub fn file(&self) -> Option<&Arc<SharedFile>> {
+        match &self.place {
+            Place::Offset(_) => None,
+            Place::File(file) => Some(file),
+        }
     }
 }
 
@@ -52,7 +73,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1 << 48);
 impl Drop for Physical {
     fn drop(&mut self) {
         if let Some(memory) = self.memory.upgrade() {
-            memory.release_physical(self.offset, self.size);
+            memory.release_physical(&self.place, self.size);
         }
     }
 }
@@ -138,25 +159,48 @@ impl Memory {
         if size == 0 || !is_unit(size) {
             return Err(MemoryError::InvalidValue);
         }
-        self.space().charge(size)?;
-        let taken = self.file().and_then(|_| self.backing().allocate(size));
-        match taken {
-            Ok(span) => {
-                let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-                Ok(Arc::new(Physical { id, offset: span.start, size, memory: Arc::downgrade(self) }))
-            }
-            Err(error) => {
-                self.space().discharge(size);
-                Err(error)
-            }
-        }
+        self.charged(size, || {
+            self.file()?;
+            self.backing().allocate(size).map(|span| Place::Offset(span.start))
+        })
     }
 
-    fn release_physical(&self, offset: u64, size: u64) {
-        if let Ok(file) = self.file() {
-            file.discard(offset, size);
+    /// As [`Memory::create_physical`], in a file that other processes can map.
+    pub fn create_shared_physical(self: &Arc<Self>, size: u64) -> Result<Arc<Physical>, MemoryError> {
+        if size == 0 || !is_unit(size) {
+            return Err(MemoryError::InvalidValue);
         }
-        self.backing().release(offset);
+        self.charged(size, || SharedFile::create(SharedKind::Physical, size).map(Place::File))
+    }
+
+    /// Physical memory that another process has created. It counts here too: it stays when the other
+    /// process gives it back.
+    pub fn adopt_physical(self: &Arc<Self>, file: Arc<SharedFile>) -> Result<Arc<Physical>, MemoryError> {
+        let size = file.size();
+        if size == 0 || !is_unit(size) {
+            return Err(MemoryError::InvalidValue);
+        }
+        self.charged(size, || Ok(Place::File(file)))
+    }
+
+    fn charged(
+        self: &Arc<Self>,
+        size: u64,
+        take: impl FnOnce() -> Result<Place, MemoryError>,
+    ) -> Result<Arc<Physical>, MemoryError> {
+        self.space().charge(size)?;
+        let place = take().inspect_err(|_| self.space().discharge(size))?;
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(Physical { id, place, size, memory: Arc::downgrade(self) }))
+    }
+
+    fn release_physical(&self, place: &Place, size: u64) {
+        if let Place::Offset(offset) = place {
+            if let Ok(file) = self.file() {
+                file.discard(*offset, size);
+            }
+            self.backing().release(*offset);
+        }
         self.space().discharge(size);
     }
 
@@ -198,7 +242,11 @@ impl Memory {
         if size > range.size - (address - range.base) || occupied(address + size) {
             return Err(MemoryError::InvalidValue);
         }
-        self.arena.map(address - self.arena.base(), size, self.file()?, physical.offset + offset)?;
+        let at = address - self.arena.base();
+        match &physical.place {
+            Place::Offset(start) => self.arena.map(at, size, self.file()?, start + offset)?,
+            Place::File(file) => self.arena.map(at, size, file, SharedFile::DATA + offset)?,
+        }
         let mapping =
             Mapping { range: Range { base: address, size }, physical: physical.clone(), access: Access::None };
         mappings.mapped.insert(address, mapping);

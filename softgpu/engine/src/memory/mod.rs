@@ -6,19 +6,23 @@
 //! access names an address that may be any 64-bit number, and is checked.
 
 mod mapping;
+mod shared;
 mod space;
 mod sys;
 
 use mapping::Mappings;
 pub use mapping::{Access, Mapping, Physical, MAPPING_UNIT};
+pub use shared::{SharedFile, SharedKind};
 use space::Space;
+use std::collections::BTreeMap;
 use std::ops::Range as Span;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
-pub use sys::Plain;
 use sys::{File, Reservation};
+pub use sys::{Plain, SharedPage};
 
-/// Alignment and accounting unit of device allocations, in bytes.
+/// Unit of what can be accessed, in bytes: an allocation's size is rounded up to it. Allocations have pages of
+/// their own, so that they can be shared with other processes.
 pub const GRANULE: u64 = 512;
 
 const PAGE: u64 = 4096;
@@ -88,6 +92,8 @@ pub struct Memory {
     /// Where physical memory lies in `file`.
     backing: Mutex<Space>,
     file: OnceLock<File>,
+    /// Files behind allocations that several processes use, by offset.
+    shared: Mutex<BTreeMap<u64, Arc<SharedFile>>>,
     windows: RwLock<Arc<[Range]>>,
     /// Held for reading while addresses are dereferenced, for writing while ranges go away.
     gate: RwLock<()>,
@@ -109,13 +115,14 @@ impl Memory {
             mappings: RwLock::new(Mappings::new(start, end)),
             backing: Mutex::new(Space::new(RESERVED, RESERVED)),
             file: OnceLock::new(),
+            shared: Mutex::default(),
             arena,
             windows: RwLock::new(Arc::new([])),
             gate: RwLock::new(()),
         }))
     }
 
-    /// Allocates `size` > 0 zeroed bytes, aligned to [`GRANULE`].
+    /// Allocates `size` > 0 zeroed bytes, aligned to pages.
     pub fn allocate(&self, size: u64) -> Result<u64, MemoryError> {
         let mut space = self.space();
         let span = space.allocate(size)?;
@@ -123,7 +130,8 @@ impl Memory {
             space.release(span.start);
             return Err(error);
         }
-        self.live.set_bytes(span.start / GRANULE, (span.end - span.start) / GRANULE, LIVE);
+        drop(space);
+        self.set_allocated(span.start, size);
         Ok(self.arena.base() + span.start)
     }
 
@@ -134,8 +142,13 @@ impl Memory {
         let offset = base.wrapping_sub(self.arena.base());
         let span = space.release(offset).ok_or(MemoryError::InvalidValue)?;
         self.live.set_bytes(span.start / GRANULE, (span.end - span.start) / GRANULE, 0);
-        self.wipe(&span);
-        Ok(())
+        match self.shared().remove(&span.start) {
+            Some(_) => self.arena.clear(span.start, span.end - span.start),
+            None => {
+                self.wipe(&span);
+                Ok(())
+            }
+        }
     }
 
     /// The allocation (not window) that contains `address`.
@@ -245,16 +258,22 @@ impl Memory {
         Ok(())
     }
 
-    /// Zeroes a freed span; whole pages go back to the OS.
+    /// Lets the GPU load and store in an allocation.
+    fn set_allocated(&self, offset: u64, size: u64) {
+        self.live.set_bytes(offset / GRANULE, size.div_ceil(GRANULE), LIVE);
+    }
+
+    fn shared(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<SharedFile>>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Zeroes a freed span; more than a page goes back to the OS.
     fn wipe(&self, span: &Span<u64>) {
-        let first_page = span.start.next_multiple_of(PAGE);
-        let last_page = span.end / PAGE * PAGE;
-        if first_page >= last_page {
-            return self.arena.zero(span.start, span.end - span.start);
+        let len = span.end - span.start;
+        match len > PAGE {
+            true => self.arena.discard(span.start, len),
+            false => self.arena.zero(span.start, len),
         }
-        self.arena.zero(span.start, first_page - span.start);
-        self.arena.discard(first_page, last_page - first_page);
-        self.arena.zero(last_page, span.end - last_page);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which parts of the arena are allocated: offsets only, no memory is touched here.
 
-use super::{Info, MemoryError, GRANULE};
+use super::{Info, MemoryError, PAGE};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range as Span;
 
@@ -32,12 +32,12 @@ impl Space {
         space
     }
 
-    /// Takes `size` bytes; the result is rounded up to whole granules.
+    /// Takes `size` bytes; the result is rounded up to whole pages.
     pub(super) fn allocate(&mut self, size: u64) -> Result<Span<u64>, MemoryError> {
         if size == 0 {
             return Err(MemoryError::InvalidValue);
         }
-        let len = size.checked_next_multiple_of(GRANULE).ok_or(MemoryError::OutOfMemory)?;
+        let len = size.checked_next_multiple_of(PAGE).ok_or(MemoryError::OutOfMemory)?;
         if len > self.quota - self.used {
             return Err(MemoryError::OutOfMemory);
         }
@@ -65,10 +65,10 @@ impl Space {
         self.used -= len;
     }
 
-    /// Gives back the allocation at `offset` and returns the granules it held.
+    /// Gives back the allocation at `offset` and returns the pages it held.
     pub(super) fn release(&mut self, offset: u64) -> Option<Span<u64>> {
         let size = self.live.remove(&offset)?;
-        let end = offset + size.next_multiple_of(GRANULE);
+        let end = offset + size.next_multiple_of(PAGE);
         self.used -= end - offset;
         let mut hole = offset..end;
         if let Some((&before, &len)) = self.holes.range(..offset).next_back() {
@@ -89,6 +89,12 @@ impl Space {
     pub(super) fn find(&self, offset: u64) -> Option<(u64, u64)> {
         let (&start, &size) = self.live.range(..=offset).next_back()?;
         (offset - start < size).then_some((start, size))
+    }
+
+    /// The pages of the allocation at `offset`.
+    pub(super) fn span(&self, offset: u64) -> Option<Span<u64>> {
+        let size = self.live.get(&offset)?;
+        Some(offset..offset + size.next_multiple_of(PAGE))
     }
 
     pub(super) fn info(&self) -> Info {

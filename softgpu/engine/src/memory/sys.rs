@@ -1,18 +1,21 @@
 //! The unsafe part of [`Memory`](super::Memory): reserving address space and
 //! dereferencing addresses that have been checked.
 
-use super::{AccessError, Memory, MemoryError, Pinned, Range, GRANULE, READABLE, WRITABLE};
-use rustix::fd::OwnedFd;
+use super::{AccessError, Memory, MemoryError, Pinned, Range, SharedFile, GRANULE, PAGE, READABLE, WRITABLE};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{fallocate, ftruncate, memfd_create, FallocateFlags, MemfdFlags};
+use rustix::io::pwrite;
 use rustix::mm::{madvise, mmap, mmap_anonymous, mprotect, munmap, Advice, MapFlags, MprotectFlags, ProtFlags};
 use std::ptr;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicU8};
+use std::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Where device memory is looked for first, far from where pinned host memory is put.
 const FIRST_BASE: u64 = 0x3000_0000_0000;
 const BASE_STEP: u64 = 1 << 40;
 const BASE_CANDIDATES: u64 = 32;
+const MOVED_AT_ONCE: u64 = 1 << 20;
 
 /// What can lie in device memory: plain bytes.
 pub trait Plain: FromBytes + IntoBytes + Immutable + Copy {}
@@ -117,27 +120,68 @@ impl File {
     }
 }
 
+impl AsFd for File {
+    fn as_fd(&self) -> rustix::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl Reservation {
     /// Puts `len` bytes of a file at `offset`, readable and writable; all are multiples of the page size.
-    pub(super) fn map(&self, offset: u64, len: u64, file: &File, at: u64) -> Result<(), MemoryError> {
+    pub(super) fn map(&self, offset: u64, len: u64, file: impl AsFd, at: u64) -> Result<(), MemoryError> {
         assert!(offset <= self.len && len <= self.len - offset);
         let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::FIXED);
         let place = pointer(self.base + offset).cast();
         // SAFETY: the range lies in this reservation; no access to it is running, because it was not live.
-        unsafe { mmap(place, len as usize, access, flags | MapFlags::NORESERVE, &file.0, at) }
+        unsafe { mmap(place, len as usize, access, flags | MapFlags::NORESERVE, file, at) }
             .map(drop)
             .map_err(|_| MemoryError::OutOfMemory)
     }
 
+    /// Puts a file's bytes at `offset`.
+    pub(super) fn show(&self, offset: u64, file: &SharedFile) -> Result<(), MemoryError> {
+        self.map(offset, file.size(), file, SharedFile::DATA)
+    }
+
+    /// Moves as many bytes from `offset` on as `file` has there, and puts the file in their place.
+    pub(super) fn move_to(&self, offset: u64, file: &SharedFile) -> Result<(), MemoryError> {
+        assert!(offset <= self.len && file.size() <= self.len - offset);
+        let mut done = 0;
+        while done < file.size() {
+            let part = (file.size() - done).min(MOVED_AT_ONCE) as usize;
+            // SAFETY: the range lies in the committed part of this reservation; the caller has seen to it
+            // that no access to it is running.
+            let bytes = unsafe { std::slice::from_raw_parts(pointer(self.base + offset + done).cast_const(), part) };
+            // Zeros are there already, and take no memory.
+            if bytes.iter().all(|byte| *byte == 0) {
+                done += part as u64;
+                continue;
+            }
+            match pwrite(file, bytes, SharedFile::DATA + done) {
+                Ok(written) if written > 0 => done += written as u64,
+                Err(rustix::io::Errno::INTR) => {}
+                _ => return Err(MemoryError::OutOfMemory),
+            }
+        }
+        self.show(offset, file)
+    }
+
+    /// Puts fresh memory in place of what was at `offset`.
+    pub(super) fn clear(&self, offset: u64, len: u64) -> Result<(), MemoryError> {
+        self.put_anonymous(offset, len, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
     /// Puts inaccessible address space back in place of a mapping.
     pub(super) fn unmap(&self, offset: u64, len: u64) -> Result<(), MemoryError> {
+        self.put_anonymous(offset, len, ProtFlags::empty())
+    }
+
+    fn put_anonymous(&self, offset: u64, len: u64, access: ProtFlags) -> Result<(), MemoryError> {
         assert!(offset <= self.len && len <= self.len - offset);
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
         let place = pointer(self.base + offset).cast();
         // SAFETY: the range lies in this reservation; the caller has seen to it that no access is running.
-        unsafe { mmap_anonymous(place, len as usize, ProtFlags::empty(), flags) }
-            .map(drop)
-            .map_err(|_| MemoryError::OutOfMemory)
+        unsafe { mmap_anonymous(place, len as usize, access, flags) }.map(drop).map_err(|_| MemoryError::OutOfMemory)
     }
 }
 
@@ -146,6 +190,53 @@ impl Drop for Reservation {
         // SAFETY: the mapping is this reservation's own and nothing refers to it any more.
         // Failure leaves it mapped, which is harmless.
         let _ = unsafe { munmap(pointer(self.base).cast(), self.len as usize) };
+    }
+}
+
+/// A page of words that several processes use.
+pub struct SharedPage {
+    base: u64,
+    /// Keeps the bytes for whoever opens the file next.
+    file: Arc<SharedFile>,
+}
+
+impl SharedPage {
+    /// Maps the one page of a file.
+    pub fn map(file: Arc<SharedFile>) -> Result<SharedPage, MemoryError> {
+        if file.size() != PAGE {
+            return Err(MemoryError::InvalidValue);
+        }
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: without MAP_FIXED the kernel never replaces an existing mapping.
+        let start = unsafe { mmap(ptr::null_mut(), PAGE as usize, access, MapFlags::SHARED, &file, SharedFile::DATA) };
+        let base = start.map_err(|_| MemoryError::OutOfMemory)?.expose_provenance() as u64;
+        Ok(SharedPage { base, file })
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Arc<SharedFile> {
+        &self.file
+    }
+
+    /// One of the page's 512 words; the number wraps around.
+    pub fn word(&self, number: usize) -> &AtomicU64 {
+        let at = (number % (PAGE as usize / size_of::<u64>()) * size_of::<u64>()) as u64;
+        // SAFETY: inside of the page, aligned, mapped as long as `self` is, and only used atomically.
+        unsafe { AtomicU64::from_ptr(pointer(self.base + at).cast()) }
+    }
+
+    /// The low half of a word, on which threads of all processes can sleep.
+    pub fn futex(&self, number: usize) -> &AtomicU32 {
+        let word = std::ptr::from_ref(self.word(number)).cast::<u32>().cast_mut();
+        // SAFETY: the first half of an aligned word, and only used atomically.
+        unsafe { AtomicU32::from_ptr(word) }
+    }
+}
+
+impl Drop for SharedPage {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own and nothing refers to it any more.
+        let _ = unsafe { munmap(pointer(self.base).cast(), PAGE as usize) };
     }
 }
 

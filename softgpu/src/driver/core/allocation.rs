@@ -29,6 +29,8 @@ pub(in crate::driver) enum Kind {
     Pinned(Arc<Pinned>),
     /// A reserved range, into which physical memory may be mapped.
     Reserved,
+    /// Device memory of another process, by way of a pool or not.
+    Imported(Option<Arc<Pool>>),
 }
 
 /// What a pointer belongs to.
@@ -111,7 +113,7 @@ impl Allocations {
     }
 
     fn take_device(&self, base: u64) -> Option<Allocation> {
-        self.take(base, |kind| matches!(kind, Kind::Device | Kind::Managed | Kind::Pool(_)))
+        self.take(base, |kind| matches!(kind, Kind::Device | Kind::Managed | Kind::Pool(_) | Kind::Imported(Some(_))))
     }
 
     /// Sets whether calls that concern the range of this base wait for their work.
@@ -194,16 +196,32 @@ impl Driver {
     /// Memory of the device. When there is none, pools give back what they keep, then what was freed
     /// in the context is waited for.
     pub(super) fn obtain(&self, size: u64, context: u64) -> Result<u64> {
-        let base = self.try_hard(size, context, || self.memory.allocate(size));
-        base.map_err(|error| match error {
+        self.obtain_with(size, context, || self.memory.allocate(size))
+    }
+
+    /// As [`Driver::obtain`], from where `take` gets it.
+    pub(super) fn obtain_with(
+        &self,
+        size: u64,
+        context: u64,
+        take: impl Fn() -> std::result::Result<u64, MemoryError>,
+    ) -> Result<u64> {
+        self.try_hard(size, context, take).map_err(|error| match error {
             MemoryError::OutOfMemory => CUresult::OUT_OF_MEMORY,
             MemoryError::InvalidValue => CUresult::INVALID_VALUE,
         })
     }
 
     /// Physical memory, as [`Driver::obtain`].
-    pub(in crate::driver) fn create_physical(&self, size: u64) -> std::result::Result<Arc<Physical>, MemoryError> {
-        self.try_hard(size, current_handle(), || self.memory.create_physical(size))
+    pub(in crate::driver) fn create_physical(
+        &self,
+        size: u64,
+        shared: bool,
+    ) -> std::result::Result<Arc<Physical>, MemoryError> {
+        self.try_hard(size, current_handle(), || match shared {
+            true => self.memory.create_shared_physical(size),
+            false => self.memory.create_physical(size),
+        })
     }
 
     fn try_hard<T>(
@@ -237,6 +255,7 @@ impl Driver {
     /// Frees the device memory and forgets the host ranges of a context that has ended.
     pub(super) fn free_context_memory(&self, context: u64) {
         self.reclaim(context);
+        self.imports.forget_context(context);
         let mut live = self.allocations.live();
         let own: Vec<Allocation> = live.values().filter(|a| a.context == context).cloned().collect();
         for allocation in &own {
@@ -250,7 +269,7 @@ impl Driver {
             // Both come out of the table, so they exist.
             let _ = match allocation.kind {
                 Kind::Host | Kind::Pinned(_) => self.memory.remove_window(allocation.base),
-                Kind::Device | Kind::Managed => self.memory.free(allocation.base),
+                Kind::Device | Kind::Managed | Kind::Imported(_) => self.memory.free(allocation.base),
                 Kind::Pool(pool) => {
                     pool.give_back(allocation.base, allocation.size, Weak::new(), Vec::new());
                     Ok(())
@@ -310,6 +329,14 @@ impl Context {
         }
         let allocation = self.driver.allocations.take_device(base).ok_or(CUresult::INVALID_VALUE)?;
         self.retire(allocation, Weak::new(), self.pending());
+        self.driver.sweep();
+        Ok(())
+    }
+
+    /// Unmaps memory of another process once all work of the context so far has completed.
+    pub(super) fn free_imported(&self, base: u64) -> Result {
+        let allocation = self.driver.allocations.take(base, |kind| matches!(kind, Kind::Imported(None)));
+        self.retire(allocation.ok_or(CUresult::INVALID_VALUE)?, Weak::new(), self.pending());
         self.driver.sweep();
         Ok(())
     }

@@ -107,6 +107,9 @@ pub(in crate::driver) fn device_attribute(driver: &Driver, attribute: i32) -> Op
         | id::CAN_USE_64_BIT_STREAM_MEM_OPS
         | id::CAN_USE_STREAM_WAIT_VALUE_NOR
         | id::HOST_REGISTER_SUPPORTED
+        | id::HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED
+        | id::MEMPOOL_SUPPORTED_HANDLE_TYPES
+        | id::IPC_EVENT_SUPPORTED
         | id::MEM_SYNC_DOMAIN_COUNT => 1,
         _ if (FIRST..=LAST).contains(&attribute) => 0,
         _ => return None,

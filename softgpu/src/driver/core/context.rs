@@ -180,11 +180,20 @@ impl Context {
         stream: &Stream,
         callback: impl FnOnce(CUresult) + Send + 'static,
     ) -> Result {
-        let mut after = Vec::new();
+        let call = move |context: &Context| callback(context.check().err().unwrap_or(CUresult::SUCCESS));
+        self.submit_whatever(stream, Vec::new(), call).map(drop)
+    }
+
+    /// As [`Context::submit_after`], for a job that is done whatever happens.
+    pub(super) fn submit_whatever(
+        self: &Arc<Self>,
+        stream: &Stream,
+        mut after: Vec<Point>,
+        job: impl FnOnce(&Context) + Send + 'static,
+    ) -> Result<Point> {
         self.before(stream, &mut after);
         let context = self.clone();
-        let job = move || callback(context.check().err().unwrap_or(CUresult::SUCCESS));
-        stream.queue.submit(after, Box::new(job)).map(drop)
+        stream.queue.submit(after, Box::new(move || job(&context)))
     }
 
     /// All work that is submitted from now on waits for `point`.

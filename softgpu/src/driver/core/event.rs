@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use vgpu_protocol::cuda::CUresult;
 
 use super::queue::Point;
+use super::shared_event::SharedEvent;
 use super::{Context, Result, StreamKind, Target};
+use vgpu_engine::memory::SharedFile;
 
 /// `CU_EVENT_BLOCKING_SYNC`, `CU_EVENT_DISABLE_TIMING` and `CU_EVENT_INTERPROCESS`.
 const FLAGS: u32 = 7;
@@ -18,6 +20,8 @@ pub(in crate::driver) struct Event {
     pub(super) context: Weak<Context>,
     timing: bool,
     last: Mutex<Option<Record>>,
+    /// Of an inter-process event, in place of `last`.
+    shared: Option<Arc<SharedEvent>>,
 }
 
 /// What an event last recorded.
@@ -29,17 +33,32 @@ struct Record {
 }
 
 impl Event {
-    /// Creates an event; inter-process events are not supported.
+    /// Creates an event.
     pub(in crate::driver) fn create(context: &Arc<Context>, flags: u32) -> Result<u64> {
         if flags & !FLAGS != 0 || flags & (INTERPROCESS | DISABLE_TIMING) == INTERPROCESS {
             return Err(CUresult::INVALID_VALUE);
         }
-        if flags & INTERPROCESS != 0 {
-            return Err(CUresult::NOT_SUPPORTED);
-        }
-        let event =
-            Event { context: Arc::downgrade(context), timing: flags & DISABLE_TIMING == 0, last: Mutex::new(None) };
-        Ok(context.driver.events.insert(Arc::new(event)))
+        let shared = match flags & INTERPROCESS {
+            0 => None,
+            _ => Some(SharedEvent::create().map_err(|_| CUresult::OUT_OF_MEMORY)?),
+        };
+        Ok(Event::insert(context, flags & DISABLE_TIMING == 0, shared))
+    }
+
+    /// An event that another process has created.
+    pub(in crate::driver) fn open(context: &Arc<Context>, file: Arc<SharedFile>) -> Result<u64> {
+        let shared = SharedEvent::open(file).map_err(|_| CUresult::MAP_FAILED)?;
+        Ok(Event::insert(context, false, Some(shared)))
+    }
+
+    fn insert(context: &Arc<Context>, timing: bool, shared: Option<SharedEvent>) -> u64 {
+        let (context, driver) = (Arc::downgrade(context), context.driver);
+        driver.events.insert(Arc::new(Event { context, timing, last: Mutex::new(None), shared: shared.map(Arc::new) }))
+    }
+
+    /// The file by which other processes know an inter-process event.
+    pub(in crate::driver) fn file(&self) -> Option<&Arc<SharedFile>> {
+        self.shared.as_ref().map(|shared| shared.file())
     }
 
     /// Captures the work of a stream of the same context.
@@ -47,6 +66,16 @@ impl Event {
         let Target { context, stream } = target;
         if !std::ptr::eq(self.context.as_ptr(), Arc::as_ptr(context)) {
             return Err(CUresult::INVALID_HANDLE);
+        }
+        if let Some(shared) = &self.shared {
+            if let Some(_turn) = context.idle_turn(stream) {
+                shared.complete(shared.take());
+                return Ok(());
+            }
+            let (done, record) = (shared.clone(), shared.take());
+            // The other processes are told even if the context fails: its work is done then.
+            let told = context.submit_callback(stream, move |_| done.complete(record));
+            return told.inspect_err(|_| shared.complete(record));
         }
         let time = Arc::new(AtomicU64::new(0));
         let point = if let Some(_turn) = context.idle_turn(stream) {
@@ -70,28 +99,24 @@ impl Event {
         }
         let time = Arc::new(AtomicU64::new(0));
         let stamp = time.clone();
-        // A stream for this alone, since no other may have to wait for all of them.
-        let stream = context.add_stream(StreamKind::NonBlocking, 0);
-        let submitted = context.submit_after(&stream, context.pending(), move |context| {
+        let point = aside(context, context.pending(), move |context| {
             stamp.store(context.driver.now(), Ordering::Release);
-            Ok(())
-        });
-        stream.end();
-        *self.last() = Some(Record { point: submitted?, time });
-        Ok(())
+        })?;
+        self.set(context, point, time)
     }
 
     /// Makes all later work of a context wait for what the event captured.
-    pub(in crate::driver) fn hold_context(&self, context: &Context) {
-        if let Some(Record { point, .. }) = self.record_taken().filter(|record| !record.point.reached()) {
+    pub(in crate::driver) fn hold_context(&self, context: &Arc<Context>) -> Result {
+        if let Some(point) = self.point(context)?.filter(|point| !point.reached()) {
             context.add_gate(point);
         }
+        Ok(())
     }
 
     /// Makes later work of a stream wait for what the event captured.
     pub(in crate::driver) fn hold(&self, target: &Target) -> Result {
-        match self.record_taken() {
-            Some(Record { point, .. }) if !point.reached() => {
+        match self.point(&target.context)? {
+            Some(point) if !point.reached() => {
                 target.context.submit_after(&target.stream, vec![point], |_| Ok(())).map(drop)
             }
             _ => Ok(()),
@@ -100,15 +125,23 @@ impl Event {
 
     /// Whether the captured work has completed; true for an event that captured nothing.
     pub(in crate::driver) fn is_complete(&self) -> bool {
-        self.record_taken().is_none_or(|record| record.point.reached())
+        match &self.shared {
+            Some(shared) => shared.is_done(shared.last()),
+            None => self.record_taken().is_none_or(|record| record.point.reached()),
+        }
     }
 
     /// Waits for the captured work.
     pub(in crate::driver) fn wait(&self) {
+        let context = self.context.upgrade();
+        if let Some(shared) = &self.shared {
+            let ended = || context.as_ref().is_none_or(|context| context.cancel.load(Ordering::Acquire));
+            shared.wait(shared.last(), ended);
+        }
         if let Some(record) = self.record_taken() {
             record.point.wait();
         }
-        if let Some(context) = self.context.upgrade() {
+        if let Some(context) = context {
             context.driver.release_excess();
         }
     }
@@ -133,14 +166,37 @@ impl Event {
         Ok(((time(&last) - time(&first)) / 1e6) as f32)
     }
 
-    /// The place in its stream's order that the event stands for, if it was ever recorded.
-    pub(super) fn point(&self) -> Option<Point> {
-        self.record_taken().map(|record| record.point)
+    /// Whether it was ever recorded by this process.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.shared.is_some() || self.record_taken().is_some()
     }
 
-    /// Makes the event stand for a place that was reached at `time`.
-    pub(super) fn set(&self, point: Point, time: Arc<AtomicU64>) {
-        *self.last() = Some(Record { point, time });
+    /// A place in the order of this process's work that is reached when the captured work has completed, if
+    /// there is any.
+    pub(super) fn point(&self, context: &Arc<Context>) -> Result<Option<Point>> {
+        let Some(shared) = &self.shared else { return Ok(self.record_taken().map(|record| record.point)) };
+        let record = shared.last();
+        if shared.is_done(record) {
+            return Ok(None);
+        }
+        let shared = shared.clone();
+        let wait = move |context: &Context| shared.wait(record, || context.cancel.load(Ordering::Acquire));
+        aside(context, Vec::new(), wait).map(Some)
+    }
+
+    /// Makes the event stand for a place of the context that was reached at `time`.
+    pub(super) fn set(&self, context: &Arc<Context>, point: Point, time: Arc<AtomicU64>) -> Result {
+        match &self.shared {
+            Some(shared) => {
+                let (done, record) = (shared.clone(), shared.take());
+                let told = aside(context, vec![point], move |_| done.complete(record));
+                told.map(drop).inspect_err(|_| shared.complete(record))
+            }
+            None => {
+                *self.last() = Some(Record { point, time });
+                Ok(())
+            }
+        }
     }
 
     fn record_taken(&self) -> Option<Record> {
@@ -150,4 +206,12 @@ impl Event {
     fn last(&self) -> std::sync::MutexGuard<'_, Option<Record>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Queues a job in a stream for it alone, since no other may have to wait for it.
+fn aside(context: &Arc<Context>, after: Vec<Point>, job: impl FnOnce(&Context) + Send + 'static) -> Result<Point> {
+    let stream = context.add_stream(StreamKind::NonBlocking, 0);
+    let point = context.submit_whatever(&stream, after, job);
+    stream.end();
+    point
 }

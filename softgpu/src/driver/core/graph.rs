@@ -241,7 +241,7 @@ impl Backend for Soft {
     }
 
     fn is_recorded(&self, event: u64) -> bool {
-        find_event(event).is_ok_and(|event| event.point().is_some())
+        find_event(event).is_ok_and(|event| event.is_recorded())
     }
 
     fn check_device(&self, device: i32) -> Result {
@@ -280,7 +280,7 @@ impl Backend for Soft {
         let (mut after, mut records): (Vec<Point>, _) = (last.iter().cloned().collect(), Vec::new());
         for step in steps.iter() {
             match &step.work {
-                Work::Wait(event) => after.extend(event.point()),
+                Work::Wait(event) => after.extend(event.point(&target.context)?),
                 Work::Record(event) => records.push((event.clone(), Arc::new(AtomicU64::new(0)))),
                 _ => {}
             }
@@ -297,7 +297,7 @@ impl Backend for Soft {
             })
         })?;
         for (event, time) in records {
-            event.set(point.clone(), time);
+            event.set(&target.context, point.clone(), time)?;
         }
         *last = Some(point);
         Ok(())

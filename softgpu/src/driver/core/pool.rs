@@ -2,6 +2,7 @@
 //! its pool until it is allocated again, and goes back to the device when a synchronisation finds more
 //! than the release threshold.
 
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -10,7 +11,7 @@ use vgpu_protocol::cuda::{pool_attribute as attr, CUresult, ALLOCATION_PINNED, L
 use super::allocation::Kind;
 use super::queue::Point;
 use super::{Driver, Result, Stream, Target};
-use vgpu_engine::memory::GRANULE;
+use vgpu_engine::memory::{SharedFile, SharedKind, GRANULE};
 
 /// A pool of the device.
 pub(in crate::driver) struct Pool {
@@ -19,6 +20,9 @@ pub(in crate::driver) struct Pool {
     is_default: bool,
     /// Most bytes in use at a time; 0 for no limit of its own.
     max_size: u64,
+    /// By what other processes know it; of those, the one that has created it alone allocates.
+    file: Option<Arc<SharedFile>>,
+    imported: bool,
     /// What is freed goes back to the device at once.
     ended: AtomicBool,
     state: Mutex<State>,
@@ -60,7 +64,17 @@ pub(in crate::driver) struct DevicePools {
 }
 
 impl Pool {
-    fn new(driver: &'static Driver, is_default: bool, max_size: u64) -> Arc<Pool> {
+    fn new(driver: &'static Driver, is_default: bool, max_size: u64, file: Option<Arc<SharedFile>>) -> Arc<Pool> {
+        Pool::with(driver, is_default, max_size, file, false)
+    }
+
+    fn with(
+        driver: &'static Driver,
+        is_default: bool,
+        max_size: u64,
+        file: Option<Arc<SharedFile>>,
+        imported: bool,
+    ) -> Arc<Pool> {
         let state = State {
             cached: Vec::new(),
             reserved: 0,
@@ -72,13 +86,16 @@ impl Pool {
         };
         let make = |handle| {
             let (ended, state) = (AtomicBool::new(false), Mutex::new(state));
-            Arc::new(Pool { handle, driver, is_default, max_size, ended, state })
+            Arc::new(Pool { handle, driver, is_default, max_size, file, imported, ended, state })
         };
         driver.pools.insert_with(make).1
     }
 
     /// Memory for work that follows the stream's present work; the address is valid at once.
     pub(in crate::driver) fn allocate(self: &Arc<Self>, target: &Target, size: u64) -> Result<u64> {
+        if self.imported {
+            return Err(CUresult::INVALID_VALUE);
+        }
         if size == 0 {
             return Ok(0);
         }
@@ -189,6 +206,16 @@ impl Pool {
         Ok(())
     }
 
+    /// By what other processes know the pool, if they may.
+    pub(in crate::driver) fn file(&self) -> Option<&Arc<SharedFile>> {
+        self.file.as_ref()
+    }
+
+    /// Whether another process has created it.
+    pub(in crate::driver) fn is_imported(&self) -> bool {
+        self.imported
+    }
+
     /// An attribute's value.
     pub(in crate::driver) fn attribute(&self, attribute: i32) -> Result<u64> {
         let state = self.state();
@@ -204,7 +231,8 @@ impl Pool {
             attr::USED_MEM_HIGH => state.used_high,
             attr::ALLOCATION_TYPE => ALLOCATION_PINNED as u64,
             attr::LOCATION_TYPE => LOCATION_DEVICE as u64,
-            attr::EXPORT_HANDLE_TYPES | attr::LOCATION_ID | attr::HW_DECOMPRESS_ENABLED => 0,
+            attr::EXPORT_HANDLE_TYPES => self.file.is_some().into(),
+            attr::LOCATION_ID | attr::HW_DECOMPRESS_ENABLED => 0,
             attr::MAX_POOL_SIZE if self.max_size == 0 => self.driver.memory.info().total,
             attr::MAX_POOL_SIZE => self.max_size,
             _ => return Err(CUresult::INVALID_VALUE),
@@ -237,9 +265,16 @@ impl Pool {
 }
 
 impl Driver {
-    /// A new pool.
-    pub(in crate::driver) fn create_pool(&'static self, max_size: u64) -> u64 {
-        Pool::new(self, false, max_size).handle
+    /// A new pool, which other processes may import or not.
+    pub(in crate::driver) fn create_pool(&'static self, max_size: u64, shared: bool) -> Result<u64> {
+        let file = shared.then(|| SharedFile::create(SharedKind::Pool, 0)).transpose();
+        Ok(Pool::new(self, false, max_size, file.map_err(|_| CUresult::OUT_OF_MEMORY)?).handle)
+    }
+
+    /// A pool of another process.
+    pub(in crate::driver) fn import_pool(&'static self, descriptor: OwnedFd) -> Result<u64> {
+        let file = SharedFile::open(descriptor, SharedKind::Pool).ok_or(CUresult::INVALID_VALUE)?;
+        Ok(Pool::with(self, false, 0, Some(file), true).handle)
     }
 
     /// The pool of a handle.
@@ -249,7 +284,7 @@ impl Driver {
 
     /// The device's default pool.
     pub(in crate::driver) fn default_pool(&'static self) -> Arc<Pool> {
-        self.device_pools().default.get_or_insert_with(|| Pool::new(self, true, 0)).clone()
+        self.device_pools().default.get_or_insert_with(|| Pool::new(self, true, 0, None)).clone()
     }
 
     /// The pool of allocations that name none.

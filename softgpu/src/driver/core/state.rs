@@ -12,6 +12,7 @@ use super::allocation::Allocations;
 use super::array::{Array, MipmappedArray};
 use super::config::{self, Config};
 use super::fork;
+use super::ipc::{Exports, Imports};
 use super::pool::DevicePools;
 use super::reference::{SurfaceReference, TextureReference};
 use super::registry::Registry;
@@ -33,6 +34,8 @@ pub(in crate::driver) struct Driver {
     pub(in crate::driver) memory: Arc<Memory>,
     pub(in crate::driver) engine: Engine,
     pub(in crate::driver) allocations: Allocations,
+    pub(super) exports: Exports,
+    pub(super) imports: Imports,
     pub(in crate::driver) contexts: Registry<Context>,
     pub(in crate::driver) streams: Registry<Stream>,
     pub(in crate::driver) events: Registry<Event>,
@@ -104,6 +107,8 @@ impl Driver {
             memory,
             engine,
             allocations: Allocations::default(),
+            exports: Exports::default(),
+            imports: Imports::default(),
             contexts: Registry::new(HandleKind::Context),
             streams: Registry::new(HandleKind::Stream),
             events: Registry::new(HandleKind::Event),

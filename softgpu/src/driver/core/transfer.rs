@@ -121,12 +121,12 @@ impl Target {
         self.context.synchronise_stream(&self.stream)
     }
 
-    /// After a call that need not wait for its work: waits if the application wants that of the range
-    /// around an address (`CU_POINTER_ATTRIBUTE_SYNC_MEMOPS`).
+    /// After a call that need not wait for its work: waits if the range around an address is memory that the
+    /// host uses too, or the application wants that of it (`CU_POINTER_ATTRIBUTE_SYNC_MEMOPS`).
     pub(in crate::driver) fn settle(&self, address: u64) -> Result {
         let driver = self.context.driver;
         match driver.range_of(address) {
-            Some(range) if driver.allocations.is_synchronous(range.base) => self.synchronise(),
+            Some(range) if range.is_for_host() || driver.allocations.is_synchronous(range.base) => self.synchronise(),
             _ => Ok(()),
         }
     }
