@@ -5,12 +5,13 @@ use super::control::{BarrierResult, Control, Wait, SLICE};
 use super::cx::{Arrival, Cx, Flow, LaneFault};
 use super::launch::Env;
 use super::local::Local;
+use super::native::{Cache, Context, Session, Together, SPEED};
 use super::ops::barrier::BARRIERS;
 use super::ops::special::thread_index;
 use super::shared::Shared;
+use super::tier::{status, Lanes, Native};
 use super::{Fault, FaultKind};
 use crate::ir::BarrierRedOp;
-use crate::memory::Pinned;
 
 /// How a turn of a block ended.
 pub(super) enum Outcome {
@@ -20,11 +21,15 @@ pub(super) enum Outcome {
 }
 
 #[derive(Default)]
-struct Warp {
-    rows: Vec<Row>,
-    preds: Vec<u32>,
-    control: Control,
-    local: Local,
+pub(super) struct Warp {
+    pub(super) rows: Vec<Row>,
+    pub(super) preds: Vec<u32>,
+    pub(super) control: Control,
+    pub(super) local: Local,
+    /// The warp as machine code sees it.
+    pub(super) lanes: Option<Lanes>,
+    /// The interpreter runs it until its next turn.
+    interpreted: bool,
 }
 
 /// Who has come to a barrier since it was last passed.
@@ -42,10 +47,10 @@ struct Barrier {
 #[derive(Default)]
 pub(super) struct Block {
     index: [u32; 3],
-    warps: Vec<Warp>,
+    pub(super) warps: Vec<Warp>,
     shared: Shared,
     barriers: [Barrier; BARRIERS],
-    live_threads: u32,
+    pub(super) live_threads: u32,
     /// The warp whose turn it is.
     turn: usize,
     /// Turns this block has had without finishing.
@@ -71,9 +76,26 @@ impl Block {
     }
 
     /// Runs until the block ends or its time slice does.
-    pub(super) fn run(&mut self, env: &Env<'_>, code: &Code, memory: &Pinned<'_>, worker: u32) -> Outcome {
+    pub(super) fn run(&mut self, context: Context<'_>, native: Option<(&dyn Native, &mut Cache)>) -> Outcome {
         let mut fuel = SLICE;
         self.turns += 1;
+        let index = self.index;
+        let mut session = native.map(|(native, cache)| {
+            Session::new(native, context, cache, &mut self.warps, &mut self.shared, index)
+        });
+        if let (1, Some(session)) = (self.turns, &mut session) {
+            match self.run_together(session, &mut fuel) {
+                Together::Done => return Outcome::Done,
+                Together::Apart if fuel <= 0 => return Outcome::Yielded,
+                Together::Apart => {}
+                Together::Failed(w) => {
+                    return Outcome::Failed(self.fault(context.env, context.code, w, session.take_fault()))
+                }
+            }
+        }
+        for warp in &mut self.warps {
+            warp.interpreted = false;
+        }
         loop {
             let mut progress = false;
             for _ in 0..self.warps.len() {
@@ -83,7 +105,7 @@ impl Block {
                     continue;
                 }
                 progress = true;
-                if let Err(fault) = self.run_warp(env, code, memory, (w, worker), &mut fuel) {
+                if let Err(fault) = self.run_warp(context, session.as_mut(), w, &mut fuel) {
                     return Outcome::Failed(fault);
                 }
                 if fuel < 0 {
@@ -94,7 +116,7 @@ impl Block {
                 return Outcome::Done;
             }
             if !progress {
-                return Outcome::Failed(self.deadlock(env));
+                return Outcome::Failed(self.deadlock(context.env));
             }
         }
     }
@@ -102,13 +124,39 @@ impl Block {
     /// Runs a warp until all its fragments wait or the fuel is used up.
     fn run_warp(
         &mut self,
-        env: &Env<'_>,
-        code: &Code,
-        memory: &Pinned<'_>,
-        (w, worker): (usize, u32),
+        context: Context<'_>,
+        mut session: Option<&mut Session<'_>>,
+        w: usize,
         fuel: &mut i64,
     ) -> Result<(), Box<Fault>> {
+        let Context { code, env, memory, worker } = context;
         while self.warps[w].control.proceed() {
+            if let Some(session) = &mut session {
+                let warp = &mut self.warps[w];
+                let entry = session.entry(&warp.control).filter(|_| !warp.interpreted);
+                if let Some(entry) = entry {
+                    *session.fuel() = *fuel * SPEED;
+                    let status = session.enter(warp, entry);
+                    *fuel = *session.fuel() / SPEED;
+                    if status & 0xff == status::FAULT {
+                        let fault = session.take_fault();
+                        return Err(self.fault(env, code, w, fault));
+                    }
+                    self.settle(session, w, status);
+                    self.pass_barriers();
+                    let warp = &mut self.warps[w];
+                    match status & 0xff {
+                        status::YIELD if warp.control.others.is_empty() => {
+                            *fuel = (*fuel).min(-1);
+                            warp.control.rotate();
+                            return Ok(());
+                        }
+                        status::YIELD | status::INTERPRET => warp.interpreted = true,
+                        _ => {}
+                    }
+                    continue;
+                }
+            }
             let warp = &mut self.warps[w];
             let exited = warp.control.exited;
             warp.control.fuel = *fuel;
@@ -151,6 +199,12 @@ impl Block {
         Ok(())
     }
 
+    /// Lanes of a warp wait at a barrier of all threads.
+    pub(super) fn wait_at(&mut self, w: usize, pc: u32, id: u8, lanes: u32) {
+        self.warps[w].control.park(pc, lanes, Wait::Barrier { id, result: None });
+        self.arrive(w, Arrival { id, threads: None, lanes, holds: 0 });
+    }
+
     fn arrive(&mut self, w: usize, arrival: Arrival) {
         let barrier = &mut self.barriers[arrival.id as usize];
         let whole = arrival.lanes | self.warps[w].control.exited == FULL;
@@ -165,7 +219,7 @@ impl Block {
     }
 
     /// Lets those go on that wait at a barrier to which all have come.
-    fn pass_barriers(&mut self) {
+    pub(super) fn pass_barriers(&mut self) {
         for id in 0..BARRIERS {
             let barrier = self.barriers[id];
             if barrier.arrived == 0 || barrier.arrived < barrier.threads.unwrap_or(self.live_threads) {

@@ -113,6 +113,17 @@ pub(super) struct DeviceFunction {
     pub(super) results: Vec<Place>,
 }
 
+/// Where the parts of a kernel's IR are in its code.
+#[derive(Default)]
+pub(super) struct Map {
+    /// First row, or predicate, of each register.
+    pub(super) places: Vec<u32>,
+    /// Operations of each instruction: the first, and the one after the last.
+    pub(super) insts: Vec<(u32, u32)>,
+    /// First operation of each block.
+    pub(super) blocks: Vec<u32>,
+}
+
 /// A kernel with everything it can call, ready to run.
 #[derive(Default)]
 pub(super) struct Code {
@@ -134,6 +145,8 @@ pub(super) struct Code {
     /// By IR function id; `None` where the kernel cannot reach it.
     pub(super) functions: Vec<Option<DeviceFunction>>,
     pub(super) kernel: FunctionCode,
+    /// Where what belongs to the kernel's own IR is.
+    pub(super) map: Map,
     /// Whether any function calls another one, or allocates memory on the stack.
     pub(super) has_calls: bool,
 }

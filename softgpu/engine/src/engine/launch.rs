@@ -3,13 +3,16 @@
 use super::block::{Block, Outcome};
 use super::code::{Code, Lanes, LANES};
 use super::pool::Pool;
+use super::native::{Cache, Context};
+use super::ops::special::thread_index;
 use super::texture::Snapshot;
+use super::tier::{Compilation, Compiler, Shape, Tier};
 use super::{DeviceHeap, Fault, FaultKind, Kernel};
 use crate::memory::{Memory, MemoryError};
 use std::collections::VecDeque;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// Most shared memory of a block, in bytes.
@@ -88,11 +91,17 @@ pub(super) struct Env<'a> {
     pub(super) workers: u32,
     pub(super) start: Instant,
     pub(super) lanes: Lanes,
+    tid: OnceLock<Vec<[[u32; LANES]; 3]>>,
 }
 
 impl Env<'_> {
     pub(super) fn block_threads(&self) -> u32 {
         self.block.iter().product()
+    }
+
+    /// `threadIdx` of the lanes of each warp, for machine code.
+    pub(super) fn thread_indices(&self) -> &[[[u32; LANES]; 3]] {
+        self.tid.get_or_init(|| thread_table(self.block))
     }
 
     fn blocks(&self) -> u64 {
@@ -109,15 +118,21 @@ impl Env<'_> {
 pub struct Engine {
     pool: Pool,
     launches: AtomicU64,
+    compilation: Compilation,
 }
 
 impl Engine {
     /// An engine that runs a launch on up to `threads` threads, of which the caller of
     /// [`Engine::launch`] is one; 0 means one per core.
     pub fn new(threads: usize) -> Engine {
+        Engine::with_compiler(threads, None, Tier::Interpreter)
+    }
+
+    /// As [`Engine::new`], with a compiler for the kernels that `tier` says.
+    pub fn with_compiler(threads: usize, compiler: Option<Arc<dyn Compiler>>, tier: Tier) -> Engine {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if threads == 0 { cores() } else { threads };
-        Engine { pool: Pool::new(threads as u32 - 1), launches: AtomicU64::new(0) }
+        Engine { pool: Pool::new(threads as u32 - 1), launches: AtomicU64::new(0), compilation: Compilation::new(compiler, tier) }
     }
 
     /// How many threads a launch may use.
@@ -138,6 +153,8 @@ impl Engine {
             false => None,
         };
         let workspace = workspace.transpose().map_err(|e| fault(FaultKind::InvalidLaunch, e.to_string()))?;
+        let shape = Shape::new(launch.block);
+        self.compilation.begin(launch.kernel, shape);
         let stack = if code.has_calls { launch.stack_limit.max(1024) } else { 0 };
         let env = Env {
             kernel: launch.kernel.name(),
@@ -156,6 +173,7 @@ impl Engine {
             workers: self.threads() as u32,
             start: Instant::now(),
             lanes: std::hint::black_box(Lanes::new()),
+            tid: OnceLock::new(),
         };
         let run = Run {
             code: &code,
@@ -166,9 +184,13 @@ impl Engine {
             stop: AtomicBool::new(false),
             fault: Mutex::new(None),
             env: &env,
+            kernel: launch.kernel,
+            shape,
+            compilation: &self.compilation,
         };
         let helpers = (env.blocks() - 1).min(u64::from(self.pool.helpers())) as u32;
         self.pool.run(helpers, &|worker| run.work(worker));
+        self.compilation.account(launch.kernel, shape, env.start, true);
         let text = env.output.text.lock().unwrap_or_else(PoisonError::into_inner);
         if !text.is_empty() {
             (launch.output)(&text);
@@ -202,6 +224,13 @@ impl Drop for GridWorkspace<'_> {
         // A program that freed it itself has nothing left to be freed.
         let _ = self.memory.free(self.address);
     }
+}
+
+/// `threadIdx` of the lanes of each warp.
+fn thread_table(block: [u32; 3]) -> Vec<[[u32; LANES]; 3]> {
+    let warps = block.iter().product::<u32>().div_ceil(LANES as u32);
+    let axis = |warp, axis: usize| std::array::from_fn(|lane| thread_index(block, warp, lane as u32)[axis]);
+    (0..warps).map(|warp| [axis(warp, 0), axis(warp, 1), axis(warp, 2)]).collect()
 }
 
 /// Says what is wrong with a launch.
@@ -241,6 +270,9 @@ struct Run<'a> {
     next: AtomicU64,
     stop: AtomicBool,
     fault: Mutex<Option<Box<Fault>>>,
+    kernel: &'a Kernel,
+    shape: Shape,
+    compilation: &'a Compilation,
 }
 
 impl Run<'_> {
@@ -256,6 +288,7 @@ impl Run<'_> {
     fn run_blocks(&self, worker: u32) {
         let mut resident: VecDeque<Block> = VecDeque::new();
         let mut spare: Option<Block> = None;
+        let mut cache = Cache::default();
         while !self.stop.load(Relaxed) {
             if self.cancel.load(Relaxed) {
                 let detail = "the launch was cancelled".to_string();
@@ -269,7 +302,13 @@ impl Run<'_> {
                 }
             }
             let Some(mut block) = resident.pop_front() else { return };
-            match block.run(self.env, self.code, &self.memory.pin(), worker) {
+            let native = self.kernel.compiled().get(self.shape);
+            if native.is_none() {
+                self.compilation.account(self.kernel, self.shape, self.env.start, false);
+            }
+            let memory = self.memory.pin();
+            let context = Context { code: self.code, env: self.env, memory: &memory, worker };
+            match block.run(context, native.map(|native| (&**native, &mut cache))) {
                 Outcome::Done => spare = Some(block),
                 Outcome::Yielded => resident.push_back(block),
                 Outcome::Failed(fault) => return self.fail(fault),

@@ -26,6 +26,11 @@ impl Local {
         self.stride as u32
     }
 
+    /// The first byte of all lanes' memory.
+    pub(super) fn pointer(&mut self) -> *mut u8 {
+        self.bytes.as_mut_ptr()
+    }
+
     /// The bytes of one lane.
     pub(super) fn lane(&mut self, lane: usize) -> LocalLane<'_> {
         LocalLane(&mut self.bytes[lane * self.stride..][..self.stride])

@@ -4,6 +4,7 @@ use super::code::Code;
 use super::launch::MAX_THREADS;
 use super::lower::{self, NotExecutable};
 use super::space::function_address;
+use super::tier::{Compiled, Native, Shape, Source};
 use crate::ir::{self, FunctionId, OpaqueType, ParamStorage, SymbolId, SymbolTarget, VariableId};
 use crate::memory::{Memory, MemoryError};
 use std::collections::HashMap;
@@ -80,6 +81,7 @@ struct KernelData {
     attributes: KernelAttributes,
     params: Vec<Param>,
     code: OnceLock<Result<Arc<Code>, NotExecutable>>,
+    compiled: Compiled,
 }
 
 /// A loaded module. Its device memory is freed when it and all of its kernels are dropped.
@@ -102,6 +104,7 @@ impl Program {
                 attributes: attributes(&placed.module, f, constant),
                 params: params(f),
                 code: OnceLock::new(),
+                compiled: Compiled::default(),
             })
             .collect();
         let name = |k: &KernelData| placed.module.functions[k.function.0 as usize].name.clone();
@@ -214,6 +217,29 @@ impl Kernel {
     pub(super) fn code(&self) -> Result<Arc<Code>, NotExecutable> {
         let decode = || lower::kernel(&self.shared.placed, self.data().function).map(Arc::new);
         self.data().code.get_or_init(decode).clone()
+    }
+
+    /// Its machine code.
+    pub(super) fn compiled(&self) -> &Compiled {
+        &self.data().compiled
+    }
+
+    /// Gives a compiler what it needs.
+    pub(super) fn source(
+        &self,
+        shape: Shape,
+        compile: impl FnOnce(&Source<'_>) -> Result<Arc<dyn Native>, String>,
+    ) -> Result<Arc<dyn Native>, String> {
+        let placed = &self.shared.placed;
+        let code = self.code().map_err(|e| e.what)?;
+        let function = &placed.module.functions[self.data().function.0 as usize];
+        if code.has_calls {
+            return Err("it calls functions".into());
+        }
+        if code.map.insts.len() != function.insts.len() {
+            return Err("its blocks are not in order".into());
+        }
+        compile(&Source { function, shape, map: &code.map, address: &|symbol| placed.address(symbol) })
     }
 
     pub(super) fn memory(&self) -> &Memory {

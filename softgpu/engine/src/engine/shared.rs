@@ -20,6 +20,11 @@ impl Shared {
         self.rows.resize(self.len.div_ceil(size_of::<Row>()), Row::ZERO);
     }
 
+    /// The first byte and the number of bytes.
+    pub(super) fn raw(&mut self) -> (*mut u8, u64) {
+        (self.rows.as_mut_ptr().cast(), self.len as u64)
+    }
+
     #[inline(always)]
     fn bytes(&mut self) -> &mut [u8] {
         &mut self.rows.as_mut_slice().as_mut_bytes()[..self.len]

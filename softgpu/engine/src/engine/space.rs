@@ -60,3 +60,13 @@ pub(super) fn function_at(address: u64) -> Option<u32> {
     let valid = Space::Function.contains(address) && offset.is_multiple_of(16) && offset != 0;
     valid.then(|| (offset / 16 - 1) as u32)
 }
+
+/// First generic address of a state space that has a window.
+pub fn window(space: crate::ir::Space) -> Option<u64> {
+    match space {
+        crate::ir::Space::Shared => Some(Space::Shared.generic(0)),
+        crate::ir::Space::Local => Some(Space::Local.generic(0)),
+        crate::ir::Space::Param => Some(Space::Param.generic(0)),
+        crate::ir::Space::Generic | crate::ir::Space::Global | crate::ir::Space::Const => None,
+    }
+}

@@ -15,6 +15,7 @@
 //! - Global and const variables, functions: [`Operand::Symbol`].
 
 mod inst;
+mod liveness;
 mod matrix;
 mod postdom;
 mod print;
@@ -25,6 +26,7 @@ mod video;
 mod visit;
 
 pub use inst::*;
+pub use liveness::{intervals, members, Interval, Liveness, Set, Uses};
 pub use matrix::*;
 pub use postdom::{for_each_successor, set_post_dominators};
 pub use texture::*;

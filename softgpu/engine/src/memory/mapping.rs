@@ -256,7 +256,7 @@ impl Memory {
     /// Takes away the mappings that make up a range; when this returns no access to it is running.
     pub fn unmap(&self, address: u64, size: u64) -> Result<(), MemoryError> {
         let gone = {
-            let _nothing_runs = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+            let _nothing_runs = self.exclude();
             let mut mappings = self.mappings.write().unwrap_or_else(PoisonError::into_inner);
             let bases = mappings.exactly(address, size)?;
             self.set_live(address, size, Access::None);
@@ -270,7 +270,7 @@ impl Memory {
 
     /// Sets what the GPU may do with the mappings that make up a range.
     pub fn protect(&self, address: u64, size: u64, access: Access) -> Result<(), MemoryError> {
-        let _nothing_runs = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let _nothing_runs = self.exclude();
         let mut mappings = self.mappings.write().unwrap_or_else(PoisonError::into_inner);
         for base in mappings.exactly(address, size)? {
             if let Some(mapping) = mappings.mapped.get_mut(&base) {
@@ -293,9 +293,14 @@ impl Memory {
 
     /// The end of the mapping around `address`, if it allows what `need` says.
     pub(super) fn mapped_end(&self, address: u64, need: u8) -> Option<u64> {
+        self.mapped_range(address, need).map(|range| range.base + range.size)
+    }
+
+    /// The mapping around `address`, if it allows what `need` says.
+    pub(super) fn mapped_range(&self, address: u64, need: u8) -> Option<Range> {
         let mappings = self.mappings();
         let mapping = mappings.mapping_of(address).filter(|mapping| mapping.access.bits() & need == need)?;
-        Some(mapping.range.base + mapping.range.size)
+        Some(mapping.range)
     }
 
     fn set_live(&self, address: u64, size: u64, access: Access) {

@@ -16,8 +16,8 @@ pub use shared::{SharedFile, SharedKind};
 use space::Space;
 use std::collections::BTreeMap;
 use std::ops::Range as Span;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use sys::{File, Reservation};
 pub use sys::{Plain, SharedPage};
 
@@ -95,6 +95,8 @@ pub struct Memory {
     /// Files behind allocations that several processes use, by offset.
     shared: Mutex<BTreeMap<u64, Arc<SharedFile>>>,
     windows: RwLock<Arc<[Range]>>,
+    /// Counts the times that something accessible went away.
+    generation: AtomicU64,
     /// Held for reading while addresses are dereferenced, for writing while ranges go away.
     gate: RwLock<()>,
 }
@@ -118,6 +120,7 @@ impl Memory {
             shared: Mutex::default(),
             arena,
             windows: RwLock::new(Arc::new([])),
+            generation: AtomicU64::new(0),
             gate: RwLock::new(()),
         }))
     }
@@ -137,7 +140,7 @@ impl Memory {
 
     /// Frees an allocation by its base; waits for running accesses, returns the pages to the OS.
     pub fn free(&self, base: u64) -> Result<(), MemoryError> {
-        let _nothing_runs = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let _nothing_runs = self.exclude();
         let mut space = self.space();
         let offset = base.wrapping_sub(self.arena.base());
         let span = space.release(offset).ok_or(MemoryError::InvalidValue)?;
@@ -174,7 +177,7 @@ impl Memory {
 
     /// Takes a window away by its base; when this returns no access to it is running.
     pub fn remove_window(&self, base: u64) -> Result<(), MemoryError> {
-        let _nothing_runs = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let _nothing_runs = self.exclude();
         let mut windows = self.windows.write().unwrap_or_else(PoisonError::into_inner);
         let rest: Arc<[Range]> = windows.iter().filter(|w| w.base != base).copied().collect();
         if rest.len() == windows.len() {
@@ -215,6 +218,13 @@ impl Memory {
     pub fn pin(&self) -> Pinned<'_> {
         let gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         Pinned { memory: self, windows: self.windows(), _gate: gate }
+    }
+
+    /// Waits until no access is running and keeps new ones away, as something is about to go away.
+    fn exclude(&self) -> RwLockWriteGuard<'_, ()> {
+        let guard = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        self.generation.fetch_add(1, Relaxed);
+        guard
     }
 
     /// The file behind physical memory, made at its first use.
@@ -310,6 +320,22 @@ impl Pinned<'_> {
         });
         let Some(range) = range else { return self.memory.mapped_end(address, need) };
         Some((range.base + range.size).next_multiple_of(GRANULE))
+    }
+
+    /// Changes when something that was accessible may have gone away since another pin.
+    pub fn generation(&self) -> u64 {
+        self.memory.generation.load(Relaxed)
+    }
+
+    /// First address and bytes of the live range around `address`, if it may be written or else read.
+    pub fn span(&self, address: u64, write: bool) -> Option<(u64, u64)> {
+        let need = if write { WRITABLE } else { READABLE };
+        let memory = self.memory;
+        if let Some(window) = self.windows.iter().find(|w| w.contains(address)) {
+            return Some((window.base, window.size));
+        }
+        let range = memory.range_of(address).or_else(|| memory.mapped_range(address, need))?;
+        Some((range.base, range.size.next_multiple_of(GRANULE)))
     }
 
     #[inline(always)]

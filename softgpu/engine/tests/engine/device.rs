@@ -28,7 +28,7 @@ impl Device {
         Device {
             heap: DeviceHeap::new(&memory, 8 << 20),
             memory,
-            engine: Engine::new(threads),
+            engine: crate::engine(threads),
             cancel: AtomicBool::new(false),
             cooperative: false,
             dynamic_shared: 0,

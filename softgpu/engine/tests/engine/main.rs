@@ -1,5 +1,7 @@
 //! Kernels executed by the tier-0 engine, given as PTX.
 
+use vgpu_engine::engine::Engine;
+
 mod device;
 mod execution;
 mod floats;
@@ -8,3 +10,8 @@ mod hostile;
 mod integers;
 mod programs;
 mod textures;
+
+/// The engine under test.
+fn engine(threads: usize) -> Engine {
+    Engine::new(threads)
+}

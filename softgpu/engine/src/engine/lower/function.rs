@@ -1,6 +1,6 @@
 //! Decoding one function: registers, operands, blocks and terminators.
 
-use super::super::code::{FunctionCode, Op, Pred, Slot};
+use super::super::code::{FunctionCode, Map, Op, Pred, Slot};
 use super::super::isa::{plain, select, Entry};
 use super::super::ops::control::{Branch, BranchIf, BranchIndexed, Exit, Trap};
 use super::super::ops::moves::{Low32, Mov64, Widen, WidenSigned};
@@ -23,6 +23,7 @@ pub(super) fn lower(builder: &mut Builder<'_>, id: FunctionId) -> Result<Functio
         guard: Pred::TRUE,
         line: 0,
         block_starts: Vec::new(),
+        insts: Vec::new(),
         branches: Vec::new(),
     };
     let code = lowering.run()?;
@@ -42,6 +43,8 @@ pub(super) struct Lowering<'b, 'p> {
     guard: Pred,
     line: u32,
     block_starts: Vec<u32>,
+    /// Operations of each instruction.
+    insts: Vec<(u32, u32)>,
     /// Operations whose immediate is a block id to be replaced by its start.
     branches: Vec<usize>,
 }
@@ -68,6 +71,10 @@ impl<'p> Lowering<'_, 'p> {
         let tables: Vec<Vec<u32>> = function.branch_tables.iter().map(table).collect();
         debug_assert_eq!(first_table, self.builder.code.branch_tables.len());
         self.builder.code.branch_tables.extend(tables);
+        if function.is_entry {
+            let (insts, blocks) = (std::mem::take(&mut self.insts), std::mem::take(&mut self.block_starts));
+            self.builder.code.map = Map { places: self.layout.index.clone(), insts, blocks };
+        }
         Ok(FunctionCode { entry: 0, rows: self.most_rows, preds: self.layout.preds, frame: function.frame_size })
     }
 
@@ -78,6 +85,7 @@ impl<'p> Lowering<'_, 'p> {
             self.line = function.positions.get(index as usize).map_or(0, |at| at.line);
             self.guard = inst.guard.map_or(Pred::TRUE, |g| Pred::new(self.pred_index(g.reg), g.negated));
             self.rows = self.layout.rows;
+            let first = self.builder.code.ops.len() as u32;
             self.instruction(&inst.op).map_err(|mut e| {
                 if e.line == 0 {
                     e.line = self.line;
@@ -85,6 +93,7 @@ impl<'p> Lowering<'_, 'p> {
                 }
                 e
             })?;
+            self.insts.push((first, self.builder.code.ops.len() as u32));
         }
         self.guard = Pred::TRUE;
         self.terminator(&block.terminator, next)

@@ -2,8 +2,7 @@
 
 use super::super::code::Slot;
 use super::super::ops::call::Place;
-use super::liveness::{intervals, Interval};
-use crate::ir::{Function, Reg, RegClass};
+use crate::ir::{intervals, Function, Interval, Reg, RegClass};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 

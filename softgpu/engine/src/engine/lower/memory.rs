@@ -6,7 +6,7 @@ use super::super::ops::atomic::{apply, Atomic, AtomicSpec, GenericAtomics, Globa
 use super::super::ops::int::Add;
 use super::super::ops::memory::*;
 use super::super::ops::Map2;
-use super::super::space::Space as Window;
+use super::super::space::window;
 use super::arith::{known, unknown};
 use super::function::Lowering;
 use super::Result;
@@ -274,7 +274,7 @@ impl Lowering<'_, '_> {
     }
 
     pub(super) fn convert_address(&mut self, space: Space, to_space: bool, dst: Reg, a: Operand) -> Result<()> {
-        let base = window(space).map_or(0, |w| w.generic(0));
+        let base = window(space).unwrap_or(0);
         let imm = if to_space { base.wrapping_neg() } else { base };
         if self.class(dst) == RegClass::B64 {
             let a = self.src64(a)?;
@@ -290,7 +290,7 @@ impl Lowering<'_, '_> {
     }
 
     pub(super) fn is_space(&mut self, space: Space, dst: Reg, a: Operand) -> Result<()> {
-        let imm = window(space).map_or(0, |w| w.generic(0));
+        let imm = window(space).unwrap_or(0);
         let a = self.src64(a)?;
         let dst = self.pred_index(dst);
         self.emit(plain::<IsSpace>(), dst, [a, Slot(0), Slot(0)], imm);
@@ -301,13 +301,4 @@ impl Lowering<'_, '_> {
 /// Whether a load may wait for another thread: then time slices have to end soon.
 fn spins(space: Space, ordering: Ordering) -> bool {
     ordering != Ordering::Weak && matches!(space, Space::Global | Space::Generic)
-}
-
-fn window(space: Space) -> Option<Window> {
-    match space {
-        Space::Shared => Some(Window::Shared),
-        Space::Local => Some(Window::Local),
-        Space::Param => Some(Window::Param),
-        Space::Generic | Space::Global | Space::Const => None,
-    }
 }

@@ -6,7 +6,6 @@ mod calls;
 mod convert;
 mod function;
 mod layout;
-mod liveness;
 mod matrix;
 mod memory;
 mod misc;

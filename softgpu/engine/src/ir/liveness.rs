@@ -1,28 +1,26 @@
-//! From where to where each register of a function is alive, in layout order.
+//! Where each register of a function is alive.
 
-use crate::ir::{ArgList, CallArg, Function, Operand, OperandList, ParamStorage, Reg, RegList, Terminator, Visitor};
+use super::{ArgList, CallArg, Function, Operand, OperandList, ParamStorage, Reg, RegList, Terminator, Visitor};
 
 /// First and last position at which a register holds a value that matters. A
 /// position is an instruction's index plus the number of blocks before it, so
 /// that terminators have positions too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Interval {
-    pub(super) start: u32,
-    pub(super) end: u32,
+pub struct Interval {
+    pub start: u32,
+    pub end: u32,
 }
 
 /// The interval of each register; `None` for those that are never used.
 ///
 /// Lanes may be at different places of the function, but each has its own part of
 /// a row: what holds for one thread holds for all.
-pub(super) fn intervals(function: &Function) -> Vec<Option<Interval>> {
-    let mut live = Liveness::new(function);
-    live.propagate();
-    live.intervals()
+pub fn intervals(function: &Function) -> Vec<Option<Interval>> {
+    Liveness::new(function).intervals()
 }
 
-/// A set of registers.
-type Set = Vec<u64>;
+/// A set of registers: bit `n % 64` of word `n / 64` is register `n`.
+pub type Set = Vec<u64>;
 
 fn insert(set: &mut Set, reg: u32) {
     set[reg as usize / 64] |= 1 << (reg % 64);
@@ -32,12 +30,14 @@ fn contains(set: &Set, reg: u32) -> bool {
     set[reg as usize / 64] >> (reg % 64) & 1 != 0
 }
 
-fn members(set: &Set) -> impl Iterator<Item = u32> + '_ {
+/// The registers of a set, in ascending order.
+pub fn members(set: &Set) -> impl Iterator<Item = u32> + '_ {
     let bits = |word: u64| (0..64u32).filter(move |bit| word >> bit & 1 != 0);
     set.iter().zip(0u32..).flat_map(move |(word, i)| bits(*word).map(move |bit| i * 64 + bit))
 }
 
-struct Liveness<'f> {
+/// Which registers of a function are alive at the boundaries of its blocks.
+pub struct Liveness<'f> {
     function: &'f Function,
     /// Per block: read before written, and written for certain.
     reads: Vec<Set>,
@@ -46,7 +46,8 @@ struct Liveness<'f> {
 }
 
 impl<'f> Liveness<'f> {
-    fn new(function: &'f Function) -> Liveness<'f> {
+    /// Analyses a function.
+    pub fn new(function: &'f Function) -> Liveness<'f> {
         let empty = vec![0; function.regs.len().div_ceil(64)];
         let blocks = function.blocks.len();
         let mut live = Liveness {
@@ -58,7 +59,13 @@ impl<'f> Liveness<'f> {
         for number in 0..blocks {
             live.scan(number);
         }
+        live.propagate();
         live
+    }
+
+    /// Registers alive where a block begins.
+    pub fn live_in(&self, number: usize) -> &Set {
+        &self.live_in[number]
     }
 
     fn scan(&mut self, number: usize) {
@@ -102,9 +109,10 @@ impl<'f> Liveness<'f> {
         }
     }
 
-    fn live_out(&self, number: usize) -> Set {
+    /// Registers alive where a block ends, without what its terminator reads.
+    pub fn live_out(&self, number: usize) -> Set {
         let mut live = vec![0; self.function.regs.len().div_ceil(64)];
-        let mut add = |block: crate::ir::BlockId| {
+        let mut add = |block: super::BlockId| {
             for (word, other) in live.iter_mut().zip(&self.live_in[block.0 as usize]) {
                 *word |= other;
             }
@@ -157,22 +165,26 @@ impl<'f> Liveness<'f> {
     }
 }
 
-/// Registers that an instruction reads and writes.
-struct Uses<'f> {
+/// Registers that an instruction or terminator reads and writes.
+pub struct Uses<'f> {
     function: &'f Function,
-    reads: Vec<u32>,
-    writes: Vec<u32>,
+    /// Registers that are read, guards included.
+    pub reads: Vec<u32>,
+    /// Registers that are written.
+    pub writes: Vec<u32>,
 }
 
 impl<'f> Uses<'f> {
-    fn of_inst(function: &'f Function, inst: &crate::ir::Inst) -> Uses<'f> {
+    /// What an instruction reads and writes.
+    pub fn of_inst(function: &'f Function, inst: &super::Inst) -> Uses<'f> {
         let mut uses = Uses { function, reads: Vec::new(), writes: Vec::new() };
         let mut inst = *inst;
         inst.visit(&mut uses);
         uses
     }
 
-    fn of_terminator(function: &'f Function, terminator: &Terminator) -> Uses<'f> {
+    /// What a terminator reads.
+    pub fn of_terminator(function: &'f Function, terminator: &Terminator) -> Uses<'f> {
         let mut uses = Uses { function, reads: Vec::new(), writes: Vec::new() };
         match *terminator {
             Terminator::CondBranch { cond, .. } => uses.reads.push(cond.reg.0),

@@ -1,0 +1,280 @@
+//! The cut between the interpreter (tier 0) and a compiler (tier 1).
+//!
+//! Every kernel starts in the interpreter. One that has kept it busy for as long as a compilation
+//! is worth is given to the [`Compiler`]; when that has succeeded, warps run its machine code. The
+//! registers of a warp have one home, its rows, in which both tiers leave what is alive whenever a
+//! warp stops, so a warp may change tiers at a barrier, at the head of a loop, and wherever
+//! machine code meets something that only the interpreter can do.
+
+use super::code::Map;
+use super::Kernel;
+use crate::ir::{Function, SymbolId};
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{mpsc, Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Time that the interpreter spends on a kernel before it is compiled: about what compiling a
+/// kernel of median size costs, so that never more than twice the least time is spent.
+const WORTH_COMPILING: Duration = Duration::from_millis(2);
+
+/// Which kernels are compiled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tier {
+    /// None.
+    Interpreter,
+    /// Those that have been running for a while, beside the interpreter.
+    #[default]
+    Auto,
+    /// All that can be, before their first launch; for tests.
+    Compiled,
+}
+
+/// Turns kernels into machine code.
+pub trait Compiler: Send + Sync {
+    /// Compiles a kernel, or says what about it cannot be compiled.
+    fn compile(&self, source: &Source<'_>) -> Result<Arc<dyn Native>, String>;
+}
+
+/// Machine code of a kernel.
+///
+/// # Safety
+/// The function of [`Native::function`] may be called with frames as [`Frame`] describes them,
+/// for as long as the value lives. It accesses nothing but what the frame refers to.
+pub unsafe trait Native: Send + Sync {
+    /// Runs a warp from one of the entries on; the result is one of [`status`]. With [`FOREIGN`] added to
+    /// the entry, something else than this code may have written the warp's registers.
+    fn function(&self) -> unsafe extern "C" fn(*mut Frame, *mut Lanes, u32) -> u32;
+    /// Where warps may begin. Entry 0 is the kernel's start.
+    fn entries(&self) -> &[Entry];
+    /// How many [`Frame::sites`] it uses.
+    fn sites(&self) -> usize;
+    /// How many [`Frame::masks`] it uses, which is one for each block.
+    fn masks(&self) -> usize;
+}
+
+/// Bit of an entry: registers may hold what the code does not expect; if so it returns at once.
+pub const FOREIGN: u32 = 1 << 31;
+
+/// A place where machine code can take over a warp.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Micro-operation.
+    pub pc: u32,
+    /// Blocks at whose first operation other lanes may wait meanwhile.
+    pub waiting: Vec<u32>,
+}
+
+/// What machine code returns.
+pub mod status {
+    /// All lanes have ended.
+    pub const DONE: u32 = 0;
+    /// All lanes are at a barrier of the whole block, to go on at [`super::Lanes::pc`]; from bit 8 on its number.
+    pub const BARRIER: u32 = 1;
+    /// The interpreter has to go on. Lanes are at [`super::Lanes::pc`] and at the blocks of [`super::Frame::masks`].
+    pub const INTERPRET: u32 = 2;
+    /// As `INTERPRET`, because the time slice is used up.
+    pub const YIELD: u32 = 3;
+    /// What [`super::Frame::execute`] returned.
+    pub const FAULT: u32 = 4;
+}
+
+/// How the threads of a block lie in its warps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// `threadIdx.x` counts up, and `y` and `z` are the same, within each half of a warp.
+    pub rows: bool,
+    /// All warps have 32 threads.
+    pub full: bool,
+}
+
+impl Shape {
+    pub(super) const COUNT: usize = 4;
+
+    pub(super) fn new(block: [u32; 3]) -> Shape {
+        let [x, y, z] = block;
+        let threads = x.wrapping_mul(y).wrapping_mul(z);
+        Shape { rows: x.is_multiple_of(16) || (y == 1 && z == 1), full: threads.is_multiple_of(32) }
+    }
+
+    fn index(self) -> usize {
+        usize::from(self.rows) << 1 | usize::from(self.full)
+    }
+}
+
+/// A kernel to be compiled.
+pub struct Source<'a> {
+    /// It has passed [`crate::ir::verify`].
+    pub function: &'a Function,
+    /// Blocks that the code is for.
+    pub shape: Shape,
+    pub(super) map: &'a Map,
+    pub(super) address: &'a dyn Fn(SymbolId) -> Option<u64>,
+}
+
+impl Source<'_> {
+    /// Device address of a symbol.
+    pub fn address(&self, symbol: SymbolId) -> Option<u64> {
+        (self.address)(symbol)
+    }
+
+    /// First row of a register in [`Lanes::rows`], or its word in [`Lanes::preds`].
+    pub fn place(&self, reg: u32) -> u32 {
+        self.map.places[reg as usize]
+    }
+
+    /// Micro-operations of an instruction: the first, and the one after the last.
+    pub fn operations(&self, inst: u32) -> (u32, u32) {
+        self.map.insts[inst as usize]
+    }
+
+    /// First micro-operation of a block.
+    pub fn block(&self, block: u32) -> u32 {
+        self.map.blocks[block as usize]
+    }
+}
+
+/// The live range in which an instruction's last slow access lay.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Site {
+    /// First address, a multiple of [`Site::ALIGN`].
+    pub first: u64,
+    /// Bytes; 0 if no range is known.
+    pub size: u64,
+}
+
+impl Site {
+    /// Alignment of the ranges, at least that of every access.
+    pub const ALIGN: u64 = 32;
+}
+
+/// What machine code sees of the launch and the block.
+#[repr(C)]
+pub struct Frame {
+    /// The parameter block.
+    pub params: *const u8,
+    /// Shared memory of the block and its size in bytes.
+    pub shared: *mut u8,
+    pub shared_size: u64,
+    /// One for each access that is checked against it.
+    pub sites: *mut Site,
+    /// Lanes that wait at each block; all zero when machine code is called, but for what its entry permits.
+    pub masks: *mut u32,
+    /// Executes the micro-operations `first..end` for some lanes, whose operands are in their rows.
+    /// Gives 0, or what to return.
+    pub execute: unsafe extern "C" fn(*mut Frame, *mut Lanes, first: u32, end: u32, lanes: u32) -> u32,
+    /// Looks up the live range around an address for a site; the last argument says whether it is to be written.
+    pub locate: unsafe extern "C" fn(*mut Frame, site: u32, address: u64, write: u32),
+    /// What is left of the time slice.
+    pub fuel: i64,
+    pub ntid: [u32; 3],
+    pub nctaid: [u32; 3],
+    pub ctaid: [u32; 3],
+    pub warps: u32,
+    pub dynamic_shared: u32,
+    /// The engine's own.
+    pub(super) host: *mut c_void,
+}
+
+/// What machine code sees of a warp.
+#[repr(C)]
+pub struct Lanes {
+    /// Rows of 128 bytes, as the micro-operations use them.
+    pub rows: *mut u8,
+    pub preds: *mut u32,
+    /// Local memory: so many bytes for each lane.
+    pub local: *mut u8,
+    pub local_size: u64,
+    /// `threadIdx`: three rows.
+    pub tid: *const [u32; 32],
+    /// Index of the warp.
+    pub warp: u32,
+    /// Lanes that begin, and that go on where machine code has stopped.
+    pub running: u32,
+    /// Lanes that have ended or never existed.
+    pub exited: u32,
+    /// Where machine code has stopped: a micro-operation.
+    pub pc: u32,
+}
+
+/// Machine code of one kernel for blocks of each [`Shape`].
+#[derive(Default)]
+pub(super) struct Compiled {
+    variants: [OnceLock<Result<Arc<dyn Native>, String>>; Shape::COUNT],
+    /// Variants that the compiler has been asked for, by bits.
+    requested: AtomicU64,
+    /// Nanoseconds that the interpreter has spent on launches.
+    spent: AtomicU64,
+}
+
+impl Compiled {
+    /// The machine code for a shape, if it is there.
+    pub(super) fn get(&self, shape: Shape) -> Option<&Arc<dyn Native>> {
+        self.variants[shape.index()].get()?.as_ref().ok()
+    }
+}
+
+/// Compiles kernels when they are worth it.
+pub(super) struct Compilation {
+    tier: Tier,
+    compiler: Option<Arc<dyn Compiler>>,
+    queue: Mutex<Option<mpsc::Sender<(Kernel, Shape)>>>,
+}
+
+impl Compilation {
+    pub(super) fn new(compiler: Option<Arc<dyn Compiler>>, tier: Tier) -> Compilation {
+        let compiler = compiler.filter(|_| tier != Tier::Interpreter);
+        Compilation { tier, compiler, queue: Mutex::default() }
+    }
+
+    /// Called before each launch.
+    pub(super) fn begin(&self, kernel: &Kernel, shape: Shape) {
+        if let (Some(compiler), Tier::Compiled) = (&self.compiler, self.tier) {
+            compile(&**compiler, kernel, shape);
+        }
+    }
+
+    /// Called now and then during a launch that the interpreter runs, and with `ended` at its end.
+    pub(super) fn account(&self, kernel: &Kernel, shape: Shape, start: Instant, ended: bool) {
+        let Some(compiler) = &self.compiler else { return };
+        let compiled = kernel.compiled();
+        if compiled.variants[shape.index()].get().is_some() {
+            return;
+        }
+        let elapsed = start.elapsed().as_nanos() as u64;
+        let before = if ended { compiled.spent.fetch_add(elapsed, Relaxed) } else { compiled.spent.load(Relaxed) };
+        if u128::from(before.saturating_add(elapsed)) < WORTH_COMPILING.as_nanos() {
+            return;
+        }
+        let bit = 1 << shape.index();
+        if compiled.requested.fetch_or(bit, Relaxed) & bit == 0 {
+            self.enqueue(compiler, kernel.clone(), shape);
+        }
+    }
+
+    fn enqueue(&self, compiler: &Arc<dyn Compiler>, kernel: Kernel, shape: Shape) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = queue.get_or_insert_with(|| {
+            let (sender, receiver) = mpsc::channel::<(Kernel, Shape)>();
+            let compiler = Arc::clone(compiler);
+            let work = move || receiver.iter().for_each(|(kernel, shape)| compile(&*compiler, &kernel, shape));
+            // Without the thread nothing is compiled, and everything is interpreted.
+            let _ = std::thread::Builder::new().name("softgpu-compile".into()).spawn(work);
+            sender
+        });
+        let _ = sender.send((kernel, shape));
+    }
+}
+
+fn compile(compiler: &dyn Compiler, kernel: &Kernel, shape: Shape) {
+    kernel.compiled().variants[shape.index()].get_or_init(|| {
+        let start = Instant::now();
+        let result = kernel.source(shape, |source| compiler.compile(source));
+        match &result {
+            Ok(_) => log::debug!("softgpu: compiled `{}` in {:?} for {shape:?}", kernel.name(), start.elapsed()),
+            Err(why) => log::debug!("softgpu: `{}` stays in the interpreter: {why}", kernel.name()),
+        }
+        result
+    });
+}

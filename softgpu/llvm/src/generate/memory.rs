@@ -1,0 +1,423 @@
+//! Loads and stores: a check that nearly always holds, vectors where addresses lie in rows, and the
+//! interpreter for the rest.
+
+use super::{field, Gen, Val, HALF};
+use crate::shape::Shape;
+use crate::sys::{op, IntPredicate, Value};
+use vgpu_engine::engine::Site;
+use vgpu_engine::ir::*;
+
+/// Width of an address's base.
+pub(crate) fn address_bits(function: &Function, addr: Address) -> u32 {
+    match addr.base {
+        Operand::Reg(reg) if function.regs[reg.0 as usize] != RegClass::B64 => 32,
+        _ => 64,
+    }
+}
+
+/// The address, if it is a constant.
+pub(super) fn constant_address(addr: Address) -> Option<u64> {
+    match addr.base {
+        Operand::Imm(base) => Some(base.wrapping_add_signed(addr.offset)),
+        _ => None,
+    }
+}
+
+/// An access as the instruction says it.
+struct Access<'a> {
+    space: Space,
+    addr: Address,
+    /// Bytes of an element, and how many there are.
+    bytes: u32,
+    count: u32,
+    kind: Kind<'a>,
+}
+
+enum Kind<'a> {
+    Load { dst: &'a [Reg], signed: bool },
+    Store { src: &'a [Operand] },
+}
+
+/// The memory that an access is checked against.
+struct Bank {
+    /// First address of what is accessible, and how many bytes.
+    first: Value,
+    size: Value,
+    /// Host address of address 0.
+    origin: Value,
+    /// Bytes between the memories of neighbouring lanes; `None` if all lanes see the same.
+    stride: Option<Value>,
+}
+
+impl Bank {
+    /// Whether lanes with addresses so far apart access neighbouring elements.
+    fn is_row(&self, stride: i64, access: &Access<'_>) -> bool {
+        self.stride.is_none() && stride == i64::from(access.bytes) && access.count == 1
+    }
+}
+
+impl Gen<'_> {
+    pub(super) fn access(&mut self, operation: &Op, guard: Option<Val>, lanes: Value) -> Result<(), String> {
+        let (dst, src);
+        let access = match *operation {
+            Op::Load { ty, space, dst: reg, addr, .. } => {
+                dst = [reg];
+                let kind = Kind::Load { dst: &dst, signed: matches!(ty, MemType::S(_)) };
+                Access { space, addr, bytes: ty.bytes(), count: 1, kind }
+            }
+            Op::LoadVec { ty, space, dst, addr, .. } => {
+                let kind = Kind::Load { dst: self.function.reg_list(dst), signed: matches!(ty, MemType::S(_)) };
+                Access { space, addr, bytes: ty.bytes(), count: dst.len, kind }
+            }
+            Op::Store { width, space, addr, src: operand, .. } => {
+                src = [operand];
+                Access { space, addr, bytes: width.bytes(), count: 1, kind: Kind::Store { src: &src } }
+            }
+            Op::StoreVec { width, space, addr, src, .. } => {
+                let kind = Kind::Store { src: self.function.operand_list(src) };
+                Access { space, addr, bytes: width.bytes(), count: src.len, kind }
+            }
+            _ => return Err(format!("an access that is not compiled at line {}", self.line())),
+        };
+        if access.space == Space::Param {
+            return self.load_parameter(&access, guard);
+        }
+        let address = self.address(access.addr);
+        let (bank, site) = self.bank(access.space);
+        let total = access.bytes * access.count;
+        let within = self.is_within(&bank, address, total, lanes);
+        let (fast, slow, done) = (self.b.label(), self.b.label(), self.b.label());
+        self.b.branch_rarely(self.b.binary(op::XOR, within, self.b.constant(self.b.int(1), 1)), slow, fast);
+        self.b.place(slow);
+        if let Some(site) = site {
+            let first = self.some_address(address, lanes);
+            let write = u32::from(matches!(access.kind, Kind::Store { .. }));
+            let function = self.b.load(self.b.pointer(), field!(self, frame.locate), 8);
+            self.b.call(function, None, &[self.frame, self.c32(site), first, self.c32(write)]);
+        }
+        self.interpret(operation, guard, lanes)?;
+        self.b.jump(done);
+        self.b.place(fast);
+        match &access.kind {
+            Kind::Load { dst, signed } => self.load(&access, &bank, address, lanes, dst, *signed, guard)?,
+            Kind::Store { src } => self.store(&access, &bank, address, lanes, src),
+        }
+        self.b.jump(done);
+        self.b.place(done);
+        Ok(())
+    }
+
+    fn load_parameter(&mut self, access: &Access<'_>, guard: Option<Val>) -> Result<(), String> {
+        let offset = constant_address(access.addr).unwrap_or(0);
+        let Kind::Load { dst, signed } = access.kind else { return Err("a store to parameters".into()) };
+        let params = self.b.load(self.b.pointer(), field!(self, frame.params), 8);
+        for (n, reg) in (0u64..).zip(dst) {
+            let place = self.b.offset(params, self.c64(offset + n * u64::from(access.bytes)));
+            let value = self.b.load(self.b.int(access.bytes * 8), place, 1);
+            self.write(*reg, self.uniform(value), signed, guard)?;
+        }
+        Ok(())
+    }
+
+    /// Addresses of 64 bits; those in 32-bit registers wrap at 32 bits.
+    fn address(&mut self, addr: Address) -> Val {
+        let bits = address_bits(self.function, addr);
+        let base = self.read(addr.base, bits);
+        let offset = self.b.constant(self.b.int(bits), addr.offset as u64);
+        let sum = self.map(base, |v| {
+            let offset = if self.b.lanes(self.b.type_of(v)).is_some() { self.b.splat(offset, HALF) } else { offset };
+            self.b.binary(op::ADD, v, offset)
+        });
+        if bits == 64 {
+            return sum;
+        }
+        // An affine address of 32 bits is extended where it is used; `is_within` sees to it that it does not wrap.
+        self.halves(sum.shape, |h| self.b.cast(op::ZEXT, sum.parts[h], self.long()))
+    }
+
+    /// The memory of a space, and the number of its site if it needs one.
+    fn bank(&mut self, space: Space) -> (Bank, Option<u32>) {
+        match space {
+            Space::Shared => {
+                let data = self.b.load(self.b.pointer(), field!(self, frame.shared), 8);
+                let size = self.b.load(self.long(), field!(self, frame.shared_size), 8);
+                let origin = self.b.cast(op::PTRTOINT, data, self.long());
+                (Bank { first: self.c64(0), size, origin, stride: None }, None)
+            }
+            Space::Local => {
+                let data = self.b.load(self.b.pointer(), field!(self, lanes.local), 8);
+                let size = self.b.load(self.long(), field!(self, lanes.local_size), 8);
+                let origin = self.b.cast(op::PTRTOINT, data, self.long());
+                (Bank { first: self.c64(0), size, origin, stride: Some(size) }, None)
+            }
+            _ => {
+                let site = self.sites;
+                self.sites += 1;
+                let sites = self.b.load(self.b.pointer(), field!(self, frame.sites), 8);
+                let place = self.b.field(sites, site as usize * size_of::<Site>());
+                let first = self.b.load(self.long(), place, 8);
+                let size = self.b.load(self.long(), self.b.field(place, 8), 8);
+                (Bank { first, size, origin: self.c64(0), stride: None }, Some(site))
+            }
+        }
+    }
+
+    /// How far a place must be from the end of a bank.
+    fn limit(&self, bank: &Bank, total: u32) -> Value {
+        let less = self.c64(u64::from(total) - 1);
+        self.b.intrinsic("llvm.usub.sat", &[self.long()], &[bank.size, less])
+    }
+
+    /// Whether `lanes` access only what is accessible, and aligned.
+    fn is_within(&mut self, bank: &Bank, address: Val, total: u32, lanes: Value) -> Value {
+        let limit = self.limit(bank, total);
+        let align = u64::from(total) - 1;
+        // An address with low bits set becomes a large one.
+        let rotated = |gen: &Self, v: Value| {
+            let ty = gen.b.type_of(v);
+            let by = gen.b.constant(ty, total.trailing_zeros().into());
+            gen.b.intrinsic("llvm.fshr", &[ty], &[v, v, by])
+        };
+        let scaled = |gen: &Self, v: Value| gen.b.binary(op::LSHR, v, gen.c64(total.trailing_zeros().into()));
+        match address.shape {
+            Shape::Uniform => {
+                let offset = self.b.binary(op::SUB, address.parts[0], bank.first);
+                self.within_one(offset, limit, align, address.parts[0])
+            }
+            Shape::Affine(stride) if stride.unsigned_abs() & align == 0 => {
+                let half = |gen: &mut Self, h: usize| {
+                    let base = address.parts[h];
+                    let (first, last) = gen.ends(lanes, h);
+                    let at = |gen: &Self, lane: Value| {
+                        let steps = gen.b.binary(op::MUL, lane, gen.c64(stride as u64));
+                        let place = gen.b.binary(op::ADD, base, steps);
+                        (gen.b.binary(op::SUB, place, bank.first), place)
+                    };
+                    let (low, place) = at(gen, first);
+                    let low = gen.within_one(low, limit, align, place);
+                    if stride == 0 {
+                        return gen.or_nobody(low, lanes, h);
+                    }
+                    let (high, place) = at(gen, last);
+                    let high = gen.within_one(high, limit, 0, place);
+                    let both = gen.b.binary(op::AND, low, high);
+                    gen.or_nobody(both, lanes, h)
+                };
+                let (low, high) = (half(self, 0), half(self, 1));
+                self.b.binary(op::AND, low, high)
+            }
+            _ => {
+                let vectors = self.varying(address);
+                let (first, most) = (self.b.splat(bank.first, HALF), self.b.splat(scaled(self, self.rounded(limit, total)), HALF));
+                let wrong = self.halves(Shape::Varying, |h| {
+                    let offset = rotated(self, self.b.binary(op::SUB, vectors.parts[h], first));
+                    self.b.icmp(IntPredicate::LLVMIntUGE, offset, most)
+                });
+                let wrong = self.b.binary(op::AND, self.mask_of(wrong), lanes);
+                self.b.icmp(IntPredicate::LLVMIntEQ, wrong, self.c32(0))
+            }
+        }
+    }
+
+    /// `limit` rounded up to whole elements, so that an aligned offset below it is below `limit`.
+    fn rounded(&self, limit: Value, total: u32) -> Value {
+        let more = self.c64(u64::from(total) - 1);
+        self.b.intrinsic("llvm.uadd.sat", &[self.long()], &[limit, more])
+    }
+
+    fn within_one(&self, offset: Value, limit: Value, align: u64, place: Value) -> Value {
+        let below = self.b.icmp(IntPredicate::LLVMIntULT, offset, limit);
+        if align == 0 {
+            return below;
+        }
+        let low = self.b.binary(op::AND, place, self.c64(align));
+        let aligned = self.b.icmp(IntPredicate::LLVMIntEQ, low, self.c64(0));
+        self.b.binary(op::AND, below, aligned)
+    }
+
+    /// First and last lane of half a warp that take part.
+    fn ends(&self, lanes: Value, h: usize) -> (Value, Value) {
+        if self.full {
+            return (self.c64(0), self.c64(15));
+        }
+        let half = self.half_mask(lanes, h);
+        let none = self.b.constant(self.b.int(1), 0);
+        let leading = self.b.intrinsic("llvm.ctlz", &[self.b.int(16)], &[half, none]);
+        let leading = self.b.cast(op::ZEXT, leading, self.long());
+        let last = self.b.binary(op::SUB, self.c64(15), leading);
+        (self.first_of_half(lanes, h), last)
+    }
+
+    /// Whether a condition holds or half a warp takes no part.
+    fn or_nobody(&self, condition: Value, lanes: Value, h: usize) -> Value {
+        if self.full {
+            return condition;
+        }
+        let half = self.half_mask(lanes, h);
+        let nobody = self.b.icmp(IntPredicate::LLVMIntEQ, half, self.b.constant(self.b.int(16), 0));
+        self.b.binary(op::OR, condition, nobody)
+    }
+
+    /// The address of one of the lanes.
+    fn some_address(&self, address: Val, lanes: Value) -> Value {
+        if address.shape == Shape::Uniform {
+            return address.parts[0];
+        }
+        let low = self.half_mask(lanes, 0);
+        let in_low = self.b.icmp(IntPredicate::LLVMIntNE, low, self.b.constant(self.b.int(16), 0));
+        let vectors = self.varying(address);
+        let of = |h: usize| self.b.extract(vectors.parts[h], self.first_of_half(lanes, h));
+        self.b.select(in_low, of(0), of(1))
+    }
+
+    fn host(&self, bank: &Bank, address: Value) -> Value {
+        let sum = self.b.binary(op::ADD, address, bank.origin);
+        self.b.cast(op::INTTOPTR, sum, self.b.pointer())
+    }
+
+    /// Host pointers of half a warp's elements.
+    fn pointers(&self, bank: &Bank, address: Val, h: usize, offset: u32) -> Value {
+        let mut places = self.varying(address).parts[h];
+        let ty = self.b.type_of(places);
+        places = self.b.binary(op::ADD, places, self.b.splat(bank.origin, HALF));
+        if let Some(stride) = bank.stride {
+            let lanes = self.b.constants(self.long(), (0..u64::from(HALF)).map(|i| i + 16 * h as u64));
+            places = self.b.binary(op::ADD, places, self.b.binary(op::MUL, lanes, self.b.splat(stride, HALF)));
+        }
+        let places = self.b.binary(op::ADD, places, self.b.constant(ty, offset.into()));
+        self.b.cast(op::INTTOPTR, places, self.b.pointer())
+    }
+
+    fn half_lanes(&self, lanes: Value, h: usize) -> Value {
+        let ty = self.b.vector(self.b.int(1), HALF);
+        if self.full {
+            return self.b.constant(ty, 1);
+        }
+        self.b.bits(self.half_mask(lanes, h), ty)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "an access has as many parts")]
+    fn load(
+        &mut self,
+        access: &Access<'_>,
+        bank: &Bank,
+        address: Val,
+        lanes: Value,
+        dst: &[Reg],
+        signed: bool,
+        guard: Option<Val>,
+    ) -> Result<(), String> {
+        let int = self.b.int(access.bytes * 8);
+        let mut loaded = Vec::new();
+        for (n, reg) in (0u32..).zip(dst) {
+            let offset = n * access.bytes;
+            let value = match address.shape {
+                Shape::Uniform if bank.stride.is_none() => {
+                    let place = self.host(bank, address.parts[0]);
+                    self.uniform(self.b.load(int, self.b.field(place, offset as usize), access.bytes))
+                }
+                Shape::Affine(0) if bank.stride.is_none() => self.halves(address.shape, |h| {
+                    let place = self.host(bank, address.parts[h]);
+                    let place = self.b.field(place, offset as usize);
+                    if self.full {
+                        return self.b.load(int, place, access.bytes);
+                    }
+                    // Half a warp without lanes has any address.
+                    let half = self.half_mask(lanes, h);
+                    let nobody = self.b.icmp(IntPredicate::LLVMIntEQ, half, self.b.constant(self.b.int(16), 0));
+                    let rows = self.b.load(self.b.pointer(), field!(self, lanes.rows), 8);
+                    let place = self.b.select(nobody, rows, place);
+                    self.b.load(int, place, access.bytes)
+                }),
+                Shape::Affine(stride) if bank.is_row(stride, access) => {
+                    let ty = self.b.vector(int, HALF);
+                    self.halves(Shape::Varying, |h| {
+                        let place = self.host(bank, address.parts[h]);
+                        if self.full {
+                            return self.b.load(ty, place, access.bytes);
+                        }
+                        let mask = self.half_lanes(lanes, h);
+                        let align = self.c32(access.bytes);
+                        let args = [place, align, mask, self.b.zero(ty)];
+                        self.b.intrinsic("llvm.masked.load", &[ty, self.b.pointer()], &args)
+                    })
+                }
+                _ => {
+                    let ty = self.b.vector(int, HALF);
+                    let pointers = self.b.vector(self.b.pointer(), HALF);
+                    self.halves(Shape::Varying, |h| {
+                        let place = self.pointers(bank, address, h, offset);
+                        let mask = self.half_lanes(lanes, h);
+                        let args = [place, self.c32(access.bytes), mask, self.b.zero(ty)];
+                        self.b.intrinsic("llvm.masked.gather", &[ty, pointers], &args)
+                    })
+                }
+            };
+            loaded.push((*reg, value));
+        }
+        // Only now, since a destination may be the address.
+        for (reg, value) in loaded {
+            self.write(reg, value, signed, guard)?;
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, access: &Access<'_>, bank: &Bank, address: Val, lanes: Value, src: &[Operand]) {
+        let bits = access.bytes * 8;
+        for (n, operand) in (0u32..).zip(src) {
+            let offset = n * access.bytes;
+            let value = self.read(*operand, bits);
+            match address.shape {
+                Shape::Uniform if bank.stride.is_none() => {
+                    // The last lane's value stays.
+                    let place = self.b.field(self.host(bank, address.parts[0]), offset as usize);
+                    let last = self.last_lane(value, lanes);
+                    self.b.store(last, place, access.bytes);
+                }
+                Shape::Affine(stride) if bank.is_row(stride, access) => {
+                    let vectors = self.varying(value);
+                    for h in 0..2 {
+                        let place = self.host(bank, address.parts[h]);
+                        if self.full {
+                            self.b.store(vectors.parts[h], place, access.bytes);
+                            continue;
+                        }
+                        let mask = self.half_lanes(lanes, h);
+                        let ty = self.b.type_of(vectors.parts[h]);
+                        let args = [vectors.parts[h], place, self.c32(access.bytes), mask];
+                        self.b.intrinsic("llvm.masked.store", &[ty, self.b.pointer()], &args);
+                    }
+                }
+                _ => {
+                    let vectors = self.varying(value);
+                    let pointers = self.b.vector(self.b.pointer(), HALF);
+                    for h in 0..2 {
+                        let place = self.pointers(bank, address, h, offset);
+                        let mask = self.half_lanes(lanes, h);
+                        let ty = self.b.type_of(vectors.parts[h]);
+                        let args = [vectors.parts[h], place, self.c32(access.bytes), mask];
+                        self.b.intrinsic("llvm.masked.scatter", &[ty, pointers], &args);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The value of the last of some lanes.
+    fn last_lane(&self, value: Val, lanes: Value) -> Value {
+        if value.shape == Shape::Uniform {
+            return value.parts[0];
+        }
+        let vectors = self.varying(value);
+        let high = self.half_mask(lanes, 1);
+        let in_high = self.b.icmp(IntPredicate::LLVMIntNE, high, self.b.constant(self.b.int(16), 0));
+        let of = |h: usize| {
+            let none = self.b.constant(self.b.int(1), 0);
+            let leading = self.b.intrinsic("llvm.ctlz", &[self.b.int(16)], &[self.half_mask(lanes, h), none]);
+            let leading = self.b.cast(op::ZEXT, leading, self.word());
+            let index = self.b.binary(op::AND, self.b.binary(op::SUB, self.c32(15), leading), self.c32(15));
+            self.b.extract(vectors.parts[h], index)
+        };
+        self.b.select(in_high, of(1), of(0))
+    }
+}

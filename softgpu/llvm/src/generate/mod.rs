@@ -1,0 +1,362 @@
+//! From the IR of a kernel to LLVM's.
+
+mod convert;
+mod exits;
+mod float;
+mod int;
+pub(crate) mod memory;
+mod treat;
+mod values;
+pub(crate) mod warp;
+
+use crate::shape::{self, Analysis, Shape, Treatment};
+use crate::sys::{op, Builder, IntPredicate, Label, Type, Value};
+use crate::Kernel;
+use std::collections::{BTreeSet, HashMap};
+use vgpu_engine::engine::{status, Entry, Source};
+use vgpu_engine::ir::*;
+
+/// Lanes of half a warp, for which there is one vector.
+const HALF: u32 = 16;
+
+/// Most instructions of a kernel that is compiled.
+const MAX_INSTS: usize = 20_000;
+
+/// Passes that get nearly all of what the standard sequence does, in a third of its time.
+const PASSES: &std::ffi::CStr = c"function(sroa<modify-cfg>,early-cse<memssa>,simplifycfg,instcombine<no-verify-fixpoint>,\
+loop-mssa(loop-rotate,licm),early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg)";
+
+/// A value of all lanes: one scalar twice, two bases, or two vectors.
+#[derive(Clone, Copy)]
+struct Val {
+    shape: Shape,
+    parts: [Value; 2],
+}
+
+/// The state of generating one kernel.
+struct Gen<'a> {
+    b: Builder,
+    source: &'a Source<'a>,
+    function: &'a Function,
+    analysis: Analysis,
+    liveness: Liveness<'a>,
+    /// Variables of each register; two the same where it is uniform.
+    vars: Vec<[Value; 2]>,
+    frame: Value,
+    lanes: Value,
+    fuel: Value,
+    /// Lanes that have not ended.
+    live: Value,
+    /// Lanes that run the current block.
+    exec: Value,
+    /// Lanes that wait at each block.
+    masks: Vec<Value>,
+    labels: Vec<Label>,
+    sites: u32,
+    entries: Vec<Entry>,
+    entry_labels: Vec<Label>,
+    /// Whether all lanes are known to run the current block.
+    full: bool,
+    block: usize,
+    inst: usize,
+    /// Registers of the current block whose extension to 64 bits is known not to wrap.
+    checked: HashMap<(u32, bool), ()>,
+}
+
+/// Compiles a kernel.
+pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
+    let function = source.function;
+    if function.insts.len() > MAX_INSTS {
+        return Err(format!("it has {} instructions", function.insts.len()));
+    }
+    let analysis = shape::analyse(source, &|op| treat::treatment(source, op))?;
+    let b = Builder::new();
+    let first = b.label();
+    b.place(first);
+    let (frame, lanes) = (b.argument(0), b.argument(1));
+    let word = b.int(32);
+    let labels = function.blocks.iter().map(|_| b.label()).collect();
+    let masks = function.blocks.iter().map(|_| b.variable(word)).collect();
+    let (fuel, live, exec) = (b.variable(b.int(64)), b.variable(word), b.variable(word));
+    let mut gen = Gen {
+        vars: Vec::new(),
+        liveness: Liveness::new(function),
+        b,
+        source,
+        function,
+        analysis,
+        frame,
+        lanes,
+        fuel,
+        live,
+        exec,
+        masks,
+        labels,
+        sites: 0,
+        entries: Vec::new(),
+        entry_labels: Vec::new(),
+        full: false,
+        block: 0,
+        inst: 0,
+        checked: HashMap::new(),
+    };
+    for reg in 0..function.regs.len() {
+        let vars = gen.make_variables(reg)?;
+        gen.vars.push(vars);
+    }
+    gen.blocks()?;
+    gen.dispatch(first)?;
+    let Gen { b, entries, sites, .. } = gen;
+    let code = b.finish(first, PASSES)?;
+    Ok(Kernel { code, entries, sites: sites as usize, masks: function.blocks.len() })
+}
+
+/// Where a field of [`Frame`] or [`Lanes`] is.
+macro_rules! field {
+    ($gen:ident, frame.$field:ident) => {
+        $gen.b.field($gen.frame, std::mem::offset_of!(vgpu_engine::engine::Frame, $field))
+    };
+    ($gen:ident, lanes.$field:ident) => {
+        $gen.b.field($gen.lanes, std::mem::offset_of!(vgpu_engine::engine::Lanes, $field))
+    };
+}
+use field;
+
+impl Gen<'_> {
+    fn word(&self) -> Type {
+        self.b.int(32)
+    }
+
+    fn long(&self) -> Type {
+        self.b.int(64)
+    }
+
+    fn c32(&self, value: u32) -> Value {
+        self.b.constant(self.word(), value.into())
+    }
+
+    fn c64(&self, value: u64) -> Value {
+        self.b.constant(self.long(), value)
+    }
+
+    /// The lanes that run the current block.
+    fn running(&self) -> Value {
+        if self.full {
+            self.c32(u32::MAX)
+        } else {
+            self.b.get(self.word(), self.exec)
+        }
+    }
+
+    fn is_partial(&self, block: usize) -> bool {
+        !self.analysis.waiting[block].is_empty()
+    }
+
+    fn blocks(&mut self) -> Result<(), String> {
+        let nowhere = self.b.label();
+        self.b.place(nowhere);
+        self.enter_at(self.source.block(0), self.labels[0], &BTreeSet::new(), &vec![0; self.function.regs.len().div_ceil(64)]);
+        self.b.jump(self.labels[0]);
+        for block in self.analysis.graph.order.clone() {
+            self.block(block)?;
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, block: usize) -> Result<(), String> {
+        self.b.place(self.labels[block]);
+        self.block = block;
+        self.inst = self.function.blocks[block].first as usize;
+        self.checked.clear();
+        let shape = self.source.shape;
+        self.full = shape.full && !self.analysis.exits_early && !self.is_partial(block);
+        if self.is_partial(block) {
+            let mask = self.b.get(self.word(), self.masks[block]);
+            self.b.set(self.exec, mask);
+            self.b.set(self.masks[block], self.c32(0));
+        } else if !self.full {
+            let live = self.b.get(self.word(), self.live);
+            self.b.set(self.exec, live);
+        }
+        if let Some(index) = self.analysis.graph.loops.iter().position(|l| l.head == block) {
+            self.spend(index);
+        }
+        let b = self.function.blocks[block];
+        for inst in b.first..b.end {
+            self.inst = inst as usize;
+            self.instruction(&self.function.insts[inst as usize])?;
+        }
+        self.inst = b.end as usize;
+        self.terminator(block, &b.terminator)
+    }
+
+    /// Takes a round of a loop off the time slice, at its head.
+    fn spend(&mut self, index: usize) {
+        let (head, cost) = {
+            let l = &self.analysis.graph.loops[index];
+            let size = |b: &Block| u64::from(b.end - b.first) + 1;
+            let blocks = self.function.blocks.iter().zip(&l.contains);
+            (l.head, blocks.filter(|(_, inside)| **inside).map(|(b, _)| size(b)).sum::<u64>())
+        };
+        let fuel = self.b.get(self.long(), self.fuel);
+        let left = self.b.binary(op::SUB, fuel, self.c64(cost));
+        self.b.set(self.fuel, left);
+        let spent = self.b.icmp(IntPredicate::LLVMIntSLT, left, self.c64(0));
+        let (yields, goes_on) = (self.b.label(), self.b.label());
+        self.b.branch_rarely(spent, yields, goes_on);
+        self.b.place(yields);
+        let pc = self.source.block(head as u32);
+        let alive = self.liveness.live_in(head).clone();
+        self.leave(status::YIELD, pc, &alive);
+        self.b.place(goes_on);
+        let waiting = self.analysis.waiting[head].clone();
+        self.enter_at(pc, self.labels[head], &waiting, &alive);
+    }
+
+    /// Passes the running lanes on.
+    fn terminator(&mut self, block: usize, terminator: &Terminator) -> Result<(), String> {
+        let exec = self.running();
+        match *terminator {
+            Terminator::Branch(target) => self.go(exec, &[(target.0 as usize, exec)], false),
+            Terminator::CondBranch { cond, taken, fallthrough } if taken != fallthrough => {
+                let condition = self.predicate(cond);
+                if !self.analysis.diverges[block] {
+                    let (yes, no) = (self.b.label(), self.b.label());
+                    self.b.branch(condition.parts[0], yes, no);
+                    self.b.place(yes);
+                    self.go(exec, &[(taken.0 as usize, exec)], false);
+                    self.b.place(no);
+                    self.go(exec, &[(fallthrough.0 as usize, exec)], false);
+                    return Ok(());
+                }
+                let holds = self.mask_of(condition);
+                let yes = self.b.binary(op::AND, exec, holds);
+                let no = self.b.binary(op::AND, exec, self.b.binary(op::XOR, holds, self.c32(u32::MAX)));
+                self.go(exec, &[(taken.0 as usize, yes), (fallthrough.0 as usize, no)], true);
+            }
+            Terminator::CondBranch { taken, .. } => self.go(exec, &[(taken.0 as usize, exec)], false),
+            Terminator::Ret | Terminator::Exit => {
+                self.end(exec);
+                self.go(exec, &[], false);
+            }
+            Terminator::Trap => {
+                let (_, first) = self.after_block(block);
+                self.execute(first, first + 1, exec);
+                // The operation always fails.
+                self.b.ret(self.c32(status::FAULT));
+            }
+            Terminator::BranchIndexed { .. } => return Err("it has an indexed branch".into()),
+        }
+        Ok(())
+    }
+
+    /// Micro-operation of a block's terminator.
+    fn after_block(&self, block: usize) -> (u32, u32) {
+        let b = &self.function.blocks[block];
+        match b.end.checked_sub(1).filter(|last| *last >= b.first) {
+            Some(last) => self.source.operations(last),
+            None => (self.source.block(block as u32), self.source.block(block as u32)),
+        }
+    }
+
+    /// Ends lanes.
+    fn end(&self, lanes: Value) {
+        let live = self.b.get(self.word(), self.live);
+        let rest = self.b.binary(op::AND, live, self.b.binary(op::XOR, lanes, self.c32(u32::MAX)));
+        self.b.set(self.live, rest);
+    }
+
+    /// Sends lanes to blocks and goes on with the first block that any lane wants.
+    fn go(&mut self, _exec: Value, targets: &[(usize, Value)], diverge: bool) {
+        let mut next = Vec::new();
+        for (target, lanes) in targets {
+            if crate::flow::is_exit(self.function, *target) {
+                self.end(*lanes);
+                continue;
+            }
+            let mask = self.b.get(self.word(), self.masks[*target]);
+            self.b.set(self.masks[*target], self.b.binary(op::OR, mask, *lanes));
+            next.push(*target);
+        }
+        let waiting = self.analysis.waiting[self.block].clone();
+        let candidates = self.analysis.graph.candidates(self.block, &waiting, &next);
+        // Some lane runs, so without exits and waiting lanes the last target is certain to be wanted.
+        let ends = targets.len() != next.len() || next.is_empty();
+        for (i, candidate) in candidates.iter().enumerate() {
+            let certain = !diverge && next.contains(candidate);
+            let last = i + 1 == candidates.len() && !ends;
+            let chosen = if certain || last { None } else { Some(self.b.label()) };
+            let Some(other) = chosen else {
+                self.visit(*candidate);
+                return;
+            };
+            let mask = self.b.get(self.word(), self.masks[*candidate]);
+            let wanted = self.b.icmp(IntPredicate::LLVMIntNE, mask, self.c32(0));
+            let here = self.b.label();
+            self.b.branch(wanted, here, other);
+            self.b.place(here);
+            self.visit(*candidate);
+            self.b.place(other);
+        }
+        self.finish_done();
+    }
+
+    fn visit(&mut self, block: usize) {
+        if !self.is_partial(block) {
+            // All lanes come; the mask is not looked at.
+            self.b.set(self.masks[block], self.c32(0));
+        }
+        self.b.jump(self.labels[block]);
+    }
+
+    fn instruction(&mut self, inst: &Inst) -> Result<(), String> {
+        let guard = inst.guard.map(|g| self.predicate(g));
+        match treat::treatment(self.source, &inst.op) {
+            Treatment::Pure => self.pure(&inst.op, guard),
+            Treatment::Access => self.under_guard(guard, |gen, lanes| gen.access(&inst.op, guard, lanes)),
+            Treatment::Execute => self.under_guard(guard, |gen, lanes| gen.interpret(&inst.op, guard, lanes)),
+            Treatment::ExecuteTogether(mask) => self.under_guard(guard, |gen, lanes| {
+                gen.meet(Some(mask), lanes)?;
+                gen.interpret(&inst.op, guard, lanes)
+            }),
+            Treatment::Warp => self.under_guard(guard, |gen, lanes| gen.warp(&inst.op, guard, lanes)),
+            Treatment::Barrier => self.barrier(inst, guard),
+            Treatment::No(why) => Err(format!("{why} at line {}", self.line())),
+        }
+    }
+
+    fn line(&self) -> u32 {
+        self.function.positions.get(self.inst).map_or(0, |p| p.line)
+    }
+
+    /// Runs code for the lanes for which a guard holds, if there are any.
+    fn under_guard(
+        &mut self,
+        guard: Option<Val>,
+        generate: impl FnOnce(&mut Self, Value) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let Some(guard) = guard else {
+            let exec = self.running();
+            return generate(self, exec);
+        };
+        let (some, done) = (self.b.label(), self.b.label());
+        let full = self.full;
+        let lanes = if guard.shape == Shape::Uniform {
+            self.b.branch(guard.parts[0], some, done);
+            self.running()
+        } else {
+            self.full = false;
+            let exec = if full { self.c32(u32::MAX) } else { self.running() };
+            let lanes = self.b.binary(op::AND, exec, self.mask_of(guard));
+            let any = self.b.icmp(IntPredicate::LLVMIntNE, lanes, self.c32(0));
+            self.b.branch(any, some, done);
+            lanes
+        };
+        self.b.place(some);
+        let result = generate(self, lanes);
+        self.full = full;
+        self.b.jump(done);
+        self.b.place(done);
+        result
+    }
+}

@@ -1,0 +1,54 @@
+//! Tier 1 of the software GPU: kernels compiled by LLVM, with vectors over the lanes of a warp.
+//!
+//! IR → `flow` (order of blocks, who waits meanwhile) and `shape` (what is the same in all lanes, what
+//! counts up) → `generate` (LLVM IR: scalars for uniform values, two bases for counting ones, two
+//! vectors of 16 for the rest; masks where lanes diverge) → `sys` (LLVM).
+//!
+//! Whatever an instruction's vector form cannot do (an address outside of what was checked, a rare
+//! operation) the interpreter's own code does, on the registers' rows, and machine code goes on.
+
+mod flow;
+mod generate;
+mod shape;
+mod sys;
+
+use std::sync::Arc;
+use vgpu_engine::engine::{Compiler, Entry, Frame, Lanes, Native, Source};
+
+/// Compiles kernels with LLVM for the CPU it runs on.
+#[derive(Default)]
+pub struct Llvm;
+
+impl Compiler for Llvm {
+    fn compile(&self, source: &Source<'_>) -> Result<Arc<dyn Native>, String> {
+        generate::kernel(source).map(|kernel| Arc::new(kernel) as Arc<dyn Native>)
+    }
+}
+
+/// A compiled kernel.
+pub(crate) struct Kernel {
+    code: sys::Code,
+    entries: Vec<Entry>,
+    sites: usize,
+    masks: usize,
+}
+
+// SAFETY: `generate` emits only accesses to the frame, to what it refers to within the sizes it says, and
+// to addresses in ranges that the engine has found to be live.
+unsafe impl Native for Kernel {
+    fn function(&self) -> unsafe extern "C" fn(*mut Frame, *mut Lanes, u32) -> u32 {
+        self.code.function()
+    }
+
+    fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    fn sites(&self) -> usize {
+        self.sites
+    }
+
+    fn masks(&self) -> usize {
+        self.masks
+    }
+}

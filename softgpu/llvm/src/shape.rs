@@ -1,0 +1,426 @@
+//! How the values of a register differ between the lanes of a warp.
+
+use crate::flow::Graph;
+use std::collections::BTreeSet;
+use vgpu_engine::engine::Source;
+use vgpu_engine::ir::*;
+
+/// How values differ, from the most to the least regular.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// The same in all lanes.
+    Uniform,
+    /// In each half of a warp, each lane has so much more than the one before it. Rows of a block
+    /// that is 16 wide are halves of a warp.
+    Affine(i64),
+    Varying,
+}
+
+impl Shape {
+    /// Whether each half has one value.
+    pub fn is_scalar(self) -> bool {
+        matches!(self, Shape::Uniform | Shape::Affine(0))
+    }
+
+    /// The shape of a register that can have either.
+    pub fn join(self, other: Shape) -> Shape {
+        match (self, other) {
+            (a, b) if a == b => a,
+            (a, b) if a.is_scalar() && b.is_scalar() => Shape::Affine(0),
+            _ => Shape::Varying,
+        }
+    }
+
+    /// The shape of an operation's result that is computed lane by lane.
+    pub fn lanewise(shapes: impl IntoIterator<Item = Shape>) -> Shape {
+        shapes.into_iter().fold(Shape::Uniform, |a, b| match (a, b) {
+            (Shape::Uniform, Shape::Uniform) => Shape::Uniform,
+            (a, b) if a.is_scalar() && b.is_scalar() => Shape::Affine(0),
+            _ => Shape::Varying,
+        })
+    }
+
+    fn stride(self) -> Option<i64> {
+        match self {
+            Shape::Uniform => Some(0),
+            Shape::Affine(stride) => Some(stride),
+            Shape::Varying => None,
+        }
+    }
+
+    /// The shape of a sum or the like, with the stride wrapped to a width.
+    fn affine(shapes: [Shape; 2], bits: u32, stride: impl Fn(i64, i64) -> i64) -> Shape {
+        match shapes {
+            [Shape::Uniform, Shape::Uniform] => Shape::Uniform,
+            [a, b] => match (a.stride(), b.stride()) {
+                (Some(a), Some(b)) => Shape::Affine(wrap(stride(a, b), bits)),
+                _ => Shape::Varying,
+            },
+        }
+    }
+
+    /// The same bits read as a narrower or wider integer.
+    pub fn resized(self, from: u32, to: u32) -> Shape {
+        match self {
+            Shape::Affine(stride) if stride != 0 && (to == from || (to == 32 && from == 64)) => {
+                Shape::Affine(wrap(stride, to))
+            }
+            Shape::Affine(stride) if stride != 0 => Shape::Varying,
+            shape => shape,
+        }
+    }
+}
+
+/// A stride modulo a width.
+pub fn wrap(stride: i64, bits: u32) -> i64 {
+    if bits == 32 {
+        i64::from(stride as i32)
+    } else {
+        stride
+    }
+}
+
+/// How an instruction is compiled.
+pub enum Treatment {
+    /// Its result depends on its operands only.
+    Pure,
+    /// A load or store that is checked, and executed by the interpreter where it fails.
+    Access,
+    /// The interpreter executes it.
+    Execute,
+    /// The interpreter executes it once the lanes named are all here.
+    ExecuteTogether(Operand),
+    /// Between lanes: see `warp.rs`.
+    Warp,
+    /// Waits for the block.
+    Barrier,
+    /// It, or what it is used for, cannot be compiled.
+    No(&'static str),
+}
+
+/// What is known about a register.
+#[derive(Clone, Copy)]
+pub struct RegInfo {
+    pub shape: Shape,
+    /// Lanes that do not execute a write keep their value, which matters to them.
+    pub blend: bool,
+    /// It holds `f32` whose NaNs are not canonical yet.
+    pub lazy: bool,
+}
+
+/// The result of the analyses.
+pub struct Analysis {
+    pub graph: Graph,
+    /// For each block, where other lanes may wait while it runs.
+    pub waiting: Vec<BTreeSet<usize>>,
+    pub regs: Vec<RegInfo>,
+    /// Whether lanes may end while others go on.
+    pub exits_early: bool,
+    /// Which terminators may send lanes to different blocks.
+    pub diverges: Vec<bool>,
+}
+
+/// Where a register is written.
+struct Def {
+    inst: usize,
+    block: usize,
+    guard: Option<Guard>,
+}
+
+pub fn analyse(source: &Source<'_>, treat: &dyn Fn(&Op) -> Treatment) -> Result<Analysis, String> {
+    let function = source.function;
+    let graph = Graph::new(function)?;
+    let count = function.regs.len();
+    let mut defs: Vec<Vec<Def>> = (0..count).map(|_| Vec::new()).collect();
+    let mut uses: Vec<BTreeSet<(usize, usize)>> = vec![BTreeSet::new(); count];
+    for &block in &graph.order {
+        let b = &function.blocks[block];
+        for inst in b.first as usize..b.end as usize {
+            let all = Uses::of_inst(function, &function.insts[inst]);
+            all.writes.iter().for_each(|r| {
+                defs[*r as usize].push(Def { inst, block, guard: function.insts[inst].guard });
+            });
+            all.reads.iter().for_each(|r| {
+                uses[*r as usize].insert((block, inst));
+            });
+        }
+        let all = Uses::of_terminator(function, &b.terminator);
+        all.reads.iter().for_each(|r| {
+            uses[*r as usize].insert((block, b.end as usize));
+        });
+    }
+    let mut regs = vec![RegInfo { shape: Shape::Uniform, blend: false, lazy: false }; count];
+    let mut known: Vec<bool> = defs.iter().map(Vec::is_empty).collect();
+    loop {
+        let diverges: Vec<bool> = (0..function.blocks.len()).map(|b| diverges(function, b, &regs)).collect();
+        let waiting = graph.waiting(&diverges);
+        for reg in 0..count {
+            let partial = |d: &Def| !waiting[d.block].is_empty();
+            regs[reg].blend = defs[reg].iter().any(partial) && !is_clean(&graph, &waiting, &defs[reg], &uses[reg]);
+            if regs[reg].blend {
+                regs[reg].shape = Shape::Varying;
+            }
+        }
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for reg in 0..count {
+                for d in &defs[reg] {
+                    // What depends on nothing known yet has to wait; cycles of it hold nothing.
+                    let reads = Uses::of_inst(function, &function.insts[d.inst]).reads;
+                    if reads.iter().any(|r| !known[*r as usize]) {
+                        continue;
+                    }
+                    let shape = result(source, &regs, d, reg, treat);
+                    let joined = if known[reg] { regs[reg].shape.join(shape) } else { shape };
+                    changed |= !known[reg] || joined != regs[reg].shape;
+                    (regs[reg].shape, known[reg]) = (joined, true);
+                }
+            }
+        }
+        let again = (0..function.blocks.len()).any(|b| diverges[b] != self::diverges(function, b, &regs));
+        if !again {
+            find_lazy(function, &defs, &mut regs);
+            let leaves = |b: &usize| graph.exits[*b] && (diverges[*b] || !waiting[*b].is_empty());
+            let exits_early = graph.order.iter().any(leaves);
+            return Ok(Analysis { graph, waiting, regs, exits_early, diverges });
+        }
+    }
+}
+
+/// Whether lanes that take no part in a register's only write never need what it held before.
+fn is_clean(
+    graph: &Graph,
+    waiting: &[BTreeSet<usize>],
+    defs: &[Def],
+    uses: &BTreeSet<(usize, usize)>,
+) -> bool {
+    let [def] = defs else { return false };
+    if def.guard.is_some() {
+        return false;
+    }
+    let follows = |(block, inst): &(usize, usize)| match *block == def.block {
+        true => *inst > def.inst,
+        false => graph.dominates(def.block, *block),
+    };
+    let divergent = |l: &&crate::flow::Loop| l.contains[def.block] && !waiting[l.head].is_empty();
+    uses.iter().all(follows) && graph.loops.iter().filter(divergent).all(|l| uses.iter().all(|(b, _)| l.contains[*b]))
+}
+
+fn diverges(function: &Function, block: usize, regs: &[RegInfo]) -> bool {
+    match function.blocks[block].terminator {
+        Terminator::CondBranch { cond, .. } => regs[cond.reg.0 as usize].shape != Shape::Uniform,
+        Terminator::BranchIndexed { index: Operand::Reg(reg), .. } => regs[reg.0 as usize].shape != Shape::Uniform,
+        _ => false,
+    }
+}
+
+/// Shape of a special register; `None` if only the interpreter knows it.
+pub fn special(source: &Source<'_>, register: SpecialReg) -> Option<Shape> {
+    use SpecialReg::*;
+    Some(match register {
+        TidX if source.shape.rows => Shape::Affine(1),
+        TidY | TidZ if source.shape.rows => Shape::Affine(0),
+        TidX | TidY | TidZ => Shape::Varying,
+        LaneId => Shape::Affine(1),
+        LanemaskEq | LanemaskLe | LanemaskLt | LanemaskGe | LanemaskGt => Shape::Varying,
+        NtidX | NtidY | NtidZ | CtaidX | CtaidY | CtaidZ | NctaidX | NctaidY | NctaidZ | WarpId | NWarpId
+        | WarpSize | DynamicSmemSize | TotalSmemSize | DynamicSmemBase => Shape::Uniform,
+        _ => return None,
+    })
+}
+
+/// Shape of an operand read as an integer of a width.
+pub fn operand(source: &Source<'_>, regs: &[RegInfo], operand: Operand, bits: u32) -> Shape {
+    match operand {
+        Operand::Reg(reg) => {
+            let class = source.function.regs[reg.0 as usize].bits().max(32);
+            regs[reg.0 as usize].shape.resized(class, bits)
+        }
+        Operand::Special(register) => special(source, register).unwrap_or(Shape::Varying).resized(32, bits),
+        Operand::Imm(_) | Operand::Symbol { .. } | Operand::Frame(_) => Shape::Uniform,
+    }
+}
+
+fn result(
+    source: &Source<'_>,
+    regs: &[RegInfo],
+    def: &Def,
+    reg: usize,
+    treat: &dyn Fn(&Op) -> Treatment,
+) -> Shape {
+    let inst = &source.function.insts[def.inst];
+    if inst.guard.is_some_and(|g| regs[g.reg.0 as usize].shape != Shape::Uniform) || regs[reg].blend {
+        return Shape::Varying;
+    }
+    match treat(&inst.op) {
+        Treatment::Pure => pure(source, regs, &inst.op),
+        Treatment::Access => loaded(source, regs, &inst.op),
+        Treatment::Warp => crate::generate::warp::shape(source, regs, &inst.op),
+        Treatment::Execute | Treatment::ExecuteTogether(_) | Treatment::Barrier | Treatment::No(_) => Shape::Varying,
+    }
+}
+
+/// Shape of what a load gives.
+fn loaded(source: &Source<'_>, regs: &[RegInfo], op: &Op) -> Shape {
+    let (Op::Load { space, addr, .. } | Op::LoadVec { space, addr, .. }) = op else { return Shape::Varying };
+    let bits = crate::generate::memory::address_bits(source.function, *addr);
+    match space {
+        Space::Param => Shape::Uniform,
+        // Generic addresses may be those of local memory.
+        Space::Local | Space::Generic => Shape::Varying,
+        Space::Global | Space::Const | Space::Shared => Shape::lanewise([operand(source, regs, addr.base, bits)]),
+    }
+}
+
+/// The constant that an operand is.
+fn immediate(operand: Operand) -> Option<i64> {
+    match operand {
+        Operand::Imm(value) => Some(value as i64),
+        _ => None,
+    }
+}
+
+fn extended(value: i64, ty: IntType) -> i64 {
+    match ty {
+        IntType::U16 => i64::from(value as u16),
+        IntType::S16 => i64::from(value as i16),
+        IntType::U32 => i64::from(value as u32),
+        IntType::S32 => i64::from(value as i32),
+        _ => value,
+    }
+}
+
+/// Whether an operation on this type keeps strides.
+pub fn keeps_strides(ty: IntType) -> bool {
+    matches!(ty, IntType::U32 | IntType::S32 | IntType::U64 | IntType::S64)
+}
+
+/// The factor by which `mul` or `mad` with a constant operand scales strides, with the other operand.
+pub fn scaled(ty: IntType, a: Operand, b: Operand) -> Option<(Operand, i64)> {
+    match (immediate(a), immediate(b)) {
+        (_, Some(factor)) => Some((a, extended(factor, ty))),
+        (Some(factor), _) => Some((b, extended(factor, ty))),
+        _ => None,
+    }
+}
+
+/// Shape of a product; the second is that of the factor that is not constant.
+fn product(source: &Source<'_>, regs: &[RegInfo], ty: IntType, [a, b]: [Operand; 2], bits: u32) -> Shape {
+    let shape = |o| operand(source, regs, o, ty.bits());
+    match scaled(ty, a, b) {
+        Some((other, factor)) if keeps_strides(ty) => match shape(other) {
+            Shape::Affine(stride) => Shape::Affine(wrap(stride.wrapping_mul(factor), bits)),
+            shape => shape,
+        },
+        _ => Shape::lanewise([shape(a), shape(b)]),
+    }
+}
+
+/// Shape of an operation's result that depends on its operands only. Code generation follows it.
+pub fn pure(source: &Source<'_>, regs: &[RegInfo], op: &Op) -> Shape {
+    let of = |o: Operand, bits: u32| operand(source, regs, o, bits);
+    match *op {
+        Op::Mov { width: Some(width), src, .. } => of(src, width.bits()),
+        Op::IntBinary { op: IntBinaryOp::Add, ty, a, b, .. } if keeps_strides(ty) => {
+            Shape::affine([of(a, ty.bits()), of(b, ty.bits())], ty.bits(), i64::wrapping_add)
+        }
+        Op::IntBinary { op: IntBinaryOp::Sub, ty, a, b, .. } if keeps_strides(ty) => {
+            Shape::affine([of(a, ty.bits()), of(b, ty.bits())], ty.bits(), i64::wrapping_sub)
+        }
+        Op::IntBinary { op: IntBinaryOp::MulLo, ty, a, b, .. } if keeps_strides(ty) => {
+            product(source, regs, ty, [a, b], ty.bits())
+        }
+        Op::IntBinary { op: IntBinaryOp::MulWide, ty: ty @ (IntType::U32 | IntType::S32), a, b, .. } => {
+            product(source, regs, ty, [a, b], 64)
+        }
+        Op::IntBinary { op: IntBinaryOp::Shl, ty, a, b: Operand::Imm(amount), .. } if keeps_strides(ty) => {
+            match of(a, ty.bits()) {
+                Shape::Affine(stride) if amount < u64::from(ty.bits()) => {
+                    Shape::Affine(wrap(stride.wrapping_shl(amount as u32), ty.bits()))
+                }
+                shape => Shape::lanewise([shape]),
+            }
+        }
+        Op::IntTernary { op: IntTernaryOp::MadLo, ty, a, b, c, .. } if keeps_strides(ty) => {
+            let product = product(source, regs, ty, [a, b], ty.bits());
+            Shape::affine([product, of(c, ty.bits())], ty.bits(), i64::wrapping_add)
+        }
+        Op::IntTernary { op: IntTernaryOp::MadWide, ty: ty @ (IntType::U32 | IntType::S32), a, b, c, .. } => {
+            let product = product(source, regs, ty, [a, b], 64);
+            Shape::affine([product, of(c, 64)], 64, i64::wrapping_add)
+        }
+        Op::Cvt { to: CvtType::Int(to), from: CvtType::Int(from), a, .. }
+            if keeps_strides(to) && keeps_strides(from) =>
+        {
+            match of(a, from.bits()) {
+                Shape::Affine(stride) => Shape::Affine(wrap(stride, to.bits())),
+                shape => shape,
+            }
+        }
+        Op::Cvta { dst, a, .. } => of(a, if source.function.regs[dst.0 as usize] == RegClass::B64 { 64 } else { 32 }),
+        _ => {
+            let mut inst = Inst { guard: None, op: *op };
+            let mut shapes = Operands { source, regs, all: Vec::new() };
+            inst.visit(&mut shapes);
+            Shape::lanewise(shapes.all)
+        }
+    }
+}
+
+/// Shapes of everything that an instruction reads.
+struct Operands<'a> {
+    source: &'a Source<'a>,
+    regs: &'a [RegInfo],
+    all: Vec<Shape>,
+}
+
+impl Visitor for Operands<'_> {
+    fn def(&mut self, _: &mut Reg) {}
+    fn read(&mut self, operand: &mut Operand) {
+        self.all.push(self::operand(self.source, self.regs, *operand, 32));
+    }
+    fn read_reg(&mut self, reg: &mut Reg) {
+        self.all.push(self.regs[reg.0 as usize].shape);
+    }
+    fn def_list(&mut self, _: RegList) {}
+    fn read_list(&mut self, list: OperandList) {
+        for operand in self.source.function.operand_list(list) {
+            self.read(&mut operand.clone());
+        }
+    }
+    fn arg_list(&mut self, _: ArgList, _: bool) {
+        self.all.push(Shape::Varying);
+    }
+}
+
+/// Finds registers that only hold results of `f32` arithmetic, whose NaNs need not be made canonical
+/// before something else than arithmetic looks at them.
+fn find_lazy(function: &Function, defs: &[Vec<Def>], regs: &mut [RegInfo]) {
+    for (reg, info) in regs.iter_mut().enumerate() {
+        info.lazy = function.regs[reg] == RegClass::B32 && !defs[reg].is_empty();
+    }
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for reg in 0..defs.len() {
+            let holds = |d: &Def| match function.insts[d.inst].op {
+                Op::Mov { src: Operand::Reg(from), .. } => regs[from.0 as usize].lazy,
+                Op::Mov { src: Operand::Imm(value), .. } => !f32::from_bits(value as u32).is_nan(),
+                Op::FloatBinary { ty: FloatType::F32, op, .. } => op != FloatBinaryOp::Copysign,
+                Op::FloatTernary { ty: FloatType::F32, .. } => true,
+                Op::FloatUnary { ty: FloatType::F32, op, .. } => !matches!(op, FloatUnaryOp::Neg | FloatUnaryOp::Abs),
+                _ => false,
+            };
+            if regs[reg].lazy && !defs[reg].iter().all(holds) {
+                regs[reg].lazy = false;
+                changed = true;
+            }
+        }
+    }
+    // Copies alone are no arithmetic.
+    for (reg, info) in regs.iter_mut().enumerate() {
+        let mov = |d: &Def| matches!(function.insts[d.inst].op, Op::Mov { src: Operand::Imm(_), .. });
+        info.lazy &= !defs[reg].iter().all(mov);
+    }
+}
