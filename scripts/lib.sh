@@ -71,8 +71,9 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
 }
 
-# build_release: all binaries of the workspace, in the release profile.
-build_release() { (cd "$repo" && cargo build --release --workspace); }
+# build_release: all binaries of the workspace, in the release profile. The software GPU
+# compiles kernels, for which LLVM is linked in.
+build_release() { (cd "$repo" && cargo build --release --workspace --features vhost-user-vgpu/llvm); }
 
 # build_debug: the same in the profile of the tests, some of which run them.
 build_debug() { (cd "$repo" && cargo build --workspace); }

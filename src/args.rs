@@ -137,6 +137,10 @@ pub struct Executor {
     #[arg(long, value_name = "MAJOR.MINOR", default_value = "8.0")]
     pub compute_capability: Capability,
 
+    /// Which kernels the software GPU compiles: `interpreter` none, `auto` those that run for long, `llvm` all
+    #[arg(long, value_name = "interpreter|auto|llvm", default_value = "auto")]
+    pub soft_tier: vgpu_softgpu::Tier,
+
     /// How long a kernel may run on the software GPU, seconds
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub kernel_timeout: Option<f64>,

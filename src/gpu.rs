@@ -192,6 +192,7 @@ fn soft(executor: &Executor) -> Result<DriverApi, GpuError> {
     let config = vgpu_softgpu::Config {
         memory_bytes: executor.memory.unwrap_or(SOFT_MEMORY),
         cuda_version: executor.cuda_version,
+        tier: executor.soft_tier,
         capability: (major.into(), minor.into()),
         kernel_timeout: executor.kernel_timeout.map(Duration::from_secs_f64),
         ..Default::default()

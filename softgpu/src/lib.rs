@@ -8,6 +8,6 @@ pub mod driver;
 
 use vgpu_protocol::DriverApi;
 
-pub use driver::{carrier, configure, Config, ConfigError};
+pub use driver::{carrier, configure, Config, ConfigError, Tier};
 
 include!(concat!(env!("OUT_DIR"), "/driver_api.rs"));

@@ -50,6 +50,10 @@ pub struct Options {
     #[arg(long, value_name = "full|seccomp|none", default_value = "full")]
     pub sandbox: String,
 
+    /// Which kernels the software GPU compiles: interpreter (none), auto (those that run for long), llvm (all).
+    #[arg(long, value_name = "interpreter|auto|llvm", default_value = "auto")]
+    pub soft_tier: String,
+
     /// What backend and broker log: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub log_level: log::LevelFilter,
@@ -137,6 +141,7 @@ impl Backend {
             .args(["--sandbox", &options.sandbox])
             .args(["--cuda-version", &options.cuda_version])
             .args(["--compute-capability", &options.compute_capability])
+            .args(["--soft-tier", &options.soft_tier])
             .args(["--log-level", &options.log_level.as_str().to_lowercase()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -488,7 +488,11 @@ impl Builder {
         if failed {
             return Err(format!("invalid code: {}", text.to_string_lossy()));
         }
+        let t0 = std::time::Instant::now();
+        let n0 = self.text().lines().count();
         self.optimise(passes)?;
+        if std::env::var_os("VGPU_TIME_LLVM").is_some() { eprintln!("optimise {:?} lines {n0} -> {}", t0.elapsed(), self.text().lines().count()); }
+        let t0 = std::time::Instant::now();
         if std::env::var_os("VGPU_DUMP_LLVM").is_some() {
             eprintln!("{}", self.text());
         }
@@ -505,6 +509,7 @@ impl Builder {
                 return Err(message(error).to_string_lossy().into_owned());
             }
             let address = LLVMGetFunctionAddress(engine, c"run".as_ptr());
+            if std::env::var_os("VGPU_TIME_LLVM").is_some() { eprintln!("codegen {:?}", t0.elapsed()); }
             if address == 0 {
                 LLVMDisposeExecutionEngine(engine);
                 LLVMContextDispose(self.context);

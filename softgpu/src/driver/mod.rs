@@ -43,6 +43,7 @@ mod texture_reference;
 mod vmm;
 
 pub use self::core::{configure, Config, ConfigError, Liveness};
+pub use vgpu_engine::engine::Tier;
 pub use array::*;
 pub use context::*;
 pub use copy::*;

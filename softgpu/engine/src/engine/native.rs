@@ -201,7 +201,7 @@ unsafe extern "C" fn execute(frame: *mut Frame, lanes: *mut Lanes, first: u32, e
     let host = unsafe { &mut *frame.host.cast::<Host<'_>>() };
     // SAFETY: as above; the index is one of the block's warps.
     let (warp, shared) = unsafe { (&mut *host.warps.add(lanes.warp as usize), &mut *host.shared) };
-    let fuel = frame.fuel;
+    let (fuel, exited) = (frame.fuel, warp.control.exited);
     let work = AssertUnwindSafe(|| {
         warp.control.exited = lanes.exited;
         warp.control.enter(0);
@@ -235,6 +235,8 @@ unsafe extern "C" fn execute(frame: *mut Frame, lanes: *mut Lanes, first: u32, e
     });
     let result = catch_unwind(work).unwrap_or(status::FAULT);
     frame.fuel = warp.control.fuel;
+    // The block counts lanes that end when machine code returns.
+    warp.control.exited = exited;
     result
 }
 

@@ -30,6 +30,29 @@ pub enum Tier {
     Compiled,
 }
 
+impl std::str::FromStr for Tier {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Tier, String> {
+        match text {
+            "interpreter" => Ok(Tier::Interpreter),
+            "auto" => Ok(Tier::Auto),
+            "llvm" => Ok(Tier::Compiled),
+            _ => Err("expected interpreter, auto or llvm".into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Tier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Tier::Interpreter => "interpreter",
+            Tier::Auto => "auto",
+            Tier::Compiled => "llvm",
+        })
+    }
+}
+
 /// Turns kernels into machine code.
 pub trait Compiler: Send + Sync {
     /// Compiles a kernel, or says what about it cannot be compiled.

@@ -162,11 +162,14 @@ impl Gen<'_> {
             }
             users
         };
-        if !regular.is_empty() {
+        // Blocks that all lanes run rely on it that none has ended.
+        let all_live = self.source.shape.full && !self.analysis.exits_early;
+        if !regular.is_empty() || all_live {
             let (check, go) = (self.b.label(), self.b.label());
             self.b.branch_rarely(is_foreign, check, go);
             self.b.place(check);
-            let mut wrong = self.c32(0);
+            let exited = self.b.load(self.word(), field!(self, lanes.exited), 4);
+            let mut wrong = if all_live { exited } else { self.c32(0) };
             for reg in &regular {
                 let users = users(self, *reg);
                 if let Some(lanes) = self.restore(*reg, users, true) {
@@ -180,6 +183,9 @@ impl Gen<'_> {
             self.b.store(self.c32(pc), field!(self, lanes.pc), 4);
             self.b.ret(self.c32(status::INTERPRET));
             self.b.place(go);
+        }
+        for block in waiting {
+            self.b.store(self.c32(0), self.b.field(masks, block * 4), 4);
         }
         for reg in members(&all).collect::<Vec<_>>() {
             let users = users(self, reg);

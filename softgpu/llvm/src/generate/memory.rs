@@ -237,7 +237,7 @@ impl Gen<'_> {
 
     /// First and last lane of half a warp that take part.
     fn ends(&self, lanes: Value, h: usize) -> (Value, Value) {
-        if self.full {
+        if self.whole {
             return (self.c64(0), self.c64(15));
         }
         let half = self.half_mask(lanes, h);
@@ -250,7 +250,7 @@ impl Gen<'_> {
 
     /// Whether a condition holds or half a warp takes no part.
     fn or_nobody(&self, condition: Value, lanes: Value, h: usize) -> Value {
-        if self.full {
+        if self.whole {
             return condition;
         }
         let half = self.half_mask(lanes, h);
@@ -290,7 +290,7 @@ impl Gen<'_> {
 
     fn half_lanes(&self, lanes: Value, h: usize) -> Value {
         let ty = self.b.vector(self.b.int(1), HALF);
-        if self.full {
+        if self.whole {
             return self.b.constant(ty, 1);
         }
         self.b.bits(self.half_mask(lanes, h), ty)
@@ -319,7 +319,7 @@ impl Gen<'_> {
                 Shape::Affine(0) if bank.stride.is_none() => self.halves(address.shape, |h| {
                     let place = self.host(bank, address.parts[h]);
                     let place = self.b.field(place, offset as usize);
-                    if self.full {
+                    if self.whole {
                         return self.b.load(int, place, access.bytes);
                     }
                     // Half a warp without lanes has any address.
@@ -333,7 +333,7 @@ impl Gen<'_> {
                     let ty = self.b.vector(int, HALF);
                     self.halves(Shape::Varying, |h| {
                         let place = self.host(bank, address.parts[h]);
-                        if self.full {
+                        if self.whole {
                             return self.b.load(ty, place, access.bytes);
                         }
                         let mask = self.half_lanes(lanes, h);
@@ -378,7 +378,7 @@ impl Gen<'_> {
                     let vectors = self.varying(value);
                     for h in 0..2 {
                         let place = self.host(bank, address.parts[h]);
-                        if self.full {
+                        if self.whole {
                             self.b.store(vectors.parts[h], place, access.bytes);
                             continue;
                         }

@@ -55,8 +55,9 @@ struct Gen<'a> {
     sites: u32,
     entries: Vec<Entry>,
     entry_labels: Vec<Label>,
-    /// Whether all lanes are known to run the current block.
+    /// Whether all lanes are known to run the current block, and the current instruction.
     full: bool,
+    whole: bool,
     block: usize,
     inst: usize,
     /// Registers of the current block whose extension to 64 bits is known not to wrap.
@@ -96,6 +97,7 @@ pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
         entries: Vec::new(),
         entry_labels: Vec::new(),
         full: false,
+        whole: false,
         block: 0,
         inst: 0,
         checked: HashMap::new(),
@@ -160,6 +162,13 @@ impl Gen<'_> {
         for block in self.analysis.graph.order.clone() {
             self.block(block)?;
         }
+        for (label, position) in self.labels.iter().zip(&self.analysis.graph.position) {
+            if *position == usize::MAX {
+                // Nothing goes there: lanes end before blocks that only end them.
+                self.b.place(*label);
+                self.b.ret(self.c32(status::FAULT));
+            }
+        }
         Ok(())
     }
 
@@ -170,6 +179,7 @@ impl Gen<'_> {
         self.checked.clear();
         let shape = self.source.shape;
         self.full = shape.full && !self.analysis.exits_early && !self.is_partial(block);
+        self.whole = self.full;
         if self.is_partial(block) {
             let mask = self.b.get(self.word(), self.masks[block]);
             self.b.set(self.exec, mask);
@@ -340,21 +350,19 @@ impl Gen<'_> {
             return generate(self, exec);
         };
         let (some, done) = (self.b.label(), self.b.label());
-        let full = self.full;
         let lanes = if guard.shape == Shape::Uniform {
             self.b.branch(guard.parts[0], some, done);
             self.running()
         } else {
-            self.full = false;
-            let exec = if full { self.c32(u32::MAX) } else { self.running() };
-            let lanes = self.b.binary(op::AND, exec, self.mask_of(guard));
+            self.whole = false;
+            let lanes = self.b.binary(op::AND, self.running(), self.mask_of(guard));
             let any = self.b.icmp(IntPredicate::LLVMIntNE, lanes, self.c32(0));
             self.b.branch(any, some, done);
             lanes
         };
         self.b.place(some);
         let result = generate(self, lanes);
-        self.full = full;
+        self.whole = self.full;
         self.b.jump(done);
         self.b.place(done);
         result

@@ -53,7 +53,7 @@ impl Gen<'_> {
     /// Sees to it that the lanes that an operation names are here; else the interpreter goes on.
     pub(super) fn meet(&mut self, mask: Option<Operand>, lanes: Value) -> Result<(), String> {
         let Some(mask) = mask else { return Ok(()) };
-        if self.full && matches!(mask, Operand::Imm(_)) {
+        if self.whole && matches!(mask, Operand::Imm(_)) {
             return Ok(());
         }
         let live = self.b.get(self.word(), self.live);

@@ -18,10 +18,12 @@ mod hostile;
 mod integers;
 #[path = "../../../engine/tests/engine/programs.rs"]
 mod programs;
+mod generated;
 #[path = "../../../engine/tests/engine/textures.rs"]
 mod textures;
 
 /// The engine under test: it compiles what can be compiled, before the first launch.
 fn engine(threads: usize) -> Engine {
+    let _ = env_logger::try_init();
     Engine::with_compiler(threads, Some(Arc::new(Llvm)), Tier::Compiled)
 }

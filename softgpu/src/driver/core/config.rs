@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::state;
+use vgpu_engine::engine::Tier;
 
 /// Settings of the software GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Config {
     /// CUDA version that the driver reports (1000 * major + 10 * minor), so that programs for an older
     /// driver can be tried.
     pub cuda_version: i32,
+    /// Which kernels are compiled; without the feature `llvm` none is.
+    pub tier: Tier,
     /// The device's UUID; `None` derives one from the host, stable over restarts.
     pub uuid: Option<[u8; 16]>,
     /// How long a kernel may run before it is `CUDA_ERROR_LAUNCH_TIMEOUT`; `None`: for ever.
@@ -25,6 +28,9 @@ pub struct Config {
     pub pci: (i32, i32, i32),
 }
 
+/// Names the tier for programs that load the software GPU themselves: `interpreter`, `auto` or `llvm`.
+const TIER_VARIABLE: &str = "VGPU_SOFT_TIER";
+
 impl Default for Config {
     fn default() -> Config {
         Config {
@@ -32,6 +38,7 @@ impl Default for Config {
             threads: 0,
             capability: (8, 0),
             cuda_version: 13000,
+            tier: std::env::var(TIER_VARIABLE).ok().and_then(|tier| tier.parse().ok()).unwrap_or_default(),
             uuid: None,
             kernel_timeout: None,
             pci: (0, 1, 0),

@@ -20,7 +20,7 @@ use super::staging::Staging;
 use super::texture::Textures;
 use super::watchdog::Watchdog;
 use super::{Context, Event, Function, Kernel, Library, Link, Module, Pool, Result, Soft, Stream};
-use vgpu_engine::engine::Engine;
+use vgpu_engine::engine::{Compiler, Engine};
 use vgpu_engine::memory::{Memory, Physical};
 use vgpu_graphs::Graphs;
 
@@ -94,10 +94,18 @@ pub(in crate::driver) fn initialise() -> Result<&'static Driver> {
     Ok(DRIVER.get_or_init(|| driver))
 }
 
+/// What turns kernels into machine code.
+fn compiler() -> Option<Arc<dyn Compiler>> {
+    #[cfg(feature = "llvm")]
+    return Some(Arc::new(vgpu_llvm::Llvm));
+    #[cfg(not(feature = "llvm"))]
+    None
+}
+
 impl Driver {
     fn new(config: Config) -> Result<Driver> {
         let memory = Memory::new(config.memory_bytes).map_err(|_| CUresult::OUT_OF_MEMORY)?;
-        let engine = Engine::new(config.threads);
+        let engine = Engine::with_compiler(config.threads, compiler(), config.tier);
         let name = format!("vhost-user-vgpu software GPU ({} cores)", engine.threads());
         Ok(Driver {
             uuid: config.uuid.unwrap_or_else(|| config::derived_uuid(&name)),
