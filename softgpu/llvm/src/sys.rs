@@ -469,12 +469,6 @@ impl Builder {
         unsafe { LLVMBuildRet(self.builder, value.0) };
     }
 
-    /// The module as text.
-    pub fn text(&self) -> String {
-        // SAFETY: the module lives.
-        message(unsafe { LLVMPrintModuleToString(self.module) }).to_string_lossy().into_owned()
-    }
-
     /// Joins the variables to the first block, optimises and compiles.
     pub fn finish(mut self, first: Label, passes: &CStr) -> Result<Code, String> {
         // SAFETY: the first block has no terminator yet.
@@ -488,14 +482,7 @@ impl Builder {
         if failed {
             return Err(format!("invalid code: {}", text.to_string_lossy()));
         }
-        let t0 = std::time::Instant::now();
-        let n0 = self.text().lines().count();
         self.optimise(passes)?;
-        if std::env::var_os("VGPU_TIME_LLVM").is_some() { eprintln!("optimise {:?} lines {n0} -> {}", t0.elapsed(), self.text().lines().count()); }
-        let t0 = std::time::Instant::now();
-        if std::env::var_os("VGPU_DUMP_LLVM").is_some() {
-            eprintln!("{}", self.text());
-        }
         let mut options = MaybeUninit::<LLVMMCJITCompilerOptions>::uninit();
         let size = size_of::<LLVMMCJITCompilerOptions>();
         let mut engine = ptr::null_mut();
@@ -509,7 +496,6 @@ impl Builder {
                 return Err(message(error).to_string_lossy().into_owned());
             }
             let address = LLVMGetFunctionAddress(engine, c"run".as_ptr());
-            if std::env::var_os("VGPU_TIME_LLVM").is_some() { eprintln!("codegen {:?}", t0.elapsed()); }
             if address == 0 {
                 LLVMDisposeExecutionEngine(engine);
                 LLVMContextDispose(self.context);

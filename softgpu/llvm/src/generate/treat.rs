@@ -72,7 +72,15 @@ fn by_operation(source: &Source<'_>, op: &Op) -> Treatment {
         | Op::Tex(_)
         | Op::TexQuery { .. }
         | Op::Surf(_)
-        | Op::Istypep { .. } => Execute,
+        | Op::Istypep { .. }
+        | Op::Video(_) => Execute,
+        // These take all lanes of a warp.
+        Op::Mma(_)
+        | Op::MatrixLoad { .. }
+        | Op::MatrixStore { .. }
+        | Op::LoadTiles { .. }
+        | Op::StoreTiles { .. }
+        | Op::TransposeTile { .. } => ExecuteTogether(Operand::Imm(u32::MAX.into())),
         Op::Call { target: CallTarget::Intrinsic(_), .. } => Execute,
         Op::Call { .. } => No("calls"),
         Op::Fence { .. }
