@@ -150,8 +150,7 @@ impl Graph {
 
     fn find_loops(&mut self, order: &[usize], index: &[usize], predecessors: &[Vec<usize>]) -> Result<(), String> {
         for &head in order {
-            let latches: Vec<usize> =
-                predecessors[head].iter().copied().filter(|p| index[*p] >= index[head]).collect();
+            let latches: Vec<usize> = predecessors[head].iter().copied().filter(|p| index[*p] >= index[head]).collect();
             if latches.is_empty() {
                 continue;
             }

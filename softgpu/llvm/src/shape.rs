@@ -189,12 +189,7 @@ pub fn analyse(source: &Source<'_>, treat: &dyn Fn(&Op) -> Treatment) -> Result<
 }
 
 /// Whether lanes that take no part in a register's only write never need what it held before.
-fn is_clean(
-    graph: &Graph,
-    waiting: &[BTreeSet<usize>],
-    defs: &[Def],
-    uses: &BTreeSet<(usize, usize)>,
-) -> bool {
+fn is_clean(graph: &Graph, waiting: &[BTreeSet<usize>], defs: &[Def], uses: &BTreeSet<(usize, usize)>) -> bool {
     let [def] = defs else { return false };
     if def.guard.is_some() {
         return false;
@@ -242,13 +237,7 @@ pub fn operand(source: &Source<'_>, regs: &[RegInfo], operand: Operand, bits: u3
     }
 }
 
-fn result(
-    source: &Source<'_>,
-    regs: &[RegInfo],
-    def: &Def,
-    reg: usize,
-    treat: &dyn Fn(&Op) -> Treatment,
-) -> Shape {
+fn result(source: &Source<'_>, regs: &[RegInfo], def: &Def, reg: usize, treat: &dyn Fn(&Op) -> Treatment) -> Shape {
     let inst = &source.function.insts[def.inst];
     if inst.guard.is_some_and(|g| regs[g.reg.0 as usize].shape != Shape::Uniform) || regs[reg].blend {
         return Shape::Varying;

@@ -65,9 +65,11 @@ pub fn host() -> &'static Host {
 }
 
 /// Operations of two values.
-pub type Binary = unsafe extern "C" fn(LLVMBuilderRef, LLVMValueRef, LLVMValueRef, *const std::ffi::c_char) -> LLVMValueRef;
+pub type Binary =
+    unsafe extern "C" fn(LLVMBuilderRef, LLVMValueRef, LLVMValueRef, *const std::ffi::c_char) -> LLVMValueRef;
 /// Operations that change a value's type.
-pub type Cast = unsafe extern "C" fn(LLVMBuilderRef, LLVMValueRef, LLVMTypeRef, *const std::ffi::c_char) -> LLVMValueRef;
+pub type Cast =
+    unsafe extern "C" fn(LLVMBuilderRef, LLVMValueRef, LLVMTypeRef, *const std::ffi::c_char) -> LLVMValueRef;
 
 macro_rules! binary_ops {
     ($($name:ident $function:ident)*) => {$(

@@ -43,7 +43,6 @@ mod texture_reference;
 mod vmm;
 
 pub use self::core::{configure, Config, ConfigError, Liveness};
-pub use vgpu_engine::engine::Tier;
 pub use array::*;
 pub use context::*;
 pub use copy::*;
@@ -70,6 +69,7 @@ pub use shared::*;
 pub use stream::*;
 pub use texture::*;
 pub use texture_reference::*;
+pub use vgpu_engine::engine::Tier;
 pub use vmm::*;
 
 /// An error unless `cuInit` has succeeded in this process.

@@ -80,9 +80,8 @@ impl Block {
         let mut fuel = SLICE;
         self.turns += 1;
         let index = self.index;
-        let mut session = native.map(|(native, cache)| {
-            Session::new(native, context, cache, &mut self.warps, &mut self.shared, index)
-        });
+        let mut session = native
+            .map(|(native, cache)| Session::new(native, context, cache, &mut self.warps, &mut self.shared, index));
         if let (1, Some(session)) = (self.turns, &mut session) {
             match self.run_together(session, &mut fuel) {
                 Together::Done => return Outcome::Done,

@@ -2,9 +2,9 @@
 
 use super::block::{Block, Outcome};
 use super::code::{Code, Lanes, LANES};
-use super::pool::Pool;
 use super::native::{Cache, Context};
 use super::ops::special::thread_index;
+use super::pool::Pool;
 use super::texture::Snapshot;
 use super::tier::{Compilation, Compiler, Shape, Tier};
 use super::{DeviceHeap, Fault, FaultKind, Kernel};
@@ -132,7 +132,11 @@ impl Engine {
     pub fn with_compiler(threads: usize, compiler: Option<Arc<dyn Compiler>>, tier: Tier) -> Engine {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if threads == 0 { cores() } else { threads };
-        Engine { pool: Pool::new(threads as u32 - 1), launches: AtomicU64::new(0), compilation: Compilation::new(compiler, tier) }
+        Engine {
+            pool: Pool::new(threads as u32 - 1),
+            launches: AtomicU64::new(0),
+            compilation: Compilation::new(compiler, tier),
+        }
     }
 
     /// How many threads a launch may use.

@@ -175,7 +175,6 @@ impl Gen<'_> {
             }
         }
     }
-
 }
 
 fn flags(mode: CvtMode) -> FloatMode {

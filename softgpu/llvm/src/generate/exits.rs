@@ -92,9 +92,8 @@ impl Gen<'_> {
         }
         let found = self.fetch(reg);
         let expected = self.varying(regular);
-        let wrong = self.halves(Shape::Varying, |h| {
-            self.b.icmp(IntPredicate::LLVMIntNE, found.parts[h], expected.parts[h])
-        });
+        let wrong =
+            self.halves(Shape::Varying, |h| self.b.icmp(IntPredicate::LLVMIntNE, found.parts[h], expected.parts[h]));
         Some(self.b.binary(op::AND, self.mask_of(wrong), lanes))
     }
 
@@ -151,9 +150,8 @@ impl Gen<'_> {
         }
         let foreign = self.b.binary(op::AND, self.b.argument(2), self.c32(FOREIGN));
         let is_foreign = self.b.icmp(IntPredicate::LLVMIntNE, foreign, self.c32(0));
-        let regular: Vec<u32> = members(&all)
-            .filter(|reg| self.analysis.regs[*reg as usize].shape != Shape::Varying)
-            .collect();
+        let regular: Vec<u32> =
+            members(&all).filter(|reg| self.analysis.regs[*reg as usize].shape != Shape::Varying).collect();
         // A regular register may be alive for some of the lanes only.
         let users = |gen: &Self, reg: u32| {
             let mut users = if contains(alive, reg) { running } else { gen.c32(0) };

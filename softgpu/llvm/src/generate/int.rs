@@ -55,7 +55,11 @@ impl Gen<'_> {
                     let ty = self.b.type_of(v[0]);
                     let low = |x: Value| {
                         let byte = self.b.binary(op::AND, x, self.b.constant(self.b.type_of(x), 0xff));
-                        if bits == 64 { self.b.cast(op::ZEXT, byte, self.long()) } else { byte }
+                        if bits == 64 {
+                            self.b.cast(op::ZEXT, byte, self.long())
+                        } else {
+                            byte
+                        }
                     };
                     let (pos, len) = (low(v[2]), low(v[3]));
                     let bit = self.shift_left(self.b.constant(ty, 1), len, bits);
@@ -338,7 +342,9 @@ impl Gen<'_> {
     /// A sum, in the shape that the analysis has found.
     fn sum(&self, shape: Shape, a: Val, b: Val, operation: Binary) -> Val {
         match shape {
-            Shape::Varying => self.lanewise(&[self.varying(a), self.varying(b)], |v| self.b.binary(operation, v[0], v[1])),
+            Shape::Varying => {
+                self.lanewise(&[self.varying(a), self.varying(b)], |v| self.b.binary(operation, v[0], v[1]))
+            }
             shape => self.on_bases(shape, a, b, operation),
         }
     }
@@ -438,9 +444,7 @@ impl Gen<'_> {
             }
             T::MadHi => {
                 let [a, b, c] = [a, b, c].map(|o| self.read(o, bits));
-                self.lanewise(&[a, b, c], |v| {
-                    self.b.binary(op::ADD, self.multiply_high(v[0], v[1], signed), v[2])
-                })
+                self.lanewise(&[a, b, c], |v| self.b.binary(op::ADD, self.multiply_high(v[0], v[1], signed), v[2]))
             }
             T::Sad => {
                 let [a, b, c] = [a, b, c].map(|o| self.read(o, bits));

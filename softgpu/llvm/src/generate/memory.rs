@@ -47,6 +47,8 @@ struct Bank {
     origin: Value,
     /// Bytes between the memories of neighbouring lanes; `None` if all lanes see the same.
     stride: Option<Value>,
+    /// Bytes that there are at least.
+    least: u32,
 }
 
 impl Bank {
@@ -83,9 +85,7 @@ impl Gen<'_> {
             return self.load_parameter(&access, guard);
         }
         let address = self.address(access.addr);
-        let (bank, site) = self.bank(access.space);
-        let total = access.bytes * access.count;
-        let within = self.is_within(&bank, address, total, lanes);
+        let (within, bank, site) = self.checked_bank(&access, guard, lanes, address);
         let (fast, slow, done) = (self.b.label(), self.b.label(), self.b.label());
         self.b.branch_rarely(self.b.binary(op::XOR, within, self.b.constant(self.b.int(1), 1)), slow, fast);
         self.b.place(slow);
@@ -105,6 +105,72 @@ impl Gen<'_> {
         self.b.jump(done);
         self.b.place(done);
         Ok(())
+    }
+
+    /// The bank of an access, whether the access lies within it, and the number of its site.
+    ///
+    /// Accesses of a block that follow each other at constant distances are checked together at the first.
+    fn checked_bank(
+        &mut self,
+        access: &Access<'_>,
+        guard: Option<Val>,
+        lanes: Value,
+        address: Val,
+    ) -> (Value, Bank, Option<u32>) {
+        let total = access.bytes * access.count;
+        if let Some((within, site)) = self.together.remove(&self.inst) {
+            return (within, self.bank(access.space, site), site);
+        }
+        let site = self.new_site(access.space);
+        let bank = self.bank(access.space, site);
+        let others = if guard.is_none() { self.followers(access) } else { Vec::new() };
+        let offsets = others.iter().map(|(_, offset)| *offset).chain([access.addr.offset]);
+        let (least, most) = offsets.fold((i64::MAX, i64::MIN), |(a, b), o| (a.min(o), b.max(o)));
+        let back = self.c64(access.addr.offset.wrapping_sub(least) as u64);
+        let first = self.map(address, |v| {
+            let back = if self.b.lanes(self.b.type_of(v)).is_some() { self.b.splat(back, HALF) } else { back };
+            self.b.binary(op::SUB, v, back)
+        });
+        let within = self.is_within(&bank, first, (total, most.wrapping_sub(least) as u64), lanes);
+        for (inst, _) in others {
+            self.together.insert(inst, (within, site));
+        }
+        (within, bank, site)
+    }
+
+    /// Later accesses of the block from the same base, with their offsets.
+    fn followers(&self, access: &Access<'_>) -> Vec<(usize, i64)> {
+        /// Farther apart they may lie in different allocations.
+        const FARTHEST: i64 = 512;
+        let Operand::Reg(base) = access.addr.base else { return Vec::new() };
+        let (end, total) = (self.function.blocks[self.block].end as usize, access.bytes * access.count);
+        let writes = |inst: usize| Uses::of_inst(self.function, &self.function.insts[inst]).writes.contains(&base.0);
+        let mut found = Vec::new();
+        for inst in self.inst + 1..end {
+            // An instruction that writes the base is the last that reads what it held.
+            if writes(inst - 1) {
+                break;
+            }
+            let Inst { guard, op } = self.function.insts[inst];
+            let (space, addr, bytes, stores) = match op {
+                Op::BarrierSync { .. } | Op::BarrierArrive { .. } | Op::BarrierRed { .. } => break,
+                Op::Load { ty, space, addr, .. } => (space, addr, ty.bytes(), false),
+                Op::LoadVec { ty, space, addr, dst, .. } => (space, addr, ty.bytes() * dst.len, false),
+                Op::Store { width, space, addr, .. } => (space, addr, width.bytes(), true),
+                Op::StoreVec { width, space, addr, src, .. } => (space, addr, width.bytes() * src.len, true),
+                _ => continue,
+            };
+            let is_compiled = matches!(super::treat::treatment(self.source, &op), crate::shape::Treatment::Access);
+            let distance = addr.offset.wrapping_sub(access.addr.offset);
+            let near = distance.abs() <= FARTHEST && distance % i64::from(total) == 0;
+            let same = (space, addr.base, bytes) == (access.space, access.addr.base, total);
+            // Memory may be readable and not writable.
+            let alike = stores == matches!(access.kind, Kind::Store { .. }) || space == Space::Shared;
+            if is_compiled && guard.is_none() && near && same && alike {
+                found.push((inst, addr.offset));
+            }
+        }
+        found
     }
 
     fn load_parameter(&mut self, access: &Access<'_>, guard: Option<Val>) -> Result<(), String> {
@@ -135,42 +201,50 @@ impl Gen<'_> {
         self.halves(sum.shape, |h| self.b.cast(op::ZEXT, sum.parts[h], self.long()))
     }
 
-    /// The memory of a space, and the number of its site if it needs one.
-    fn bank(&mut self, space: Space) -> (Bank, Option<u32>) {
+    fn new_site(&mut self, space: Space) -> Option<u32> {
+        if matches!(space, Space::Shared | Space::Local) {
+            return None;
+        }
+        self.sites += 1;
+        Some(self.sites - 1)
+    }
+
+    /// The memory of a space, with the site that it needs if it is global.
+    fn bank(&mut self, space: Space, site: Option<u32>) -> Bank {
         match space {
             Space::Shared => {
                 let data = self.b.load(self.b.pointer(), field!(self, frame.shared), 8);
                 let size = self.b.load(self.long(), field!(self, frame.shared_size), 8);
                 let origin = self.b.cast(op::PTRTOINT, data, self.long());
-                (Bank { first: self.c64(0), size, origin, stride: None }, None)
+                Bank { first: self.c64(0), size, origin, stride: None, least: self.function.shared_size }
             }
             Space::Local => {
                 let data = self.b.load(self.b.pointer(), field!(self, lanes.local), 8);
                 let size = self.b.load(self.long(), field!(self, lanes.local_size), 8);
                 let origin = self.b.cast(op::PTRTOINT, data, self.long());
-                (Bank { first: self.c64(0), size, origin, stride: Some(size) }, None)
+                let least = self.function.frame_size;
+                Bank { first: self.c64(0), size, origin, stride: Some(size), least }
             }
             _ => {
-                let site = self.sites;
-                self.sites += 1;
+                let site = site.unwrap_or(0);
                 let sites = self.b.load(self.b.pointer(), field!(self, frame.sites), 8);
                 let place = self.b.field(sites, site as usize * size_of::<Site>());
                 let first = self.b.load(self.long(), place, 8);
                 let size = self.b.load(self.long(), self.b.field(place, 8), 8);
-                (Bank { first, size, origin: self.c64(0), stride: None }, Some(site))
+                Bank { first, size, origin: self.c64(0), stride: None, least: 0 }
             }
         }
     }
 
     /// How far a place must be from the end of a bank.
-    fn limit(&self, bank: &Bank, total: u32) -> Value {
-        let less = self.c64(u64::from(total) - 1);
+    fn limit(&self, bank: &Bank, total: u64) -> Value {
+        let less = self.c64(total - 1);
         self.b.intrinsic("llvm.usub.sat", &[self.long()], &[bank.size, less])
     }
 
-    /// Whether `lanes` access only what is accessible, and aligned.
-    fn is_within(&mut self, bank: &Bank, address: Val, total: u32, lanes: Value) -> Value {
-        let limit = self.limit(bank, total);
+    /// Whether `lanes` access only what is accessible, and aligned, also `span` bytes further on.
+    fn is_within(&mut self, bank: &Bank, address: Val, (total, span): (u32, u64), lanes: Value) -> Value {
+        let limit = self.limit(bank, u64::from(total) + span);
         let align = u64::from(total) - 1;
         // An address with low bits set becomes a large one.
         let rotated = |gen: &Self, v: Value| {
@@ -182,7 +256,11 @@ impl Gen<'_> {
         match address.shape {
             Shape::Uniform => {
                 let offset = self.b.binary(op::SUB, address.parts[0], bank.first);
-                self.within_one(offset, limit, align, address.parts[0])
+                let within = self.within_one(offset, limit, align, address.parts[0]);
+                // Addresses of variables are constant: then nothing is left of the check.
+                let Some(most) = u64::from(bank.least).checked_sub(u64::from(total) + span) else { return within };
+                let sure = self.within_one(offset, self.c64(most + 1), align, address.parts[0]);
+                self.b.binary(op::OR, sure, within)
             }
             Shape::Affine(stride) if stride.unsigned_abs() & align == 0 => {
                 let half = |gen: &mut Self, h: usize| {
@@ -208,7 +286,8 @@ impl Gen<'_> {
             }
             _ => {
                 let vectors = self.varying(address);
-                let (first, most) = (self.b.splat(bank.first, HALF), self.b.splat(scaled(self, self.rounded(limit, total)), HALF));
+                let (first, most) =
+                    (self.b.splat(bank.first, HALF), self.b.splat(scaled(self, self.rounded(limit, total)), HALF));
                 let wrong = self.halves(Shape::Varying, |h| {
                     let offset = rotated(self, self.b.binary(op::SUB, vectors.parts[h], first));
                     self.b.icmp(IntPredicate::LLVMIntUGE, offset, most)

@@ -23,7 +23,8 @@ const HALF: u32 = 16;
 const MAX_INSTS: usize = 20_000;
 
 /// Passes that get nearly all of what the standard sequence does, in a third of its time.
-const PASSES: &std::ffi::CStr = c"function(sroa<modify-cfg>,early-cse<memssa>,simplifycfg,instcombine<no-verify-fixpoint>,\
+const PASSES: &std::ffi::CStr =
+    c"function(sroa<modify-cfg>,early-cse<memssa>,simplifycfg,instcombine<no-verify-fixpoint>,\
 loop-mssa(loop-rotate,licm),early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg)";
 
 /// A value of all lanes: one scalar twice, two bases, or two vectors.
@@ -62,6 +63,8 @@ struct Gen<'a> {
     inst: usize,
     /// Registers of the current block whose extension to 64 bits is known not to wrap.
     checked: HashMap<(u32, bool), ()>,
+    /// Accesses that have been checked with an earlier one: whether they are within bounds, and their site.
+    together: HashMap<usize, (Value, Option<u32>)>,
 }
 
 /// Compiles a kernel.
@@ -101,6 +104,7 @@ pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
         block: 0,
         inst: 0,
         checked: HashMap::new(),
+        together: HashMap::new(),
     };
     for reg in 0..function.regs.len() {
         let vars = gen.make_variables(reg)?;
@@ -157,7 +161,12 @@ impl Gen<'_> {
     fn blocks(&mut self) -> Result<(), String> {
         let nowhere = self.b.label();
         self.b.place(nowhere);
-        self.enter_at(self.source.block(0), self.labels[0], &BTreeSet::new(), &vec![0; self.function.regs.len().div_ceil(64)]);
+        self.enter_at(
+            self.source.block(0),
+            self.labels[0],
+            &BTreeSet::new(),
+            &vec![0; self.function.regs.len().div_ceil(64)],
+        );
         self.b.jump(self.labels[0]);
         for block in self.analysis.graph.order.clone() {
             self.block(block)?;
@@ -177,6 +186,7 @@ impl Gen<'_> {
         self.block = block;
         self.inst = self.function.blocks[block].first as usize;
         self.checked.clear();
+        self.together.clear();
         let shape = self.source.shape;
         self.full = shape.full && !self.analysis.exits_early && !self.is_partial(block);
         self.whole = self.full;

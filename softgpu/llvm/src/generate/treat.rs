@@ -55,9 +55,17 @@ fn by_operation(source: &Source<'_>, op: &Op) -> Treatment {
         }
         Op::LoadVec { ty, dst, space, addr, ordering } => {
             let regs = source.function.reg_list(dst);
-            access(source, is_quiet(space, ordering) && ty.bytes() <= 8 && regs.iter().all(|r| !wide(*r)), space, addr, ty.bytes() * dst.len)
+            access(
+                source,
+                is_quiet(space, ordering) && ty.bytes() <= 8 && regs.iter().all(|r| !wide(*r)),
+                space,
+                addr,
+                ty.bytes() * dst.len,
+            )
         }
-        Op::Store { width, space, addr, ordering, .. } => access(source, is_quiet(space, ordering) && width.bytes() <= 8, space, addr, width.bytes()),
+        Op::Store { width, space, addr, ordering, .. } => {
+            access(source, is_quiet(space, ordering) && width.bytes() <= 8, space, addr, width.bytes())
+        }
         Op::StoreVec { width, space, addr, src, ordering } => {
             access(source, is_quiet(space, ordering) && width.bytes() <= 8, space, addr, width.bytes() * src.len)
         }

@@ -58,7 +58,8 @@ impl Generator {
     fn word(&mut self) -> String {
         match self.random.below(8) {
             0 => {
-                let interesting = ["0", "1", "2", "31", "32", "-1", "0x80000000", "0x7fffffff", "0x3f800000", "16", "0xff"];
+                let interesting =
+                    ["0", "1", "2", "31", "32", "-1", "0x80000000", "0x7fffffff", "0x3f800000", "16", "0xff"];
                 self.random.pick(&interesting).to_string()
             }
             _ => format!("%r{}", self.random.below(WORDS)),
@@ -106,33 +107,97 @@ impl Generator {
             11 => format!("shl.b32 {d}, {a}, {b}"),
             12 => format!("shr.{} {d}, {a}, {b}", self.random.pick(&["s32", "u32"])),
             13 => format!("{}.b64 {x}, {y}, {r}", self.random.pick(&["shl", "shr"])),
-            14 => format!("{} {d}, {a}", self.random.pick(&["not.b32", "neg.s32", "abs.s32", "popc.b32", "clz.b32", "brev.b32", "bfind.u32", "bfind.shiftamt.s32", "cnot.b32"])),
+            14 => format!(
+                "{} {d}, {a}",
+                self.random.pick(&[
+                    "not.b32",
+                    "neg.s32",
+                    "abs.s32",
+                    "popc.b32",
+                    "clz.b32",
+                    "brev.b32",
+                    "bfind.u32",
+                    "bfind.shiftamt.s32",
+                    "cnot.b32"
+                ])
+            ),
             15 => format!("bfe.{} {d}, {a}, {b}, {c}", self.random.pick(&["s32", "u32"])),
             16 => format!("bfi.b32 {d}, {a}, {b}, {c}, {r}"),
             17 => format!("lop3.b32 {d}, {a}, {b}, {c}, {}", self.random.below(256)),
             18 => format!("prmt.b32 {d}, {a}, {b}, {c}"),
-            19 => format!("shf.{}.b32 {d}, {a}, {b}, {c}", self.random.pick(&["l.wrap", "l.clamp", "r.wrap", "r.clamp"])),
-            20 => format!("setp.{}.{} {p}, {a}, {b}", self.random.pick(&["eq", "ne", "lt", "le", "gt", "ge"]), self.random.pick(&["s32", "u32"])),
-            21 => format!("setp.{}.f32 {p}|{q}, {d}, {r}", self.random.pick(&["lt", "equ", "gtu", "num", "nan", "ne", "leu"])),
+            19 => {
+                format!("shf.{}.b32 {d}, {a}, {b}, {c}", self.random.pick(&["l.wrap", "l.clamp", "r.wrap", "r.clamp"]))
+            }
+            20 => format!(
+                "setp.{}.{} {p}, {a}, {b}",
+                self.random.pick(&["eq", "ne", "lt", "le", "gt", "ge"]),
+                self.random.pick(&["s32", "u32"])
+            ),
+            21 => format!(
+                "setp.{}.f32 {p}|{q}, {d}, {r}",
+                self.random.pick(&["lt", "equ", "gtu", "num", "nan", "ne", "leu"])
+            ),
             22 => format!("setp.lt.and.s32 {p}, {a}, {b}, {q}"),
             23 => format!("selp.b32 {d}, {a}, {b}, {p}"),
             24 => format!("{}.pred {p}, {q}, {}", self.random.pick(&["and", "or", "xor"]), self.pred()),
             25 => format!("cvt.{}.s32 {x}, {r}", self.random.pick(&["s64", "s64"])),
             26 => format!("cvt.u64.u32 {x}, {r}"),
             27 => format!("cvt.u32.u64 {d}, {y}"),
-            28 => format!("{}{} {d}, {r}, {d}", self.random.pick(&["add", "sub", "mul"]), self.random.pick(&[".f32", ".rn.ftz.f32", ".sat.f32", ".rz.f32"])),
+            28 => format!(
+                "{}{} {d}, {r}, {d}",
+                self.random.pick(&["add", "sub", "mul"]),
+                self.random.pick(&[".f32", ".rn.ftz.f32", ".sat.f32", ".rz.f32"])
+            ),
             29 => format!("fma.rn{} {d}, {d}, {r}, {r}", self.random.pick(&[".f32", ".ftz.f32", ".sat.f32"])),
-            30 => format!("{}.f32 {d}, {d}, {r}", self.random.pick(&["min", "max", "div.rn", "div.full", "max.ftz", "min.NaN", "copysign"])),
-            31 => format!("{} {d}, {r}", self.random.pick(&["neg.f32", "abs.f32", "sqrt.rn.f32", "rcp.rn.f32", "rsqrt.approx.f32", "ex2.approx.f32", "abs.ftz.f32"])),
-            32 => format!("cvt.{} {d}, {r}", self.random.pick(&["rn.f32.s32", "rn.f32.u32", "rzi.s32.f32", "rni.u32.f32", "rmi.s32.f32", "rpi.ftz.u32.f32", "rni.f32.f32", "sat.f32.f32", "s32.s8", "u32.u16", "s32.s16"])),
-            33 => format!("cvt.rn.f64.s32 %e0, {r}; cvt.rn.f64.u32 %e1, {d}; {}.f64 %e2, %e0, %e1; cvt.rn.f32.f64 {d}, %e2", self.random.pick(&["add", "sub", "mul", "div.rn", "min", "max"])),
+            30 => format!(
+                "{}.f32 {d}, {d}, {r}",
+                self.random.pick(&["min", "max", "div.rn", "div.full", "max.ftz", "min.NaN", "copysign"])
+            ),
+            31 => format!(
+                "{} {d}, {r}",
+                self.random.pick(&[
+                    "neg.f32",
+                    "abs.f32",
+                    "sqrt.rn.f32",
+                    "rcp.rn.f32",
+                    "rsqrt.approx.f32",
+                    "ex2.approx.f32",
+                    "abs.ftz.f32"
+                ])
+            ),
+            32 => format!(
+                "cvt.{} {d}, {r}",
+                self.random.pick(&[
+                    "rn.f32.s32",
+                    "rn.f32.u32",
+                    "rzi.s32.f32",
+                    "rni.u32.f32",
+                    "rmi.s32.f32",
+                    "rpi.ftz.u32.f32",
+                    "rni.f32.f32",
+                    "sat.f32.f32",
+                    "s32.s8",
+                    "u32.u16",
+                    "s32.s16"
+                ])
+            ),
+            33 => format!(
+                "cvt.rn.f64.s32 %e0, {r}; cvt.rn.f64.u32 %e1, {d}; {}.f64 %e2, %e0, %e1; cvt.rn.f32.f64 {d}, %e2",
+                self.random.pick(&["add", "sub", "mul", "div.rn", "min", "max"])
+            ),
             34 => format!("cvt.rn.f16.f32 %h0, {r}; cvt.f32.f16 {d}, %h0"),
-            35 => format!("cvt.u16.u32 %h0, {r}; cvt.u16.u32 %h1, {d}; {} %h2, %h0, %h1; cvt.u32.u16 {d}, %h2", self.random.pick(&["add.u16", "mul.lo.u16", "min.s16", "mul.hi.s16", "xor.b16"])),
+            35 => format!(
+                "cvt.u16.u32 %h0, {r}; cvt.u16.u32 %h1, {d}; {} %h2, %h0, %h1; cvt.u32.u16 {d}, %h2",
+                self.random.pick(&["add.u16", "mul.lo.u16", "min.s16", "mul.hi.s16", "xor.b16"])
+            ),
             36 => format!("mov.b64 {{{d}, {r}}}, {y}"),
             37 => format!("mov.b64 {x}, {{{d}, {r}}}"),
             38 => format!("add.cc.u32 {d}, {r}, {d}; addc.u32 {r}, {r}, {d}"),
             39 => format!("dp4a.s32.u32 {d}, {a}, {r}, {b}"),
-            40 => format!("mov.u32 {d}, {}", self.random.pick(&["%tid.x", "%tid.y", "%laneid", "%ctaid.x", "%ntid.x", "%lanemask_lt", "%warpid"])),
+            40 => format!(
+                "mov.u32 {d}, {}",
+                self.random.pick(&["%tid.x", "%tid.y", "%laneid", "%ctaid.x", "%ntid.x", "%lanemask_lt", "%warpid"])
+            ),
             41 => format!("mov.b32 {d}, {a}"),
             42 => format!("sad.{} {d}, {a}, {b}, {c}", self.random.pick(&["s32", "u32"])),
             _ => format!("slct.b32.{} {d}, {a}, {b}, {r}", self.random.pick(&["s32", "f32"])),
@@ -150,7 +215,10 @@ impl Generator {
         match self.random.below(7) {
             // A gather, a row, or the same word for all.
             0 | 1 => {
-                self.line(&format!("and.b32 %t0, {a}, {};\nmul.wide.u32 %a0, %t0, 4;\nadd.s64 %a0, %a0, %in;", INPUTS - 1));
+                self.line(&format!(
+                    "and.b32 %t0, {a}, {};\nmul.wide.u32 %a0, %t0, 4;\nadd.s64 %a0, %a0, %in;",
+                    INPUTS - 1
+                ));
                 self.line(&format!("{guard}ld.global.u32 {d}, [%a0];"));
             }
             2 => {
@@ -158,14 +226,19 @@ impl Generator {
                 self.line("shl.b32 %t1, %t0, 4;\ncvt.u64.u32 %a0, %t1;\nadd.s64 %a0, %a0, %in;");
                 match vector {
                     0 => self.line(&format!("{guard}ld.global.v2.u32 {{{d}, %t1}}, [%a0+8];\nxor.b32 {d}, {d}, %t1;")),
-                    1 => self.line(&format!("{guard}ld.global.v4.u32 {{{d}, %t1, %t2, %t3}}, [%a0];\nadd.u32 {d}, {d}, %t2;")),
+                    1 => self.line(&format!(
+                        "{guard}ld.global.v4.u32 {{{d}, %t1, %t2, %t3}}, [%a0];\nadd.u32 {d}, {d}, %t2;"
+                    )),
                     _ => self.line(&format!("{guard}ld.global.s8 {d}, [%a0+3];")),
                 }
             }
             3 => self.line(&format!("{guard}st.global.u32 [%own+{slot}], {d};")),
-            4 => self.line(&format!("{guard}st.local.u32 [depot+{slot}], {d};\n{guard}ld.local.u32 {a}, [depot+{slot}];")),
+            4 => self
+                .line(&format!("{guard}st.local.u32 [depot+{slot}], {d};\n{guard}ld.local.u32 {a}, [depot+{slot}];")),
             5 => {
-                self.line(&format!("and.b32 %t0, {a}, 28;\ncvt.u64.u32 %a0, %t0;\nmov.u64 %a1, depot;\nadd.s64 %a1, %a1, %a0;"));
+                self.line(&format!(
+                    "and.b32 %t0, {a}, 28;\ncvt.u64.u32 %a0, %t0;\nmov.u64 %a1, depot;\nadd.s64 %a1, %a1, %a0;"
+                ));
                 self.line(&format!("{guard}st.local.u32 [%a1], {d};\n{guard}ld.local.u16 {a}, [%a1+2];"));
             }
             _ => self.line(&format!("{guard}red.global.add.u32 [%counters+{slot}], {d};")),
@@ -194,7 +267,9 @@ impl Generator {
             _ => {
                 self.line(&format!("st.shared.u32 [%sown], {a};\nbar.sync 0;"));
                 self.line(&format!("add.u32 %t0, %linear, {n};\nrem.u32 %t0, %t0, %threads;\nshl.b32 %t0, %t0, 2;"));
-                self.line(&format!("mov.u32 %t1, shared;\nadd.u32 %t0, %t0, %t1;\nld.shared.u32 {d}, [%t0];\nbar.sync 0;"));
+                self.line(&format!(
+                    "mov.u32 %t1, shared;\nadd.u32 %t0, %t0, %t1;\nld.shared.u32 {d}, [%t0];\nbar.sync 0;"
+                ));
             }
         }
     }
@@ -289,7 +364,9 @@ impl Generator {
         if !exchange {
             self.loops.pop();
         }
-        self.line(&format!("L{next}:\nsub.u32 {counter}, {counter}, 1;\nsetp.gt.s32 %q, {counter}, 0;\n@%q bra L{head};\nL{end}:"));
+        self.line(&format!(
+            "L{next}:\nsub.u32 {counter}, {counter}, 1;\nsetp.gt.s32 %q, {counter}, 0;\n@%q bra L{head};\nL{end}:"
+        ));
         self.depth -= 1;
         self.together = together;
     }
@@ -313,7 +390,9 @@ impl Generator {
         g.line(&format!(".reg .b32 %r<{WORDS}>, %t<4>, %c<8>, %linear, %threads, %sown;\n.reg .b64 %d<{LONGS}>, %a<2>, %in, %out, %own, %counters;"));
         g.line(".reg .pred %p<4>, %q;\n.reg .f64 %e<3>;\n.reg .b16 %h<3>;");
         g.line("ld.param.u64 %in, [pin];\nld.param.u64 %out, [pout];\nld.param.u64 %counters, [pcounters];");
-        g.line("cvta.to.global.u64 %in, %in;\ncvta.to.global.u64 %out, %out;\ncvta.to.global.u64 %counters, %counters;");
+        g.line(
+            "cvta.to.global.u64 %in, %in;\ncvta.to.global.u64 %out, %out;\ncvta.to.global.u64 %counters, %counters;",
+        );
         g.line("mov.u32 %t0, %tid.x; mov.u32 %t1, %tid.y; mov.u32 %t2, %ntid.x; mov.u32 %t3, %tid.z;");
         g.line("mad.lo.u32 %linear, %t1, %t2, %t0; mov.u32 %t0, %ntid.y; mul.lo.u32 %t1, %t2, %t0; mad.lo.u32 %linear, %t3, %t1, %linear;");
         g.line("mov.u32 %t3, %ntid.z; mul.lo.u32 %threads, %t1, %t3;");
@@ -370,7 +449,9 @@ fn run(engine: Engine, source: &str, block: [u32; 3]) -> Result<Vec<u32>, String
         .map(|i| match i % 4 {
             0 => (random.next() % 64) as u32,
             1 => ((random.next() % 2000) as f32 / 7.0 - 100.0).to_bits(),
-            2 => [0, 0x8000_0000, 0x7f80_0000, 0xff80_0000, 0x7fc0_1234, 0xffc0_0001, 1, 0x807f_ffff][i as usize / 4 % 8],
+            2 => {
+                [0, 0x8000_0000, 0x7f80_0000, 0xff80_0000, 0x7fc0_1234, 0xffc0_0001, 1, 0x807f_ffff][i as usize / 4 % 8]
+            }
             _ => random.next() as u32,
         })
         .collect();

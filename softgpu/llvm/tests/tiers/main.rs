@@ -12,13 +12,13 @@ mod execution;
 mod floats;
 #[path = "../../../engine/tests/engine/forms.rs"]
 mod forms;
+mod generated;
 #[path = "../../../engine/tests/engine/hostile.rs"]
 mod hostile;
 #[path = "../../../engine/tests/engine/integers.rs"]
 mod integers;
 #[path = "../../../engine/tests/engine/programs.rs"]
 mod programs;
-mod generated;
 #[path = "../../../engine/tests/engine/textures.rs"]
 mod textures;
 
