@@ -334,8 +334,7 @@ impl Block {
 
     /// Writes down where warps are: those before `done` at `stop`, the others still at entry `at`.
     fn stay(&mut self, session: &Session<'_>, masks: &[(u32, u32)], done: usize, stop: Option<(u32, u8)>, at: u32) {
-        for w in 0..self.warps.len() {
-            let (running, exited) = masks[w];
+        for (w, (running, exited)) in masks.iter().copied().enumerate().take(self.warps.len()) {
             let warp = &mut self.warps[w];
             let ended = exited & !warp.control.exited;
             warp.control.exit(ended);

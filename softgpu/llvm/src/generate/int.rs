@@ -413,7 +413,7 @@ impl Gen<'_> {
                 32 => v[1],
                 // A wide amount must not become a small one.
                 _ => {
-                    let most = self.b.constant(self.b.type_of(v[1]), 255 & (1 << (bits.min(8))) - 1);
+                    let most = self.b.constant(self.b.type_of(v[1]), 255);
                     self.b.cast(op::TRUNC, self.smaller(v[1], most, false, false), self.b.int(bits))
                 }
             };
