@@ -349,8 +349,30 @@ fn test_wild_descriptors_are_returned_and_the_ring_goes_on() {
     assert_eq!(again.result(&vm, &cmd::CuMemGetInfoV2 {}), 0);
 }
 
+/// Cuts `total` bytes from `start` into parts of different lengths, with descriptors of no length among them:
+/// `zeros` & 1 before, & 2 behind each part.
+fn cut(start: u64, total: usize, parts: usize, skew: usize, zeros: usize, flags: u16) -> Vec<(u64, usize, u16)> {
+    let step = total / parts;
+    // The cuts but the first and the last move by up to a byte a part.
+    let cut_at = |i: usize| if i == parts { total } else { i * step + (i * skew).min(step.saturating_sub(1)) };
+    let mut pieces = Vec::new();
+    for i in 0..parts {
+        let (from, to) = (cut_at(i), cut_at(i + 1));
+        if zeros & 1 != 0 {
+            pieces.push((start, 0, flags));
+        }
+        pieces.push((start + from as u64, to - from, flags));
+        if zeros & 2 != 0 {
+            pieces.push((start, 0, flags));
+        }
+    }
+    pieces
+}
+
 #[test]
 fn test_batches_split_over_descriptors_are_served() {
+    // Descriptors of the ring from which on the client keeps none.
+    const FIRST: u16 = 64;
     let backend = Backend::start();
     let mut vm = Vm::start(&backend.socket());
     let mut client = Client::open(&mut vm, 1);
@@ -358,37 +380,31 @@ fn test_batches_split_over_descriptors_are_served() {
     let bytes = batch.bytes(5);
     let (command, reply) = (home(1) + 0x10_0000, home(1) + 0x10_2000);
     vm.write(command, &bytes);
-    for (read, write) in [(1, 1), (3, 2), (8, 5), (1, 8)] {
+    let layouts = (0..1024).map(|i| (1 + i % 8, 1 + i / 8 % 8, i / 64 % 4, i / 256));
+    let mut expected = None;
+    for (read, write, zeros, skew) in layouts {
         vm.write(reply, &[0xee; 256]);
         vm.write(reply, &[0; 4]);
-        let mut pieces = Vec::new();
-        let step = bytes.len() / read;
-        for i in 0..read {
-            let length = if i + 1 == read { bytes.len() - i * step } else { step };
-            pieces.push((command + (i * step) as u64, length, 0u16));
-            pieces.push((command, 0, 0));
-        }
-        let room = 48 + 32;
-        let step = room / write;
-        for i in 0..write {
-            let length = if i + 1 == write { room - i * step } else { step };
-            pieces.push((reply + (i * step) as u64, length, 2));
-        }
-        for (index, (address, length, flags)) in pieces.iter().enumerate() {
-            let next = if index + 1 < pieces.len() { 1 } else { 0 };
+        let mut pieces = cut(command, bytes.len(), read, skew, zeros, 0);
+        pieces.extend(cut(reply, 48 + 32, write, skew, zeros, 2));
+        for (index, (address, length, flags)) in (FIRST..).zip(&pieces) {
+            let next = u16::from(usize::from(index - FIRST) + 1 < pieces.len());
             let mut descriptor = address.to_le_bytes().to_vec();
             descriptor.extend((*length as u32).to_le_bytes());
             descriptor.extend((flags | next).to_le_bytes());
-            descriptor.extend((100 + index as u16 + 1).to_le_bytes());
-            vm.write(home(1) + DESC_OFFSET as u64 + (100 + index as u64) * 16, &descriptor);
+            descriptor.extend((index + 1).to_le_bytes());
+            vm.write(home(1) + DESC_OFFSET as u64 + u64::from(index) * 16, &descriptor);
         }
-        vm.write(home(1) + AVAIL_OFFSET as u64 + 4 + u64::from(client.avail % QUEUE_SIZE) * 2, &100u16.to_le_bytes());
+        vm.write(home(1) + AVAIL_OFFSET as u64 + 4 + u64::from(client.avail % QUEUE_SIZE) * 2, &FIRST.to_le_bytes());
         client.avail = client.avail.wrapping_add(1);
         store_avail(&vm, 1, client.avail);
         client.queue.kick.write(1).unwrap();
         eventually("the reply", || (vm.load(reply) == 1).then_some(()));
         let header = ReplyHeader::read_from_bytes(&vm.read(reply, size_of::<ReplyHeader>())).unwrap();
-        assert_eq!((header.result, header.latched, header.sequence, header.bytes), (0, 1, 5, 16), "{read} x {write}");
+        let layout = format!("{read} x {write}, zeros {zeros}, skew {skew}");
+        assert_eq!((header.result, header.latched, header.sequence, header.bytes), (0, 1, 5, 16), "{layout}");
+        let body = vm.read(reply + size_of::<ReplyHeader>() as u64, 16);
+        assert_eq!(&body, expected.get_or_insert_with(|| body.clone()), "{layout}");
     }
 }
 
