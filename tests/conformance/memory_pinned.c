@@ -44,6 +44,11 @@ int main(void) {
         right &= values[i] == i + 5;
     CHECK("kernel_result", right);
 
+    CUdeviceptr base = 0;
+    size_t size = 0;
+    CHECK_CU("range", cuMemGetAddressRange(&base, &size, view + 8));
+    CHECK("range_is_the_allocation", base == view && size == N * sizeof(int));
+
     // A fill without a stream is waited for where the host can look.
     for (int i = 0; i < 20; i++) {
         NEED(cuMemsetD32(view, 1000 + i, N));

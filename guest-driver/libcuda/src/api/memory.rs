@@ -36,6 +36,19 @@ pub unsafe fn cuMemAlloc_v2(dptr: *mut u64, size: usize) -> Result {
     unsafe { give(dptr, allocate_device(size)?) }
 }
 
+/// Shared memory is allocated here: the worker knows it as parts of larger ranges.
+pub unsafe fn cuMemGetAddressRange_v2(base: *mut u64, size: *mut usize, dptr: u64) -> Result {
+    context::required()?;
+    let range = driver()?.memory.find(dptr).filter(|range| matches!(range.kind, Kind::Host(_) | Kind::Managed));
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        let Some(range) = range else { return raw::cuMemGetAddressRange_v2(base, size, dptr) };
+        put_optional(base, range.start);
+        put_optional(size, range.size as usize);
+    }
+    Ok(())
+}
+
 /// Allocates device memory.
 pub(crate) fn allocate_device(size: usize) -> std::result::Result<u64, CUresult> {
     let context = context::required()?;
