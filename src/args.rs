@@ -138,7 +138,7 @@ pub struct Executor {
     pub compute_capability: Capability,
 
     /// Which kernels the software GPU compiles: `interpreter` none, `auto` those that run for long, `llvm` all
-    #[arg(long, value_name = "interpreter|auto|llvm", default_value = "auto")]
+    #[arg(long, value_name = "interpreter|auto|llvm", default_value = "interpreter")]
     pub soft_tier: vgpu_softgpu::Tier,
 
     /// How long a kernel may run on the software GPU, seconds

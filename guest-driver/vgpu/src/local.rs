@@ -51,7 +51,7 @@ pub struct Options {
     pub sandbox: String,
 
     /// Which kernels the software GPU compiles: interpreter (none), auto (those that run for long), llvm (all).
-    #[arg(long, value_name = "interpreter|auto|llvm", default_value = "auto")]
+    #[arg(long, value_name = "interpreter|auto|llvm", default_value = "interpreter")]
     pub soft_tier: String,
 
     /// What backend and broker log: error, warn, info, debug or trace.

@@ -22,9 +22,9 @@ const WORTH_COMPILING: Duration = Duration::from_millis(2);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tier {
     /// None.
+    #[default]
     Interpreter,
     /// Those that have been running for a while, beside the interpreter.
-    #[default]
     Auto,
     /// All that can be, before their first launch; for tests.
     Compiled,
