@@ -9,6 +9,7 @@ set -uo pipefail
 told=10   # exit code of tests/clients/checks.py; Python's own is 1
 limit=600 # seconds for one client, far above what one takes
 suite_limit=3600
+arguments=()
 sources=$repo/tests/clients
 whole=${1:-}
 
@@ -58,13 +59,13 @@ set_up() {
 }
 
 # client NAME [OPTION...]: tests/clients/NAME/smoke.py, in a virtual GPU started
-# with the options.
+# with the options; the program gets what is in `arguments`.
 client() {
     local name=$1 code=0
     shift
     set_up "$name" || return 0
     PYTHONPATH=$sources timeout --kill-after=5 "$limit" "$bin_dir/vgpu" run "$@" -- \
-        "$target/clients/$name/bin/python" -W ignore "$sources/$name/smoke.py" || code=$?
+        "$target/clients/$name/bin/python" -W ignore "$sources/$name/smoke.py" "${arguments[@]}" || code=$?
     # What failed has been told line by line then.
     [ "$code" -eq 0 ] || [ "$code" -eq "$told" ] || echo "FAIL $name/exit: exit code $code"
 }
@@ -81,6 +82,20 @@ numba_suite() {
         "$bin_dir/vgpu" run -- "$target/clients/numba/bin/python" -m pytest -p suite -p no:cacheprovider \
         -o consider_namespace_packages=true --timeout 300 -q -rfE --tb=short --pyargs "${modules[@]}") || code=$?
     [ "$code" -le 1 ] || echo "FAIL numba-suite/exit: exit code $code"
+}
+
+# cudart: the runtimes of CUDA 11, 12 and 13, with a kernel compiled here.
+cudart() {
+    local image=$target/clients/cudart/scale.fatbin
+    set_up cudart || return 0
+    step "kernel for the runtimes" "$nvcc_root/nvidia/cu13/bin/nvcc" -fatbin \
+        -gencode arch=compute_75,code=compute_75 -o "$image" "$sources/cudart/scale.cu" || {
+        echo "FAIL cudart/setup: the kernel could not be compiled"
+        return
+    }
+    arguments=("$image")
+    client cudart
+    arguments=()
 }
 
 # cudarc: tests/clients/cudarc, with the NVRTC of the Python packages.
@@ -103,6 +118,7 @@ client numba
 export CUPY_COMPILE_WITH_PTX=1 CUPY_CACHE_DIR=$target/clients/cupy-cache
 client cupy --compute-capability 13.0
 client bindings
+cudart
 cudarc
 if set_up pycuda build_pycuda; then
     # Its kernels are compiled by nvcc, and it needs cuRAND's and the runtime's library to start.
