@@ -3,6 +3,7 @@
 # name` or `FAIL name: reason` lines.
 #
 #   tests/loopback/clients.sh [--all]    --all: numba's own tests to the last one
+#   tests/loopback/clients.sh --cudarc   only make cudarc's program, and NVRTC for it
 set -uo pipefail
 . "$(dirname "$0")/../../scripts/lib.sh"
 
@@ -99,18 +100,26 @@ cudart() {
 }
 
 # cudarc: tests/clients/cudarc, with the NVRTC of the Python packages.
+build_cudarc() {
+    (CARGO_TARGET_DIR=$target/clients/cudarc step "cudarc from crates.io" cargo build --locked \
+        --manifest-path "$sources/cudarc/Cargo.toml") && return
+    echo "FAIL cudarc/setup: it could not be built"
+    return 1
+}
+
 cudarc() {
     local build=$target/clients/cudarc libraries code=0
     libraries=$(echo "$target"/clients/bindings/lib/python3*/site-packages/nvidia/cu13/lib)
-    (CARGO_TARGET_DIR=$build step "cudarc from crates.io" cargo build --locked \
-        --manifest-path "$sources/cudarc/Cargo.toml") || {
-        echo "FAIL cudarc/setup: it could not be built"
-        return
-    }
+    build_cudarc || return 0
     LD_LIBRARY_PATH=$libraries timeout --kill-after=5 "$limit" "$bin_dir/vgpu" run -- \
         "$build/debug/cudarc-smoke" || code=$?
     [ "$code" -le 1 ] || echo "FAIL cudarc/exit: exit code $code"
 }
+
+if [ "$whole" = --cudarc ]; then
+    set_up bindings && build_cudarc
+    exit
+fi
 
 client numba
 [ ! -d "$target/clients/numba" ] || numba_suite

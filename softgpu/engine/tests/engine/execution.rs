@@ -35,8 +35,8 @@ fn nested_loops_with_breaks() {
 #[test]
 fn barriers_in_a_loop() {
     let out = run("barrier_in_loop", 256);
-    for t in 0..256 {
-        assert_eq!(out[t], (t * (t + 1) / 2) as u32);
+    for (t, value) in out.iter().enumerate().take(256) {
+        assert_eq!(*value, (t * (t + 1) / 2) as u32);
     }
 }
 
@@ -226,7 +226,7 @@ fn groups_of_lanes_with_their_own_masks() {
 #[test]
 fn named_barriers_and_counting() {
     for (t, value) in run("counted_barrier", 128).into_iter().enumerate() {
-        assert_eq!(value as usize, (t / 32 ^ 1) + 1 + 640);
+        assert_eq!(value as usize, ((t / 32) ^ 1) + 1 + 640);
     }
 }
 
