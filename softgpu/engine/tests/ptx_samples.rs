@@ -261,7 +261,7 @@ fn integer_intrinsics_agree_with_their_definition() {
     let small = i[4].unsigned_abs().wrapping_add(i[5].min(i[6]) as u32);
     let counts = i[1].count_ones() + i[2].leading_zeros() + find_first(i[3] as u32 as u64);
     expected[0] = sum(&[counts, w[0].reverse_bits(), small, w[1].max(w[2])]);
-    let high = (i64::from(i[8]) * i64::from(i[9]) >> 32) as u32;
+    let high = ((i64::from(i[8]) * i64::from(i[9])) >> 32) as u32;
     let funnel = ((u64::from(w[7]) << 32 | u64::from(w[6])) << w[8] >> 32) as u32;
     expected[7] = sum(&[high, byte_perm(w[3], w[4], w[5]), funnel, i[9].abs_diff(i[10]), w[9]]);
     expected[11] = dot4(i[1], i[2], i[3]);
