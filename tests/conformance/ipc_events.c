@@ -70,12 +70,8 @@ int main(int argc, char **argv) {
         return importer(parent);
     struct peer child = peer_start("importer");
     start();
-    if (!device_attribute(CU_DEVICE_ATTRIBUTE_IPC_EVENT_SUPPORTED)) {
-        SKIP("all", "this device has no inter-process events");
-        kill(child.pid, 9);
-        peer_end(child);
-        return finish();
-    }
+    if (!device_attribute(CU_DEVICE_ATTRIBUTE_IPC_EVENT_SUPPORTED))
+        return peer_skip(child, "this device has no inter-process events");
     struct gate gate = gate_start();
     CUipcEventHandle handle;
     CUipcMemHandle memory_handle;

@@ -112,6 +112,14 @@ static inline int peer_end(struct peer peer) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+// Ends the second process where there is nothing to check, for a reason; the exit code.
+static inline int peer_skip(struct peer peer, const char *reason) {
+    SKIP("all", reason);
+    kill(peer.pid, SIGKILL);
+    peer_end(peer);
+    return finish();
+}
+
 // For what has to fail, and for which CUDA documents several errors.
 static inline int check_error_(const char *name, CUresult result, const char *call, const char *file, int line) {
     if (result == CUDA_ERROR_NOT_SUPPORTED)

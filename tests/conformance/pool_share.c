@@ -47,12 +47,8 @@ int main(int argc, char **argv) {
         return importer(parent);
     struct peer child = peer_start("importer");
     start();
-    if (!(device_attribute(CU_DEVICE_ATTRIBUTE_MEMPOOL_SUPPORTED_HANDLE_TYPES) & CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)) {
-        SKIP("all", "this device exports no pools");
-        kill(child.pid, SIGKILL);
-        peer_end(child);
-        return finish();
-    }
+    if (!(device_attribute(CU_DEVICE_ATTRIBUTE_MEMPOOL_SUPPORTED_HANDLE_TYPES) & CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR))
+        return peer_skip(child, "this device exports no pools");
     CUmemoryPool pool, plain, standard;
     CUmemPoolProps plain_props = props;
     CUmemPoolPtrExportData data;

@@ -58,12 +58,8 @@ int main(int argc, char **argv) {
         return importer(parent);
     struct peer child = peer_start("importer");
     start();
-    if (!device_attribute(CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED)) {
-        SKIP("all", "this device exports no file descriptors");
-        kill(child.pid, SIGKILL);
-        peer_end(child);
-        return finish();
-    }
+    if (!device_attribute(CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED))
+        return peer_skip(child, "this device exports no file descriptors");
     size_t size = 0;
     int fd = -1, second = -1;
     CUmemGenericAllocationHandle physical, private_memory, again;

@@ -235,7 +235,8 @@ pub unsafe extern "C" fn cuCtxDetach(ctx: CUcontext) -> CUresult {
 /// Makes a context current on top of the present one.
 pub unsafe extern "C" fn cuCtxPushCurrent_v2(ctx: CUcontext) -> CUresult {
     guard(|| {
-        if driver().is_ok() && ctx.is_null() {
+        driver()?;
+        if ctx.is_null() {
             return Err(CUresult::INVALID_VALUE);
         }
         push_current(context_of(ctx)?);

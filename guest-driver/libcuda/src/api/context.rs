@@ -124,7 +124,9 @@ pub unsafe fn cuCtxDestroy_v2(ctx: CUcontext) -> Result {
 
 pub unsafe fn cuCtxPushCurrent(ctx: CUcontext) -> Result {
     let driver = driver()?;
-    check_out(ctx)?;
+    if ctx.is_null() {
+        return Err(CUresult::INVALID_VALUE);
+    }
     context::push(Some(driver.contexts.find(ctx)?));
     Ok(())
 }
