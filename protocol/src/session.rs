@@ -42,7 +42,7 @@ pub const ARENA_SIZE: u64 = 64 << 30;
 /// Arena chunks are multiples of this, bytes.
 pub const CHUNK_GRANULE: u64 = 2 << 20;
 
-/// First page of the home: the worker's sign of life.
+/// Start of the home: the worker's sign of life.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct HomeHeader {
@@ -68,6 +68,40 @@ pub const STATE_RUNNING: u32 = 1;
 pub const STATE_DEAD: u32 = 2;
 /// Longest time between two heartbeats, milliseconds.
 pub const HEARTBEAT_MS: u64 = 100;
+
+/// A function of the application that is to run before its stream goes on: `cuLaunchHostFunc`,
+/// `cuStreamAddCallback`, a graph's host node.
+///
+/// The home lists those that are due in a ring of its own, which passes no command: a stream that waits
+/// for one may keep the worker from taking any more commands. The worker writes entry `n mod`
+/// [`DUE_FUNCTIONS`] and then counts it at [`DUE_OFFSET`]; the client runs them in that order and counts
+/// those it has run at [`RUN_OFFSET`]. Both counts start at 0 and wrap.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct DueFunction {
+    /// What `vgpuHostFunction` or the graph's node named.
+    pub id: u64,
+    /// A `CUresult`: what has become of the stream.
+    pub status: u32,
+    /// Reserved, 0.
+    pub reserved: u32,
+}
+
+/// Entries of the ring of due functions.
+pub const DUE_FUNCTIONS: u32 = 64;
+/// Offset of the count of functions that became due, a `u32`.
+pub const DUE_OFFSET: usize = HEADER_OFFSET + 0x400;
+/// Offset of the count of functions that have run, a `u32`.
+pub const RUN_OFFSET: usize = HEADER_OFFSET + 0x440;
+/// Offset of the first [`DueFunction`].
+pub const DUE_ENTRIES_OFFSET: usize = HEADER_OFFSET + 0x480;
+
+/// Offset of the [`DueFunction`] with this number.
+pub const fn due_entry(number: u32) -> usize {
+    DUE_ENTRIES_OFFSET + (number % DUE_FUNCTIONS) as usize * size_of::<DueFunction>()
+}
+
+const _: () = assert!(due_entry(DUE_FUNCTIONS - 1) + size_of::<DueFunction>() <= DESC_OFFSET);
 
 /// Start of a batch. Commands follow, each a [`CommandHeader`] and its payload.
 ///

@@ -12,7 +12,7 @@ use vgpu_protocol::session::{
 };
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryMmap};
-use zerocopy::IntoBytes;
+use zerocopy::{Immutable, IntoBytes};
 
 /// Most bytes of a batch: what a command slot holds, for any split over descriptors.
 const MAX_BATCH: usize = COMMAND_SIZE;
@@ -109,13 +109,7 @@ impl Ring {
         open
     }
 
-    /// Counts a batch that goes on after [`Ring::end`]; it only has its reply to write.
-    pub fn begin_anyway(&self) {
-        self.active.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// A batch counted by [`Ring::pop`] or [`Ring::begin`] runs no more, or waits for something
-    /// that only the client can do.
+    /// A batch counted by [`Ring::pop`] or [`Ring::begin`] runs no more.
     pub fn end(&self) {
         self.active.fetch_sub(1, Ordering::AcqRel);
     }
@@ -186,7 +180,7 @@ impl Ring {
             queue.needs_notification(&self.memory).unwrap_or(true)
         };
         if needed {
-            signal(&mut lock(&self.call));
+            self.signal();
         }
     }
 
@@ -244,10 +238,28 @@ impl Ring {
         }
     }
 
-    fn store(&self, offset: usize, value: u32) {
+    /// Reads a word of the home that the client writes; 0 if the home cannot be read.
+    pub fn load(&self, offset: usize) -> u32 {
+        self.memory.load(self.home.unchecked_add(offset as u64), Ordering::Acquire).unwrap_or(0)
+    }
+
+    /// Writes a word of the home, behind everything that was written before.
+    pub fn store(&self, offset: usize, value: u32) {
         if self.memory.store(value, self.home.unchecked_add(offset as u64), Ordering::Release).is_err() {
             log::debug!("the home is not addressable");
         }
+    }
+
+    /// Writes a structure into the home.
+    pub fn write<T: IntoBytes + Immutable>(&self, offset: usize, value: &T) {
+        if self.memory.write_slice(value.as_bytes(), self.home.unchecked_add(offset as u64)).is_err() {
+            log::debug!("the home is not addressable");
+        }
+    }
+
+    /// Wakes a client that sleeps.
+    pub fn signal(&self) {
+        signal(&mut lock(&self.call));
     }
 }
 

@@ -31,7 +31,7 @@ pub struct Session {
     /// Memory shared with the client.
     pub arena: Arena,
     /// The virtqueue.
-    pub ring: Ring,
+    pub ring: Arc<Ring>,
     /// Text printed by kernels.
     pub output: Arc<Output>,
     /// Host functions on their way to the client.
@@ -81,6 +81,8 @@ impl Session {
         output: Arc<Output>,
         sharing: Sharing,
     ) -> Self {
+        let ring = Arc::new(ring);
+        let host_functions = Arc::new(HostFunctions::new(ring.clone()));
         Session {
             api,
             is_cpu,
@@ -88,7 +90,7 @@ impl Session {
             arena,
             ring,
             output,
-            host_functions: Arc::default(),
+            host_functions,
             primaries: Mutex::default(),
             keeps_primary: AtomicBool::new(false),
             objects: Mutex::default(),

@@ -1,7 +1,9 @@
 // Host functions and callbacks run in stream order, with what came before done.
+#include <stdatomic.h>
+
 #include "wait.h"
 
-enum { CALLS = 20 };
+enum { CALLS = 20, SOME = 300, MANY = 20000 };
 
 static struct { int order[CALLS], count; } seen;
 static int *pinned; // what the device wrote last
@@ -20,6 +22,14 @@ static void CUDA_CB callback(CUstream stream, CUresult status, void *number) {
     callback_stream = stream;
     callback_status = status;
     callback_saw = *(int *)number;
+}
+
+static atomic_int queued;
+
+static void CUDA_CB await_queued(void *none) {
+    (void)none;
+    while (atomic_load(&queued) < SOME)
+        ;
 }
 
 int main(void) {
@@ -57,5 +67,16 @@ int main(void) {
     NEED(cuStreamSynchronize(stream));
     CHECK("callback_arguments", callback_saw == 42 && callback_status == CUDA_SUCCESS && callback_stream == stream);
     CHECK_ERR("callback_flags", cuStreamAddCallback(stream, callback, &number, 1), CUDA_ERROR_INVALID_VALUE);
+
+    // More work behind a function than a driver takes before it has the caller wait.
+    atomic_store(&queued, 0);
+    NEED(cuLaunchHostFunc(stream, await_queued, NULL));
+    for (int i = 0; i < MANY; i++) {
+        gate_increment(&gate, 0, 0, stream);
+        atomic_fetch_add(&queued, 1);
+    }
+    CHECK_CU("much_behind_a_function", cuStreamSynchronize(stream));
+    NEED(cuMemcpyDtoH(pinned, gate.numbers, sizeof *pinned));
+    CHECK("all_of_it_done", *pinned == CALLS + MANY);
     return finish();
 }

@@ -3,8 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use vgpu_protocol::session::{
-    BatchHeader, CommandHeader, ReplyHeader, AVAIL_OFFSET, COMMAND_OFFSET, COMMAND_SIZE, DESC_OFFSET, QUEUE_SIZE,
-    REPLY_DONE, REPLY_OFFSET, REPLY_SIZE, SLOTS, STAGING_OFFSET, USED_OFFSET,
+    due_entry, BatchHeader, CommandHeader, DueFunction, ReplyHeader, AVAIL_OFFSET, COMMAND_OFFSET, COMMAND_SIZE,
+    DESC_OFFSET, DUE_OFFSET, QUEUE_SIZE, REPLY_DONE, REPLY_OFFSET, REPLY_SIZE, RUN_OFFSET, SLOTS, STAGING_OFFSET,
+    USED_OFFSET,
 };
 use vgpu_protocol::{cmd, Command, Handle, HandleKind, Reader, Reply, Writer};
 use vm_memory::{Bytes, GuestAddress};
@@ -164,6 +165,19 @@ impl Client {
         let function = self.mint(HandleKind::Function);
         self.call(vm, &cmd::VgpuModuleGetFunction { function, module, name: name.as_bytes(), params_size: 64 });
         function
+    }
+
+    /// Waits until function `number` (from 0) is due.
+    pub fn due_function(&self, vm: &Vm, number: u32) -> DueFunction {
+        let due = home(self.number) + DUE_OFFSET as u64;
+        eventually("a host function", || (vm.load(due).wrapping_sub(number) as i32 > 0).then_some(()));
+        let entry = vm.read(home(self.number) + due_entry(number) as u64, size_of::<DueFunction>());
+        DueFunction::read_from_bytes(&entry).unwrap()
+    }
+
+    /// Says that `count` functions have run.
+    pub fn functions_have_run(&self, vm: &Vm, count: u32) {
+        vm.memory.store(count, GuestAddress(home(self.number) + RUN_OFFSET as u64), Ordering::Release).unwrap();
     }
 
     pub fn launch<'a>(&self, function: Handle, params: &'a [u8]) -> cmd::VgpuLaunch<'a> {

@@ -5,16 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use vgpu_fuzz::{rounds, Random};
 use vgpu_protocol::session::{BatchHeader, COMMAND_OFFSET, COMMAND_SIZE, SLOTS};
-use vgpu_protocol::{cmd, opcode_name, Handle, HandleKind, FUNCTIONS};
+use vgpu_protocol::{cmd, Handle, HandleKind, FUNCTIONS};
 use vm_memory::{Bytes, GuestAddress};
 use zerocopy::IntoBytes;
 
 use crate::backend::Backend;
 use crate::client::Client;
 use crate::vm::{home, Vm};
-
-/// Waits for a host function, which nobody launches.
-const NEVER_ANSWERED: &str = "vgpuHostFunctionNext";
 
 fn command(opcode: u16, payload: &[u8], context: Handle) -> Vec<u8> {
     let length = payload.len() as u64;
@@ -32,9 +29,8 @@ fn test_every_function_with_every_length_and_wrong_contents_is_answered() {
     let mut client = Client::open(&mut vm, 1);
     let worker = backend.workers();
     let stale = Handle::new(HandleKind::Stream as u8, 7, 3).0.to_le_bytes();
-    let opcodes = (1..=FUNCTIONS.len() as u16).filter(|opcode| opcode_name(*opcode) != NEVER_ANSWERED);
     let mut sent = std::collections::VecDeque::new();
-    for opcode in opcodes {
+    for opcode in 1..=FUNCTIONS.len() as u16 {
         for length in (0..=96).step_by(8).chain([1, 7, 9, 15, 17, 4000]) {
             for word in [[0; 8], [0xff; 8], stale] {
                 let payload: Vec<u8> = word.iter().copied().cycle().take(length).collect();

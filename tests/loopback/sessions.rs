@@ -1,8 +1,11 @@
 //! What a client sees: commands, errors, lanes, text of kernels.
 
+use std::collections::VecDeque;
+use std::path::Path;
+
 use vgpu_protocol::control::{BackendStatus, ControlOp, ControlStatus};
 use vgpu_protocol::cuda::CUresult;
-use vgpu_protocol::session::{STAGING_OFFSET, STATE_OFFSET, STATE_RUNNING};
+use vgpu_protocol::session::{DueFunction, SLOTS, STAGING_OFFSET, STATE_OFFSET, STATE_RUNNING};
 use vgpu_protocol::{cmd, Command, Handle, HandleKind};
 use zerocopy::FromBytes;
 
@@ -180,13 +183,40 @@ fn test_host_function_runs_in_the_client() {
     let backend = Backend::start();
     let mut vm = Vm::start(&backend.socket());
     let mut client = Client::open(&mut vm, 1);
-    let next = client.batch(9).with(&cmd::VgpuHostFunctionNext {});
-    let next = client.send_batch(&vm, &next);
     assert_eq!(client.result(&vm, &cmd::VgpuHostFunction { stream: Handle::NULL, id: 77, always: 0 }), 0);
-    let (header, outputs) = client.wait(&vm, next);
-    // The id, and that nothing has failed.
-    assert_eq!((header.result, outputs), (0, [77u64, 0].map(u64::to_le_bytes).concat()));
-    assert_eq!(client.result(&vm, &cmd::VgpuHostFunctionDone { id: 77 }), 0);
+    let wait = client.batch(0).with(&cmd::CuCtxSynchronize {});
+    let wait = client.send_batch(&vm, &wait);
+    assert_eq!(client.due_function(&vm, 0), DueFunction { id: 77, status: 0, reserved: 0 });
+    assert!(!client.is_done(&vm, wait));
+    client.functions_have_run(&vm, 1);
+    assert_eq!(client.wait(&vm, wait).0.result, 0);
+}
+
+#[test]
+fn test_more_work_than_the_driver_queues_may_wait_for_a_host_function() {
+    // Commands of a batch, batches under way, and a bit more than what a stream of the software GPU holds.
+    const COMMANDS: usize = 80;
+    const BATCHES: usize = 16_384 / COMMANDS + 20;
+    let backend = Backend::start_on(Path::new("soft"), &["--memory", "256M"]);
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    let memory = client.call(&vm, &cmd::CuMemAllocV2 { bytesize: 4 }).dptr;
+    assert_eq!(client.result(&vm, &cmd::VgpuHostFunction { stream: Handle::NULL, id: 5, always: 0 }), 0);
+    let fill = cmd::CuMemsetD32Async { dstDevice: memory, ui: 1, N: 1, hStream: Handle::NULL };
+    let batch = (0..COMMANDS).fold(client.batch(0), |batch, _| batch.with(&fill));
+    let mut sent = VecDeque::new();
+    for _ in 0..BATCHES {
+        if sent.len() == SLOTS - 2 {
+            client.wait(&vm, sent.pop_front().unwrap());
+        }
+        sent.push_back(client.send_batch(&vm, &batch));
+    }
+    assert_eq!(client.due_function(&vm, 0).id, 5);
+    client.functions_have_run(&vm, 1);
+    for one in sent {
+        assert_eq!(client.wait(&vm, one).0.latched, 0);
+    }
+    assert_eq!(client.result(&vm, &cmd::CuCtxSynchronize {}), 0);
 }
 
 #[test]

@@ -27,6 +27,6 @@ mod wait;
 
 pub use broker::{Broker, OpenError};
 pub use reply::Outcome;
-pub use session::{Pending, Session};
+pub use session::{DueFunctions, Pending, Session};
 pub use staging::{Piece, PIECE_SIZE};
 pub use sys::block_signals;

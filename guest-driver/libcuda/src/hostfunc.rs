@@ -1,15 +1,15 @@
 //! Functions of the application that run in stream order (`cuLaunchHostFunc`, `cuStreamAddCallback`).
 //!
 //! The worker holds the stream until the function has run. One thread here, started with the first
-//! function, asks the worker for the next one, runs it and says so.
+//! function, waits for those that become due, runs them and says so.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vgpu_client::{block_signals, Session};
-use vgpu_protocol::cmd::{VgpuHostFunction, VgpuHostFunctionDone, VgpuHostFunctionNext};
+use vgpu_client::{block_signals, DueFunctions, Session};
+use vgpu_protocol::cmd::VgpuHostFunction;
 use vgpu_protocol::cuda::{CUhostFn, CUresult, CUstream, CUstreamCallback};
 use vgpu_protocol::Handle;
 
@@ -104,15 +104,15 @@ impl HostFunctions {
             return Ok(());
         }
         let thread = std::thread::Builder::new().name("vgpu-callback".into());
-        thread.spawn(move || self.serve(session)).map(drop).map_err(|_| {
+        thread.spawn(move || self.serve(session.due_functions())).map(drop).map_err(|_| {
             self.started.store(false, Ordering::Release);
             CUresult::OPERATING_SYSTEM
         })
     }
 
-    fn serve(&self, session: &'static Session) {
+    fn serve(&self, mut due: DueFunctions) {
         block_signals();
-        while let Ok(next) = session.call(0, &VgpuHostFunctionNext {}) {
+        while let Ok(next) = due.wait() {
             let entry = self.table().remove(&next.id);
             match entry {
                 Some(entry) => entry.run(CUresult(next.status)),
@@ -123,9 +123,7 @@ impl HostFunctions {
                     }
                 }
             }
-            if session.post(0, &VgpuHostFunctionDone { id: next.id }).is_err() {
-                return;
-            }
+            due.has_run();
         }
     }
 }

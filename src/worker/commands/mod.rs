@@ -28,7 +28,7 @@ pub use graph::{
     graph_begin, graph_copy, graph_destroy, graph_empty, graph_enable, graph_event, graph_fill, graph_host,
     graph_instantiate, graph_kernel, graph_launch, graph_params, graph_upload, Graph,
 };
-pub use hostfunc::{host_function, host_function_done, host_function_next, read_output};
+pub use hostfunc::{host_function, read_output};
 pub use image::{library_load, module_load};
 pub use ipc::{
     ipc_forget, ipc_get_event, ipc_get_mem, ipc_open_event, ipc_open_mem, mem_export, mem_import, pool_export,

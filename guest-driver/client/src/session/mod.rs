@@ -1,5 +1,6 @@
 //! A CUDA process's session: its queue, its shared memory and its handles.
 
+mod due;
 mod flush;
 mod memory;
 
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use vgpu_protocol::broker::BrokerError;
-use vgpu_protocol::cmd::{VgpuHostFunctionNext, VgpuReadOutput};
+use vgpu_protocol::cmd::VgpuReadOutput;
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::session::{ARENA_BASES, ARENA_SIZE, HOME_SIZE, SLOTS};
 use vgpu_protocol::{Command, Reader, Reply};
@@ -23,9 +24,11 @@ use crate::sys::{AddressSpace, ForkPage, Shared};
 use crate::wait::Waiter;
 use crate::{fork, lane, location, reply};
 
+pub use due::DueFunctions;
+
 /// Free slots below which commands are gathered instead of submitted one by one.
 const BUSY_SLOTS: usize = SLOTS / 2;
-/// Slots that calls which wait leave free, so that what they wait for can still be said.
+/// Slots that calls which wait leave free, so that what they wait for can still be sent.
 const SPARE_SLOTS: usize = 2;
 /// Text fetched at a time, and most fetches before a call returns.
 const OUTPUT_SIZE: u32 = 4096;
@@ -174,14 +177,12 @@ impl Session {
             return Err(CUresult::INVALID_VALUE);
         }
         let lane = lane::current();
-        // Calls that wait may wait for a host function, which is asked for with a call that waits.
-        let spare = if C::OPCODE == VgpuHostFunctionNext::OPCODE { 1 } else { SPARE_SLOTS };
         loop {
             self.waiter.alive()?;
             let mut stream = lock(&self.stream);
             self.reap(&mut stream)?;
             // The command is only appended when a slot is left for its batch.
-            let needed = 1 + usize::from(stream.has_open()) + spare;
+            let needed = 1 + usize::from(stream.has_open()) + SPARE_SLOTS;
             if stream.free_slots() >= needed {
                 return self.submit_waiting(stream, lane, context, command);
             }

@@ -6,8 +6,12 @@ use std::sync::Mutex;
 
 use vgpu_protocol::cmd::{CuMemAllocV2, CuMemFreeV2, CuMemGetInfoV2, VgpuReadOutput};
 use vgpu_protocol::cuda::CUresult;
-use vgpu_protocol::session::{ReplyHeader, HOME_SIZE, REPLY_DONE, REPLY_SIZE, STATE_DEAD, STATE_OFFSET};
+use vgpu_protocol::session::{
+    due_entry, DueFunction, ReplyHeader, DUE_FUNCTIONS, DUE_OFFSET, HOME_SIZE, REPLY_DONE, REPLY_SIZE, RUN_OFFSET,
+    STATE_DEAD, STATE_OFFSET,
+};
 use vgpu_protocol::Command;
+use zerocopy::IntoBytes;
 
 use crate::{Session, PIECE_SIZE};
 use device::{connect, Batch, Device};
@@ -151,4 +155,30 @@ fn test_nonsense_from_the_device_ends_the_session_with_an_error() {
         assert_eq!(alloc(session, 5), Err(CUresult::UNKNOWN), "kind {kind}");
         assert_eq!(alloc(session, 5), Err(CUresult::UNKNOWN), "kind {kind}");
     }
+}
+
+#[test]
+fn test_due_functions_come_in_order_and_an_absurd_count_ends_the_session() {
+    const COUNT: u32 = 3 * DUE_FUNCTIONS;
+    let worker = |device: Device| {
+        let home = &device.home;
+        for number in 0..COUNT {
+            let due = DueFunction { id: 100 + u64::from(number), status: 0, reserved: 0 };
+            home.write(due_entry(number), due.as_bytes());
+            home.store_u32(DUE_OFFSET, number + 1);
+            while home.load_u32(RUN_OFFSET) != number + 1 {
+                device.beat();
+                std::thread::yield_now();
+            }
+        }
+        home.store_u32(DUE_OFFSET, COUNT + DUE_FUNCTIONS + 1);
+    };
+    let session = Session::open_on(connect(worker), print).unwrap();
+    let mut due = session.due_functions();
+    for number in 0..u64::from(COUNT) {
+        assert_eq!(due.wait().map(|function| function.id), Ok(100 + number));
+        due.has_run();
+    }
+    assert_eq!(due.wait(), Err(CUresult::UNKNOWN));
+    assert_eq!(session.post(0, &CuMemFreeV2 { dptr: 1 }), Err(CUresult::UNKNOWN));
 }
