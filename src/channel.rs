@@ -4,8 +4,9 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_timeout, Timeout};
 use rustix::net::{
     recvmsg, sendmsg, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
@@ -13,6 +14,10 @@ use rustix::net::{
 };
 use vgpu_protocol::control::ControlStatus;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// How long a packet whose descriptors are too many at the moment is tried again, and how often.
+const SEND_LIMIT: Duration = Duration::from_millis(500);
+const SEND_PAUSE: Duration = Duration::from_millis(1);
 
 /// What the supervisor asks of a worker. Addresses and sizes in bytes.
 #[derive(Debug)]
@@ -162,15 +167,21 @@ pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Sends one packet with descriptors.
+/// Sends one packet with descriptors. Descriptors under way count against the sender's user, whoever else of
+/// that user sends some (unix(7), `ETOOMANYREFS`): then it is tried again until [`SEND_LIMIT`].
 pub fn send(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
-    Ok(())
+    let start = Instant::now();
+    loop {
+        match sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL) {
+            Err(Errno::TOOMANYREFS) if start.elapsed() < SEND_LIMIT => std::thread::sleep(SEND_PAUSE),
+            sent => return Ok(sent.map(drop)?),
+        }
+    }
 }
 
 /// Waits for a packet: its length, 0 when the other end is closed, and its descriptors.
@@ -179,7 +190,7 @@ pub fn receive(socket: &OwnedFd, bytes: &mut [u8]) -> io::Result<(usize, Vec<Own
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
         match recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-            Err(rustix::io::Errno::INTR) => continue,
+            Err(Errno::INTR) => continue,
             other => break other?,
         }
     };

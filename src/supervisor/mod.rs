@@ -51,8 +51,9 @@ pub fn run(args: &Serve) -> ExitCode {
         Ok(info) => info,
         Err(code) => return code,
     };
-    let opened = Socket::open(args).and_then(|socket| {
-        let metrics = args.metrics.as_deref().map(Socket::at).transpose()?;
+    // The VM's socket comes last: whoever finds it finds the other one.
+    let opened = args.metrics.as_deref().map(Socket::at).transpose().and_then(|metrics| {
+        let socket = Socket::open(args)?;
         Ok([Some(socket), metrics].into_iter().flatten().collect::<Vec<_>>())
     });
     let sockets = match opened {

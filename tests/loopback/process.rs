@@ -19,7 +19,7 @@ use zerocopy::FromBytes;
 
 use crate::backend::{eventually, executable_with, gone, mock_driver, run, Backend};
 use crate::client::Client;
-use crate::vm::{connect, region, sealed_memory, Vm, SIZE, START};
+use crate::vm::{connect, idle_descriptors, region, sealed_memory, Vm, SIZE, START};
 
 #[test]
 fn test_capabilities_are_json() {
@@ -138,17 +138,12 @@ fn test_reconnecting_leaks_nothing() {
         let mut client = Client::open(&mut vm, 1);
         assert_eq!(client.result(&vm, &cmd::CuMemGetInfoV2 {}), 0);
     };
-    let settled = || {
-        drop(Vm::start(&backend.socket()));
-        eventually("the workers end", || backend.workers().is_empty().then_some(()));
-        backend.descriptors()
-    };
     visit();
-    let before = settled();
+    let before = idle_descriptors(&backend);
     for _ in rounds("reconnects", 20) {
         visit();
     }
-    eventually("all descriptors are closed", || (settled() <= before).then_some(()));
+    eventually("all descriptors are closed", || (idle_descriptors(&backend) <= before).then_some(()));
 }
 
 #[test]

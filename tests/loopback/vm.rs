@@ -19,7 +19,7 @@ use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMma
 use vmm_sys_util::eventfd::EventFd;
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::backend::eventually;
+use crate::backend::{eventually, Backend};
 
 /// Guest-physical start and size of the memory.
 pub const START: u64 = 1 << 32;
@@ -104,6 +104,13 @@ pub fn region(file: &File) -> VhostUserMemoryRegionInfo {
         mmap_offset: 0,
         mmap_handle: file.as_raw_fd(),
     }
+}
+
+/// Descriptors that a backend holds while it serves a VM without sessions. Between two VMs they are fewer.
+pub fn idle_descriptors(backend: &Backend) -> usize {
+    let _vm = Vm::start(&backend.socket());
+    eventually("the workers end", || backend.workers().is_empty().then_some(()));
+    backend.descriptors()
 }
 
 impl Vm {
