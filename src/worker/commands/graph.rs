@@ -2,11 +2,12 @@
 //! driver, which stays as long as the executable graph, because its nodes name what is to be changed.
 
 use std::ffi::c_void;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use vgpu_protocol::cuda::{
-    CUgraph, CUgraphEdgeData, CUgraphExec, CUgraphNode, CUhostFn, CUlaunchAttribute, CUresult, WireEdge,
-    CUDA_HOST_NODE_PARAMS, CUDA_KERNEL_NODE_PARAMS, CUDA_MEMSET_NODE_PARAMS, LAUNCH_ATTRIBUTE_COOPERATIVE,
+    CUcontext, CUevent, CUgraph, CUgraphEdgeData, CUgraphExec, CUgraphNode, CUlaunchAttribute, CUresult, WireEdge,
+    WireFill, CUDA_HOST_NODE_PARAMS, CUDA_KERNEL_NODE_PARAMS, CUDA_MEMCPY3D, CUDA_MEMSET_NODE_PARAMS,
+    LAUNCH_ATTRIBUTE_COOPERATIVE,
 };
 use vgpu_protocol::{cmd, Handle, HandleKind};
 use zerocopy::FromBytes;
@@ -74,54 +75,55 @@ fn after(graph: &Graph, edges: &[u8]) -> Result<After, Failure> {
     Ok(after)
 }
 
-/// What is wrong with a command of a graph that is not instantiated yet is told when it is.
-fn told_later(ctx: &Context<'_>, handle: Handle, done: Result<(), Failure>) -> Result<(), Failure> {
-    let Err(error) = done else { return Ok(()) };
-    let graph = find(ctx, handle)?;
-    let mut graph = lock(&graph);
-    if graph.executable != 0 {
-        return Err(error);
-    }
-    graph.failed = graph.failed.or(Some(error));
-    Ok(())
+/// What a node does. Its kind never changes.
+trait Node {
+    /// Adds a node behind others.
+    fn add(&mut self, ctx: &Context<'_>, graph: CUgraph, after: &[CUgraphNode]) -> Result<CUgraphNode, Failure>;
+
+    /// Has a node of an executable graph do this instead.
+    fn change(&mut self, ctx: &Context<'_>, graph: CUgraphExec, node: CUgraphNode) -> Result<(), Failure>;
 }
 
-/// Adds a node, or changes the one that is there.
-fn put(
+/// Adds a node, or changes the one that is there. What is wrong with one of a graph that is not instantiated
+/// yet is told when it is.
+fn place(
     ctx: &Context<'_>,
     handle: Handle,
     position: u32,
     edges: &[u8],
-    add: impl FnOnce(&Graph, &[CUgraphNode], &mut CUgraphNode) -> Result<(), Failure>,
-    change: impl FnOnce(&Graph, CUgraphNode) -> Result<(), Failure>,
+    node: Result<impl Node, Failure>,
 ) -> Result<(), Failure> {
     let graph = find(ctx, handle)?;
     let mut graph = lock(&graph);
     if graph.executable != 0 {
-        let node = graph.node(position)?;
-        return change(&graph, node);
+        let at = graph.node(position)?;
+        return node?.change(ctx, graph.executable(), at);
     }
-    add_node(ctx, &mut graph, position, edges, add)
+    if let Err(error) = node.and_then(|node| add(ctx, &mut graph, position, edges, node)) {
+        graph.failed = graph.failed.or(Some(error));
+    }
+    Ok(())
 }
 
-fn add_node(
-    ctx: &Context<'_>,
-    graph: &mut MutexGuard<'_, Graph>,
-    position: u32,
-    edges: &[u8],
-    add: impl FnOnce(&Graph, &[CUgraphNode], &mut CUgraphNode) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+fn add(ctx: &Context<'_>, graph: &mut Graph, position: u32, edges: &[u8], mut node: impl Node) -> Result<(), Failure> {
     if position as usize != graph.nodes.len() || graph.nodes.len() >= MAX_NODES {
         return Err(Failure::INVALID_VALUE);
     }
     let after = after(graph, edges)?;
-    let mut node = std::ptr::null_mut();
-    add(graph, &after.nodes, &mut node)?;
+    let node = node.add(ctx, graph.graph(), &after.nodes)?;
     for (from, data) in after.special {
         driver!(ctx, cuGraphAddDependencies_v2(graph.graph(), &from, &node, &data, 1))?;
     }
     graph.nodes.push(node as usize);
     Ok(())
+}
+
+/// Calls a function of the driver that adds a node; the node.
+macro_rules! add_node {
+    ($ctx:ident, $name:ident($graph:ident, $after:ident $(, $arg:expr)*)) => {{
+        let mut node: CUgraphNode = std::ptr::null_mut();
+        driver!($ctx, $name(&mut node, $graph, $after.as_ptr(), $after.len() $(, $arg)*)).map(|()| node)
+    }};
 }
 
 /// `vgpuGraphBegin`.
@@ -149,63 +151,92 @@ pub fn graph_params(
     Ok(cmd::VgpuGraphParamsReply {})
 }
 
-/// `vgpuGraphKernel`. The parameter block goes to the driver as one buffer; only cooperative launches
-/// need to be told parameter by parameter.
-pub fn graph_kernel(
-    ctx: &mut Context<'_>,
-    command: cmd::VgpuGraphKernel<'_>,
-) -> Result<cmd::VgpuGraphKernelReply, Failure> {
-    let graph = command.graph;
-    told_later(ctx, graph, put_kernel(ctx, command))?;
-    Ok(cmd::VgpuGraphKernelReply {})
+/// A launch. The parameter block goes to the driver as one buffer; only cooperative launches need to be told
+/// parameter by parameter.
+struct KernelNode {
+    function: *mut c_void,
+    is_kernel: bool,
+    grid: [u32; 3],
+    block: [u32; 3],
+    shared: u32,
+    attributes: Vec<CUlaunchAttribute>,
+    params: Vec<u8>,
+    /// Pointers to the parameters, if they are told one by one.
+    each: Vec<*mut c_void>,
+    size: usize,
+    extra: [*mut c_void; 5],
 }
 
-fn put_kernel(ctx: &Context<'_>, command: cmd::VgpuGraphKernel<'_>) -> Result<(), Failure> {
-    let mut block = std::mem::take(&mut lock(&*find(ctx, command.graph)?).ahead);
-    block.extend_from_slice(command.params);
-    let function = ctx.entry(HandleKind::Function, command.function)?;
-    if block.len() < function.param_bytes as usize {
-        return Err(Failure::INVALID_VALUE);
+impl KernelNode {
+    fn new(ctx: &Context<'_>, c: &cmd::VgpuGraphKernel<'_>, mut params: Vec<u8>) -> Result<KernelNode, Failure> {
+        let function = ctx.entry(HandleKind::Function, c.function)?;
+        if params.len() < function.param_bytes as usize {
+            return Err(Failure::INVALID_VALUE);
+        }
+        let attributes = attributes(c.attributes)?;
+        let cooperative = attributes.iter().any(|a| a.id == LAUNCH_ATTRIBUTE_COOPERATIVE && a.word(0) != 0);
+        let is_kernel = c.function.kind() == HandleKind::Kernel as u8;
+        let function = function.pointer as *mut c_void;
+        let each = if cooperative { parameters(ctx, function, is_kernel, &mut params)? } else { Vec::new() };
+        Ok(KernelNode {
+            function,
+            is_kernel,
+            grid: [c.grid_x, c.grid_y, c.grid_z],
+            block: [c.block_x, c.block_y, c.block_z],
+            shared: c.shared,
+            attributes,
+            size: if cooperative { 0 } else { params.len() },
+            params,
+            each,
+            extra: [std::ptr::null_mut(); 5],
+        })
     }
-    let attributes = attributes(command.attributes)?;
-    let cooperative = attributes.iter().any(|a| a.id == LAUNCH_ATTRIBUTE_COOPERATIVE && a.word(0) != 0);
-    let is_kernel = command.function.kind() == HandleKind::Kernel as u8;
-    let pointer = function.pointer as *mut c_void;
-    let mut size = block.len();
-    let mut buffer = [
-        std::ptr::without_provenance_mut(1),
-        block.as_mut_ptr().cast(),
-        std::ptr::without_provenance_mut(2),
-        std::ptr::from_mut(&mut size).cast(),
-        std::ptr::null_mut(),
-    ];
-    let mut each = if cooperative { parameters(ctx, pointer, is_kernel, &mut block)? } else { Vec::new() };
-    let none = std::ptr::null_mut();
-    let params = CUDA_KERNEL_NODE_PARAMS {
-        func: if is_kernel { std::ptr::null_mut() } else { pointer.cast() },
-        grid: [command.grid_x, command.grid_y, command.grid_z],
-        block: [command.block_x, command.block_y, command.block_z],
-        sharedMemBytes: command.shared,
-        kernelParams: if each.is_empty() { none } else { each.as_mut_ptr() },
-        extra: if cooperative || size == 0 { none } else { buffer.as_mut_ptr() },
-        kern: if is_kernel { pointer.cast() } else { std::ptr::null_mut() },
-        ctx: std::ptr::null_mut(),
-    };
-    put(
-        ctx,
-        command.graph,
-        command.node,
-        command.after,
-        |graph, after, node| {
-            let dependencies = after.as_ptr();
-            driver!(ctx, cuGraphAddKernelNode_v2(node, graph.graph(), dependencies, after.len(), &params))?;
-            attributes.iter().try_for_each(|attribute| {
-                let (id, value) = (attribute.id.cast_signed(), attribute.value.as_ptr().cast());
-                driver!(ctx, cuGraphKernelNodeSetAttribute(*node, id, value))
-            })
-        },
-        |graph, node| driver!(ctx, cuGraphExecKernelNodeSetParams_v2(graph.executable(), node, &params)),
-    )
+
+    /// What the driver is told. It points into the node.
+    fn params(&mut self) -> CUDA_KERNEL_NODE_PARAMS {
+        let none = std::ptr::null_mut();
+        self.extra = [
+            std::ptr::without_provenance_mut(1),
+            self.params.as_mut_ptr().cast(),
+            std::ptr::without_provenance_mut(2),
+            std::ptr::from_mut(&mut self.size).cast(),
+            none,
+        ];
+        CUDA_KERNEL_NODE_PARAMS {
+            func: if self.is_kernel { std::ptr::null_mut() } else { self.function.cast() },
+            grid: self.grid,
+            block: self.block,
+            sharedMemBytes: self.shared,
+            kernelParams: if self.each.is_empty() { none.cast() } else { self.each.as_mut_ptr() },
+            extra: if self.size == 0 { none.cast() } else { self.extra.as_mut_ptr() },
+            kern: if self.is_kernel { self.function.cast() } else { std::ptr::null_mut() },
+            ctx: std::ptr::null_mut(),
+        }
+    }
+}
+
+impl Node for KernelNode {
+    fn add(&mut self, ctx: &Context<'_>, graph: CUgraph, after: &[CUgraphNode]) -> Result<CUgraphNode, Failure> {
+        let node = add_node!(ctx, cuGraphAddKernelNode_v2(graph, after, &self.params()))?;
+        for attribute in &self.attributes {
+            let (id, value) = (attribute.id.cast_signed(), attribute.value.as_ptr().cast());
+            driver!(ctx, cuGraphKernelNodeSetAttribute(node, id, value))?;
+        }
+        Ok(node)
+    }
+
+    fn change(&mut self, ctx: &Context<'_>, graph: CUgraphExec, node: CUgraphNode) -> Result<(), Failure> {
+        driver!(ctx, cuGraphExecKernelNodeSetParams_v2(graph, node, &self.params()))
+    }
+}
+
+/// `vgpuGraphKernel`.
+pub fn graph_kernel(ctx: &mut Context<'_>, c: cmd::VgpuGraphKernel<'_>) -> Result<cmd::VgpuGraphKernelReply, Failure> {
+    let mut params = std::mem::take(&mut lock(&*find(ctx, c.graph)?).ahead);
+    params.extend_from_slice(c.params);
+    let node = KernelNode::new(ctx, &c, params);
+    place(ctx, c.graph, c.node, c.after, node)?;
+    Ok(cmd::VgpuGraphKernelReply {})
 }
 
 fn attributes(bytes: &[u8]) -> Result<Vec<CUlaunchAttribute>, Failure> {
@@ -241,130 +272,132 @@ fn parameters(
     Ok(pointers)
 }
 
+struct CopyNode {
+    params: CUDA_MEMCPY3D,
+    context: CUcontext,
+}
+
+impl Node for CopyNode {
+    fn add(&mut self, ctx: &Context<'_>, graph: CUgraph, after: &[CUgraphNode]) -> Result<CUgraphNode, Failure> {
+        add_node!(ctx, cuGraphAddMemcpyNode(graph, after, &self.params, self.context))
+    }
+
+    fn change(&mut self, ctx: &Context<'_>, graph: CUgraphExec, node: CUgraphNode) -> Result<(), Failure> {
+        driver!(ctx, cuGraphExecMemcpyNodeSetParams(graph, node, &self.params, self.context))
+    }
+}
+
 /// `vgpuGraphCopy`.
-pub fn graph_copy(ctx: &mut Context<'_>, command: cmd::VgpuGraphCopy<'_>) -> Result<cmd::VgpuGraphCopyReply, Failure> {
-    let graph = command.graph;
-    told_later(ctx, graph, put_copy(ctx, command))?;
+pub fn graph_copy(ctx: &mut Context<'_>, c: cmd::VgpuGraphCopy<'_>) -> Result<cmd::VgpuGraphCopyReply, Failure> {
+    let context = ctx.current as CUcontext;
+    let node = copy_params(ctx, &c.copy).map(|params| CopyNode { params, context });
+    place(ctx, c.graph, c.node, c.after, node)?;
     Ok(cmd::VgpuGraphCopyReply {})
 }
 
-fn put_copy(ctx: &Context<'_>, command: cmd::VgpuGraphCopy<'_>) -> Result<(), Failure> {
-    let params = copy_params(ctx, &command.copy)?;
-    let context = ctx.current as vgpu_protocol::cuda::CUcontext;
-    put(
-        ctx,
-        command.graph,
-        command.node,
-        command.after,
-        |graph, after, node| {
-            driver!(ctx, cuGraphAddMemcpyNode(node, graph.graph(), after.as_ptr(), after.len(), &params, context))
-        },
-        |graph, node| driver!(ctx, cuGraphExecMemcpyNodeSetParams(graph.executable(), node, &params, context)),
-    )
+struct FillNode {
+    params: CUDA_MEMSET_NODE_PARAMS,
+    context: CUcontext,
+}
+
+impl FillNode {
+    fn new(ctx: &Context<'_>, fill: &WireFill) -> Result<FillNode, Failure> {
+        let size = |n: u64| usize::try_from(n).map_err(|_| Failure::INVALID_VALUE);
+        let params = CUDA_MEMSET_NODE_PARAMS {
+            dst: fill.dst,
+            pitch: size(fill.pitch)?,
+            value: fill.value,
+            elementSize: fill.element,
+            width: size(fill.width)?,
+            height: size(fill.height)?,
+        };
+        Ok(FillNode { params, context: ctx.current as CUcontext })
+    }
+}
+
+impl Node for FillNode {
+    fn add(&mut self, ctx: &Context<'_>, graph: CUgraph, after: &[CUgraphNode]) -> Result<CUgraphNode, Failure> {
+        add_node!(ctx, cuGraphAddMemsetNode(graph, after, &self.params, self.context))
+    }
+
+    fn change(&mut self, ctx: &Context<'_>, graph: CUgraphExec, node: CUgraphNode) -> Result<(), Failure> {
+        driver!(ctx, cuGraphExecMemsetNodeSetParams(graph, node, &self.params, self.context))
+    }
 }
 
 /// `vgpuGraphFill`.
-pub fn graph_fill(ctx: &mut Context<'_>, command: cmd::VgpuGraphFill<'_>) -> Result<cmd::VgpuGraphFillReply, Failure> {
-    let graph = command.graph;
-    told_later(ctx, graph, put_fill(ctx, command))?;
+pub fn graph_fill(ctx: &mut Context<'_>, c: cmd::VgpuGraphFill<'_>) -> Result<cmd::VgpuGraphFillReply, Failure> {
+    let node = FillNode::new(ctx, &c.fill);
+    place(ctx, c.graph, c.node, c.after, node)?;
     Ok(cmd::VgpuGraphFillReply {})
 }
 
-fn put_fill(ctx: &Context<'_>, command: cmd::VgpuGraphFill<'_>) -> Result<(), Failure> {
-    let size = |n: u64| usize::try_from(n).map_err(|_| Failure::INVALID_VALUE);
-    let params = CUDA_MEMSET_NODE_PARAMS {
-        dst: command.fill.dst,
-        pitch: size(command.fill.pitch)?,
-        value: command.fill.value,
-        elementSize: command.fill.element,
-        width: size(command.fill.width)?,
-        height: size(command.fill.height)?,
-    };
-    let context = ctx.current as vgpu_protocol::cuda::CUcontext;
-    put(
-        ctx,
-        command.graph,
-        command.node,
-        command.after,
-        |graph, after, node| {
-            driver!(ctx, cuGraphAddMemsetNode(node, graph.graph(), after.as_ptr(), after.len(), &params, context))
-        },
-        |graph, node| driver!(ctx, cuGraphExecMemsetNodeSetParams(graph.executable(), node, &params, context)),
-    )
+/// A host function. Which one an id stands for is the guest's to change.
+struct HostNode(CUDA_HOST_NODE_PARAMS);
+
+impl Node for HostNode {
+    fn add(&mut self, ctx: &Context<'_>, graph: CUgraph, after: &[CUgraphNode]) -> Result<CUgraphNode, Failure> {
+        add_node!(ctx, cuGraphAddHostNode(graph, after, &self.0))
+    }
+
+    fn change(&mut self, ctx: &Context<'_>, graph: CUgraphExec, node: CUgraphNode) -> Result<(), Failure> {
+        driver!(ctx, cuGraphExecHostNodeSetParams(graph, node, &self.0))
+    }
 }
 
-/// `vgpuGraphHost`. Which function an id stands for is the guest's to change.
-pub fn graph_host(ctx: &mut Context<'_>, command: cmd::VgpuGraphHost<'_>) -> Result<cmd::VgpuGraphHostReply, Failure> {
-    let graph = command.graph;
-    told_later(ctx, graph, put_host(ctx, command))?;
+/// `vgpuGraphHost`.
+pub fn graph_host(ctx: &mut Context<'_>, c: cmd::VgpuGraphHost<'_>) -> Result<cmd::VgpuGraphHostReply, Failure> {
+    let (function, user_data) = graph_host_function(&ctx.session.host_functions, c.id);
+    let node = HostNode(CUDA_HOST_NODE_PARAMS { function, userData: user_data });
+    place(ctx, c.graph, c.node, c.after, Ok(node))?;
     Ok(cmd::VgpuGraphHostReply {})
 }
 
-fn put_host(ctx: &Context<'_>, command: cmd::VgpuGraphHost<'_>) -> Result<(), Failure> {
-    let (function, id): (CUhostFn, *mut c_void) = graph_host_function(&ctx.session.host_functions, command.id);
-    let params = CUDA_HOST_NODE_PARAMS { function, userData: id };
-    put(
-        ctx,
-        command.graph,
-        command.node,
-        command.after,
-        |graph, after, node| {
-            driver!(ctx, cuGraphAddHostNode(node, graph.graph(), after.as_ptr(), after.len(), &params))
-        },
-        |graph, node| driver!(ctx, cuGraphExecHostNodeSetParams(graph.executable(), node, &params)),
-    )
+struct EmptyNode;
+
+impl Node for EmptyNode {
+    fn add(&mut self, ctx: &Context<'_>, graph: CUgraph, after: &[CUgraphNode]) -> Result<CUgraphNode, Failure> {
+        add_node!(ctx, cuGraphAddEmptyNode(graph, after))
+    }
+
+    fn change(&mut self, _: &Context<'_>, _: CUgraphExec, _: CUgraphNode) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// `vgpuGraphEmpty`.
-pub fn graph_empty(
-    ctx: &mut Context<'_>,
-    command: cmd::VgpuGraphEmpty<'_>,
-) -> Result<cmd::VgpuGraphEmptyReply, Failure> {
-    let graph = command.graph;
-    told_later(ctx, graph, put_empty(ctx, command))?;
+pub fn graph_empty(ctx: &mut Context<'_>, c: cmd::VgpuGraphEmpty<'_>) -> Result<cmd::VgpuGraphEmptyReply, Failure> {
+    place(ctx, c.graph, c.node, c.after, Ok(EmptyNode))?;
     Ok(cmd::VgpuGraphEmptyReply {})
 }
 
-fn put_empty(ctx: &Context<'_>, command: cmd::VgpuGraphEmpty<'_>) -> Result<(), Failure> {
-    put(
-        ctx,
-        command.graph,
-        command.node,
-        command.after,
-        |graph, after, node| driver!(ctx, cuGraphAddEmptyNode(node, graph.graph(), after.as_ptr(), after.len())),
-        |_, _| Ok(()),
-    )
+struct EventNode {
+    event: CUevent,
+    records: bool,
+}
+
+impl Node for EventNode {
+    fn add(&mut self, ctx: &Context<'_>, graph: CUgraph, after: &[CUgraphNode]) -> Result<CUgraphNode, Failure> {
+        match self.records {
+            true => add_node!(ctx, cuGraphAddEventRecordNode(graph, after, self.event)),
+            false => add_node!(ctx, cuGraphAddEventWaitNode(graph, after, self.event)),
+        }
+    }
+
+    fn change(&mut self, ctx: &Context<'_>, graph: CUgraphExec, node: CUgraphNode) -> Result<(), Failure> {
+        match self.records {
+            true => driver!(ctx, cuGraphExecEventRecordNodeSetEvent(graph, node, self.event)),
+            false => driver!(ctx, cuGraphExecEventWaitNodeSetEvent(graph, node, self.event)),
+        }
+    }
 }
 
 /// `vgpuGraphEvent`.
-pub fn graph_event(
-    ctx: &mut Context<'_>,
-    command: cmd::VgpuGraphEvent<'_>,
-) -> Result<cmd::VgpuGraphEventReply, Failure> {
-    let graph = command.graph;
-    told_later(ctx, graph, put_event(ctx, command))?;
+pub fn graph_event(ctx: &mut Context<'_>, c: cmd::VgpuGraphEvent<'_>) -> Result<cmd::VgpuGraphEventReply, Failure> {
+    let event = ctx.resolve(HandleKind::Event, c.event);
+    let node = event.map(|event| EventNode { event: event.cast(), records: c.record != 0 });
+    place(ctx, c.graph, c.node, c.after, node)?;
     Ok(cmd::VgpuGraphEventReply {})
-}
-
-fn put_event(ctx: &Context<'_>, command: cmd::VgpuGraphEvent<'_>) -> Result<(), Failure> {
-    let event = ctx.resolve(HandleKind::Event, command.event)?.cast();
-    let records = command.record != 0;
-    put(
-        ctx,
-        command.graph,
-        command.node,
-        command.after,
-        |graph, after, node| match records {
-            true => driver!(ctx, cuGraphAddEventRecordNode(node, graph.graph(), after.as_ptr(), after.len(), event)),
-            false => {
-                driver!(ctx, cuGraphAddEventWaitNode(node, graph.graph(), after.as_ptr(), after.len(), event))
-            }
-        },
-        |graph, node| match records {
-            true => driver!(ctx, cuGraphExecEventRecordNodeSetEvent(graph.executable(), node, event)),
-            false => driver!(ctx, cuGraphExecEventWaitNodeSetEvent(graph.executable(), node, event)),
-        },
-    )
 }
 
 /// `vgpuGraphInstantiate`.

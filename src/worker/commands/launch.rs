@@ -26,17 +26,23 @@ struct Launch {
     stream: Handle,
 }
 
+/// What the commands that describe a launch have in common.
+macro_rules! launch {
+    ($command:ident) => {
+        Launch {
+            function: $command.function,
+            grid: [$command.grid_x, $command.grid_y, $command.grid_z],
+            block: [$command.block_x, $command.block_y, $command.block_z],
+            shared: $command.shared,
+            stream: $command.stream,
+        }
+    };
+}
+
 /// `vgpuLaunch`. The parameter block goes to the driver as one buffer, so no layout is needed here;
 /// it must be as large as the kernel's.
 pub fn launch(ctx: &mut Context<'_>, c: cmd::VgpuLaunch<'_>) -> Result<cmd::VgpuLaunchReply, Failure> {
-    let launch = Launch {
-        function: c.function,
-        grid: [c.grid_x, c.grid_y, c.grid_z],
-        block: [c.block_x, c.block_y, c.block_z],
-        shared: c.shared,
-        stream: c.stream,
-    };
-    launch.run(ctx, c.attributes, c.params)?;
+    launch!(c).run(ctx, c.attributes, c.params)?;
     Ok(cmd::VgpuLaunchReply {})
 }
 
@@ -46,14 +52,7 @@ pub fn launch_large(ctx: &mut Context<'_>, c: cmd::VgpuLaunchLarge<'_>) -> Resul
         return Err(Failure::INVALID_VALUE);
     }
     let params = ctx.session.arena.read(c.params, c.params_size.into()).ok_or(Failure::INVALID_VALUE)?;
-    let launch = Launch {
-        function: c.function,
-        grid: [c.grid_x, c.grid_y, c.grid_z],
-        block: [c.block_x, c.block_y, c.block_z],
-        shared: c.shared,
-        stream: c.stream,
-    };
-    launch.run(ctx, c.attributes, &params)?;
+    launch!(c).run(ctx, c.attributes, &params)?;
     Ok(cmd::VgpuLaunchLargeReply {})
 }
 
@@ -62,17 +61,10 @@ pub fn occupancy_clusters(
     ctx: &mut Context<'_>,
     c: cmd::VgpuOccupancyClusters<'_>,
 ) -> Result<cmd::VgpuOccupancyClustersReply, Failure> {
-    let launch = Launch {
-        function: c.function,
-        grid: [c.grid_x, c.grid_y, c.grid_z],
-        block: [c.block_x, c.block_y, c.block_z],
-        shared: c.shared,
-        stream: c.stream,
-    };
     let function = ctx.resolve(HandleKind::Function, c.function)?;
     let stream = ctx.resolve(HandleKind::Stream, c.stream)?;
     let mut attributes = translate(ctx, c.attributes)?;
-    let config = launch.config(stream, &mut attributes);
+    let config = launch!(c).config(stream, &mut attributes);
     let mut value = 0;
     match c.potential {
         0 => driver!(ctx, cuOccupancyMaxActiveClusters(&mut value, function.cast(), &config))?,
