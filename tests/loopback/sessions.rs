@@ -180,7 +180,7 @@ fn test_text_of_kernels_is_there_with_the_synchronising_reply() {
 
 #[test]
 fn test_host_function_runs_in_the_client() {
-    let backend = Backend::start();
+    let backend = Backend::start_on(Path::new("soft"), &["--memory", "256M"]);
     let mut vm = Vm::start(&backend.socket());
     let mut client = Client::open(&mut vm, 1);
     assert_eq!(client.result(&vm, &cmd::VgpuHostFunction { stream: Handle::NULL, id: 77, always: 0 }), 0);
