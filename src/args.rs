@@ -1,6 +1,7 @@
 //! Command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use vgpu_protocol::control::MAX_SESSIONS;
@@ -145,6 +146,10 @@ pub struct Executor {
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub kernel_timeout: Option<f64>,
 
+    /// How long a call of a host's driver that does not wait for the GPU may take before the session ends, seconds
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = parse_seconds)]
+    pub call_timeout: f64,
+
     #[command(flatten)]
     pub quotas: Quotas,
 
@@ -167,6 +172,11 @@ impl Executor {
         self.sandbox != Sandbox::None
     }
 
+    /// How long a call of a host's driver may take.
+    pub fn call_time(&self) -> Duration {
+        Duration::from_secs_f64(self.call_timeout)
+    }
+
     /// The command line that gives these options. `device` is left out: it goes by the environment.
     pub fn to_arguments(&self) -> Vec<String> {
         let version = format!("{}.{}", self.cuda_version / 1000, self.cuda_version % 1000 / 10);
@@ -177,6 +187,7 @@ impl Executor {
             format!("--compute-capability={}", self.compute_capability),
             format!("--busy-poll={}", self.busy_poll),
             format!("--sandbox={sandbox}"),
+            format!("--call-timeout={}", self.call_timeout),
             format!("--log-level={}", self.log_level),
         ];
         let Quotas { pinned, contexts, streams, modules, module_bytes, launch_rate } = self.quotas;

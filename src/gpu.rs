@@ -170,7 +170,12 @@ pub fn start(executor: &Executor) -> Result<DriverApi, GpuError> {
 /// What may be done about a driver that does not start.
 fn hint(result: CUresult) -> &'static str {
     match result {
-        CUresult::NO_DEVICE => "; is there a GPU, and do --device and CUDA_VISIBLE_DEVICES name it?",
+        CUresult::NO_DEVICE => {
+            "; is there a GPU, do --device and CUDA_VISIBLE_DEVICES name it, and if MIG is on, has it an instance?"
+        }
+        CUresult::SYSTEM_NOT_READY => "; is the fabric manager or the driver's other service running?",
+        CUresult::DEVICE_UNAVAILABLE => "; does its compute mode allow one process only, and has another one got it?",
+        CUresult::UNKNOWN | CUresult::ECC_UNCORRECTABLE => "; has the GPU failed? See nvidia-smi, and Xid in dmesg",
         CUresult::STUB_LIBRARY => "; the library is the toolkit's stub for linking, not the driver",
         CUresult::SYSTEM_DRIVER_MISMATCH => "; the library and the kernel module are of different releases",
         CUresult::OPERATING_SYSTEM | CUresult::NOT_PERMITTED => "; may this user open /dev/nvidia*?",

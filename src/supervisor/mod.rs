@@ -96,8 +96,12 @@ pub fn run(args: &Serve) -> ExitCode {
 /// Finds out what the GPU is and that workers are confined; else the code to exit with.
 fn probe(executor: &Executor, launcher: &Launcher) -> Result<DeviceInfo, ExitCode> {
     let failed = |error| exit::fail(exit::RUNTIME, format_args!("cannot start a process of its own: {error}"));
-    let info = match process::probe(launcher).map_err(failed)? {
+    let info = match process::probe(launcher, executor.call_time()).map_err(failed)? {
         Ok(info) => info,
+        Err(End::Late) => {
+            let message = "the driver does not come back from a call; is the GPU in order (nvidia-smi, dmesg)?";
+            return Err(exit::fail(exit::NO_GPU, format_args!("--gpu {}: {message}", executor.gpu)));
+        }
         Err(End::Code(code)) => return Err(ExitCode::from(u8::try_from(code).unwrap_or(exit::RUNTIME))),
         Err(end) => {
             return Err(exit::fail(exit::RUNTIME, format_args!("--gpu {}: the driver died ({end})", executor.gpu)))

@@ -1,12 +1,12 @@
 //! A worker process: start, ask, freeze, kill.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::pipe::{pipe_with, PipeFlags};
-use rustix::process::{pidfd_open, pidfd_send_signal, waitid, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use rustix::process::{kill_process, pidfd_open, pidfd_send_signal, waitid, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use vgpu_protocol::DeviceInfo;
 use zerocopy::FromBytes;
 
@@ -92,6 +92,8 @@ pub enum End {
     Code(i32),
     /// By a signal.
     Signal(i32),
+    /// It was killed, because it did not end in time.
+    Late,
 }
 
 impl std::fmt::Display for End {
@@ -99,6 +101,7 @@ impl std::fmt::Display for End {
         match self {
             End::Code(code) => write!(f, "exit code {code}"),
             End::Signal(signal) => write!(f, "signal {signal}"),
+            End::Late => f.write_str("killed, as it did not end in time"),
         }
     }
 }
@@ -117,17 +120,39 @@ pub fn wait(pid: Pid) -> io::Result<End> {
     }
 }
 
-/// Asks a short-lived process what the GPU is, so that no CUDA driver runs in the supervisor.
-/// The inner error is how the process ended; it has said on standard error what is wrong.
-pub fn probe(launcher: &Launcher) -> io::Result<Result<DeviceInfo, End>> {
+/// Asks a process that may live for `patience` what the GPU is, so that no CUDA driver runs in the supervisor.
+/// The inner error is how the process ended; unless it was late, it has said on standard error what is wrong.
+pub fn probe(launcher: &Launcher, patience: Duration) -> io::Result<Result<DeviceInfo, End>> {
     let (ours, output) = pipe_with(PipeFlags::CLOEXEC)?;
     let pid = launcher.launch(Mode::Probe, &output)?;
     drop(output);
-    let mut bytes = Vec::new();
-    File::from(ours).read_to_end(&mut bytes)?;
+    let Some(bytes) = read_in_time(&ours, patience)? else {
+        let _ = kill_process(pid, Signal::KILL);
+        return wait(pid).map(|_| Err(End::Late));
+    };
     match wait(pid)? {
         End::Code(0) => DeviceInfo::read_from_bytes(&bytes).map(Ok).map_err(|_| io::ErrorKind::InvalidData.into()),
         end => Ok(Err(end)),
+    }
+}
+
+/// All that is written to a pipe until its other end is closed; `None` if that takes too long.
+fn read_in_time(pipe: &OwnedFd, patience: Duration) -> io::Result<Option<Vec<u8>>> {
+    let start = Instant::now();
+    let (mut bytes, mut part) = (Vec::new(), [0; size_of::<DeviceInfo>()]);
+    loop {
+        let left = patience.saturating_sub(start.elapsed());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&left)) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        match rustix::io::read(pipe, &mut part)? {
+            0 => return Ok(Some(bytes)),
+            length => bytes.extend(part.iter().take(length)),
+        }
     }
 }
 

@@ -20,8 +20,10 @@ use super::output::Output;
 use super::ring::Ring;
 use super::session::Session;
 use super::sharing::Sharing;
+use super::watch::Watch;
 use crate::args::{Executor, Quotas};
 use crate::channel::{Channel, Reply, Request};
+use crate::exit;
 
 /// Why the process ends.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,8 @@ pub struct Control {
     is_cpu: bool,
     api: DriverApi,
     quotas: Quotas,
+    /// How long a call of the driver may take; `None`: as long as it likes.
+    call_time: Option<Duration>,
     output: Arc<Output>,
     serving: Option<Serving>,
 }
@@ -58,7 +62,9 @@ impl Control {
     /// Waits for a session.
     pub fn new(args: &Executor, api: DriverApi, output: Arc<Output>) -> Self {
         let busy_poll = Duration::from_micros(args.busy_poll);
-        Control { busy_poll, is_cpu: args.gpu.is_cpu(), quotas: args.quotas, api, output, serving: None }
+        let is_cpu = args.gpu.is_cpu();
+        let call_time = (!is_cpu).then(|| args.call_time());
+        Control { busy_poll, is_cpu, quotas: args.quotas, call_time, api, output, serving: None }
     }
 
     /// Answers requests until the supervisor closes the connection.
@@ -114,18 +120,25 @@ impl Control {
         let dispatcher = Dispatcher::new(session.clone(), bell.clone(), self.busy_poll);
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
         thread("dispatcher").spawn(move || dispatcher.run()).map_err(host("start a thread"))?;
-        let beating = session.clone();
-        thread("heartbeat").spawn(move || beat(&beating)).map_err(host("start a thread"))?;
+        let (beating, call_time) = (session.clone(), self.call_time);
+        thread("heartbeat").spawn(move || beat(&beating, call_time)).map_err(host("start a thread"))?;
         self.serving = Some(Serving { session, bell });
         Ok(())
     }
 }
 
-/// Shows the client that the process lives, twice as often as promised.
-fn beat(session: &Session) {
+/// Shows the client that the process lives, twice as often as promised, and ends it when the driver does
+/// not come back.
+fn beat(session: &Session, call_time: Option<Duration>) {
+    const PAUSE: Duration = Duration::from_millis(HEARTBEAT_MS / 2);
+    let mut watch = call_time.map(|patience| Watch::new(patience, PAUSE));
     for count in (1..=u32::MAX).cycle() {
         session.ring.beat(count);
-        std::thread::sleep(Duration::from_millis(HEARTBEAT_MS / 2));
+        std::thread::sleep(PAUSE);
+        if watch.as_mut().is_some_and(|watch| watch.hangs(&session.progress)) {
+            log::error!("the GPU's driver does not come back from a call (--call-timeout): the session ends");
+            crate::sys::end(exit::RUNTIME);
+        }
     }
 }
 

@@ -170,6 +170,7 @@ impl Dispatcher {
     fn look(&mut self) -> bool {
         let start = Instant::now();
         loop {
+            self.session.progress.step();
             self.settle();
             if self.session.ring.has_work() || self.bell.rung.load(Ordering::Acquire) {
                 self.napping = false;
@@ -194,6 +195,7 @@ impl Dispatcher {
         let doorbell = lock(&self.bell.doorbell).clone().filter(|_| !stopped);
         let mut fds = vec![PollFd::new(&self.bell.wake, PollFlags::IN)];
         fds.extend(doorbell.as_deref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        self.session.progress.rest();
         let ready = poll(&mut fds, nap.as_ref());
         let trouble = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
         let broken = fds.get(1).is_some_and(|fd| fd.revents().intersects(trouble));

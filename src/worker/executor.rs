@@ -124,6 +124,7 @@ impl Executor {
         self.enter(Handle(header.context));
         let mut last = Ok(0);
         for item in &items {
+            self.session.progress.step();
             if item.waits() && may_block(item.opcode) {
                 match self.wait_for_stream(item, header.lane) {
                     Step::Done(result) => {
@@ -195,8 +196,9 @@ impl Executor {
         let mut index = 0;
         while let Some(deferred) = self.deferred.get_mut(index) {
             let (api, fences) = (&self.session.api, &self.session.fences);
+            let flush = deferred.wait.is_some() && self.session.has_to_flush();
             let mut error = Ok(());
-            deferred.fences.retain(|fence| match fences.is_passed(api, *fence) {
+            deferred.fences.retain(|fence| match fences.is_passed(api, *fence, flush) {
                 Ok(passed) => !passed,
                 Err(failure) => {
                     error = Err(failure);
@@ -226,11 +228,8 @@ impl Executor {
     fn conclude(&mut self, batch: &Batch, wait: &Wait, reached: Result<(), Failure>) {
         let header = batch::header(&batch.bytes);
         self.enter(Handle(header.context));
-        let result = match reached {
-            Ok(()) if !self.session.prints.load(Ordering::Acquire) => Ok(()),
-            // The driver writes out what kernels print, or says what is wrong.
-            _ => synchronise(&self.session, wait.stream),
-        };
+        // With a failure, the driver has more to say.
+        let result = reached.or_else(|error| synchronise(&self.session, wait.stream).and(Err(error)));
         if result.is_ok() {
             let (context, stream, activity) = (self.context.1, wait.stream, wait.activity);
             self.idle = Some(Idle { context, stream, activity });
@@ -289,6 +288,9 @@ impl Executor {
         let active = !only_asks(item.opcode);
         if active {
             self.session.note_activity();
+        }
+        if item.opcode == cmd::CuMemAllocFromPoolAsync::OPCODE {
+            self.session.pools.store(true, Ordering::Release);
         }
         let mut outputs = std::mem::take(&mut self.outputs);
         let room = capacity.min(outputs.len());

@@ -69,13 +69,18 @@ impl Fences {
     }
 
     /// Whether the stream has got there. An error is that of the stream's work; a fence of a context
-    /// that has ended is passed.
-    pub fn is_passed(&self, api: &DriverApi, fence: Fence) -> Result<bool, Failure> {
+    /// that has ended is passed. With `flush` the driver does what it keeps for a synchronisation, which a
+    /// query is none: it writes out what kernels print and gives back memory that pools hold.
+    pub fn is_passed(&self, api: &DriverApi, fence: Fence, flush: bool) -> Result<bool, Failure> {
         let mut state = lock(&self.0);
         let Some(index) = state.open.iter().position(|open| open.fence == fence) else { return Ok(true) };
         let (Some(query), Some(open)) = (api.cuEventQuery, state.open.get(index)) else { return Ok(true) };
         // SAFETY: the event is alive: it leaves the table before its context ends.
-        let passed = is_ready(unsafe { query(open.event as CUevent) });
+        let mut passed = is_ready(unsafe { query(open.event as CUevent) });
+        if let (Ok(true), true, Some(synchronize)) = (passed, flush, api.cuEventSynchronize) {
+            // SAFETY: as above; it does not wait, as the event has been reached.
+            passed = is_ready(unsafe { synchronize(open.event as CUevent) });
+        }
         if passed != Ok(false) {
             let open = state.open.swap_remove(index);
             state.idle.push((open.context, open.event));

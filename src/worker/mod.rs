@@ -21,6 +21,7 @@ mod ring;
 mod session;
 mod sharing;
 mod waiters;
+mod watch;
 
 use std::process::ExitCode;
 

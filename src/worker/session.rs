@@ -18,6 +18,7 @@ use super::output::Output;
 use super::quotas::{Pace, EXHAUSTED};
 use super::ring::Ring;
 use super::sharing::Sharing;
+use super::watch::Progress;
 use crate::args::Quotas;
 
 /// The session that this process serves.
@@ -52,8 +53,12 @@ pub struct Session {
     pub quotas: Quotas,
     /// How fast it may launch.
     pub pace: Pace,
+    /// What the dispatcher is at.
+    pub progress: Progress,
     /// Some image that was loaded may have kernels that print.
     pub prints: AtomicBool,
+    /// Memory of pools has been asked for.
+    pub pools: AtomicBool,
     /// Grows with every command that may give a stream work.
     activity: AtomicU64,
     /// Where links are worked on.
@@ -99,7 +104,9 @@ impl Session {
             fences: Fences::default(),
             quotas,
             pace: Pace::new(quotas.launch_rate),
+            progress: Progress::default(),
             prints: AtomicBool::new(false),
+            pools: AtomicBool::new(false),
             activity: AtomicU64::new(0),
             linker: Linker::default(),
             sharing,
@@ -119,6 +126,11 @@ impl Session {
     pub fn take_latched(&self) -> (CUresult, u16) {
         let value = self.latched.swap(0, Ordering::AcqRel);
         (CUresult((value >> 16) as u32), value as u16)
+    }
+
+    /// Whether the driver may keep something for the next synchronisation.
+    pub fn has_to_flush(&self) -> bool {
+        self.prints.load(Ordering::Acquire) || self.pools.load(Ordering::Acquire)
     }
 
     /// Notes that a command may have given a stream work.

@@ -62,6 +62,13 @@ impl Backend {
         Backend::run(command)
     }
 
+    /// A backend with more in its environment.
+    pub fn start_in(environment: &[(&str, &str)], options: &[&str]) -> Backend {
+        let mut command = executable_with(&mock_driver());
+        command.args(options).envs(environment.iter().copied());
+        Backend::run(command)
+    }
+
     /// A backend that may open so many files.
     pub fn start_with_descriptors(most: u64) -> Backend {
         let mut command = executable_with(&mock_driver());

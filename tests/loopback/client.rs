@@ -157,10 +157,15 @@ impl Client {
 
     /// Loads the mock module and finds a kernel.
     pub fn kernel(&mut self, vm: &Vm, name: &str) -> Handle {
-        vm.write(home(self.number) + STAGING_OFFSET as u64, b"mock image with vprintf");
+        self.kernel_of(vm, b"mock image with vprintf", name)
+    }
+
+    /// Loads a module and finds a kernel.
+    pub fn kernel_of(&mut self, vm: &Vm, image: &[u8], name: &str) -> Handle {
+        vm.write(home(self.number) + STAGING_OFFSET as u64, image);
         let module = self.mint(HandleKind::Module);
-        let image = self.staging();
-        let loaded = self.call(vm, &cmd::VgpuModuleLoad { module, image, size: 23, log_size: 64 });
+        let (image, size) = (self.staging(), image.len() as u64);
+        let loaded = self.call(vm, &cmd::VgpuModuleLoad { module, image, size, log_size: 64 });
         assert_eq!(loaded.result, 0);
         let function = self.mint(HandleKind::Function);
         self.call(vm, &cmd::VgpuModuleGetFunction { function, module, name: name.as_bytes(), params_size: 64 });

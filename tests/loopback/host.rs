@@ -219,10 +219,28 @@ fn test_memory_of_a_session_is_limited() {
 
 #[test]
 fn test_devices_are_chosen_as_the_driver_names_them() {
-    let backend = Backend::start_with(&["--device", "1,GPU-0123"]);
-    let mut vm = Vm::start(&backend.socket());
-    let mut client = Client::open(&mut vm, 1);
-    assert_eq!(client.call(&vm, &cmd::VgpuDeviceInfo { dev: 0 }).info.device_count, 2);
+    // The starts of UUIDs are enough, as for CUDA_VISIBLE_DEVICES.
+    let uuid = |text: &[u8]| text.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let whole = format!("GPU-{}", uuid(b"mock-gpu-uuid-01"));
+    let instance = format!("MIG-{}", uuid(b"mock-gpu-uuid-m0"));
+    for (chosen, names) in [
+        ("2".into(), vec!["mock GPU 2"]),
+        (format!("2,{whole}"), vec!["mock GPU 2", "mock GPU 1"]),
+        (instance, vec!["mock GPU MIG 1g"]),
+    ] {
+        let backend = Backend::start_in(&[("MOCK_DEVICES", "3")], &["--device", &chosen]);
+        let mut vm = Vm::start(&backend.socket());
+        let mut client = Client::open(&mut vm, 1);
+        for (dev, name) in (0..).zip(&names) {
+            let info = client.call(&vm, &cmd::VgpuDeviceInfo { dev }).info;
+            assert_eq!(info.device_count as usize, names.len());
+            assert!(info.name.starts_with(&[name.as_bytes(), b"\0"].concat()), "{chosen}");
+            let ctx = client.mint(HandleKind::Context);
+            client.call(&vm, &cmd::VgpuPrimaryRetain { dev, ctx });
+        }
+        let beyond = cmd::VgpuDeviceInfo { dev: names.len() as i32 };
+        assert_eq!(client.result(&vm, &beyond), CUresult::INVALID_DEVICE.0);
+    }
 }
 
 #[test]

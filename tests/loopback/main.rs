@@ -4,6 +4,7 @@
 mod backend;
 mod between;
 mod client;
+mod driver;
 mod flood;
 mod frontend;
 mod host;

@@ -2,11 +2,15 @@
 //! **ends the process when it is given a pointer that it has not handed out**: a session whose
 //! worker survives has kept every forged handle away from its driver.
 //!
-//! The environment says more about it: `CUDA_VISIBLE_DEVICES` how many devices it has, `MOCK_VERSION`
-//! its CUDA version, `MOCK_PAGEABLE_ACCESS` that kernels reach all memory.
+//! The environment says more about it: `MOCK_DEVICES` how many devices it has, of which
+//! `CUDA_VISIBLE_DEVICES` chooses as NVIDIA's driver has it, `MOCK_VERSION` its CUDA version,
+//! `MOCK_PAGEABLE_ACCESS` that kernels reach all memory; what calls do and where they are noted: [`script`].
 //!
 //! Images start with `mock`. Kernels: `add` (u64 address, u32 value), `sleep` (u64 milliseconds of
-//! stream time), `print`, `crash`, `fault` (makes its context fail with 700).
+//! stream time), `work` (u64 microseconds of it), `print`, `crash`, `fault` (makes its context fail with 700).
+
+mod devices;
+mod script;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{c_char, c_void, CStr};
@@ -18,9 +22,10 @@ use vgpu_protocol::cuda::{
     BoxCopy, CUhostFn, CUlaunchConfig, CUresult, CUuuid, CopyEnd, Place, CUDA_KERNEL_NODE_PARAMS, CUDA_MEMCPY3D,
 };
 
-const KERNELS: [(&CStr, &[(usize, usize)]); 6] = [
+const KERNELS: [(&CStr, &[(usize, usize)]); 7] = [
     (c"add", &[(0, 8), (8, 4)]),
     (c"sleep", &[(0, 8)]),
+    (c"work", &[(0, 8)]),
     (c"print", &[]),
     (c"crash", &[]),
     (c"fault", &[]),
@@ -57,7 +62,8 @@ struct State {
     busy_until: HashMap<usize, Instant>,
     /// When recorded events are reached.
     reached: HashMap<usize, Instant>,
-    primary: usize,
+    /// Primary contexts by device.
+    primaries: HashMap<i32, usize>,
     failed: bool,
     /// Nodes of a graph or of an executable graph, in the order of their creation.
     graphs: HashMap<usize, Vec<usize>>,
@@ -136,13 +142,22 @@ fn ready() -> CUresult {
     }
 }
 
+/// The first error, else what comes `next`.
+fn then(result: CUresult, next: impl FnOnce() -> CUresult) -> CUresult {
+    if result == CUresult::SUCCESS {
+        next()
+    } else {
+        result
+    }
+}
+
 /// Defines exported functions that start with a check of the current context.
 macro_rules! calls {
     ($($name:ident($($arg:ident: $ty:ty),*) $body:block)*) => {$(
         #[no_mangle]
         #[allow(unused_unsafe)]
         unsafe extern "C" fn $name($($arg: $ty),*) -> CUresult {
-            match ready() {
+            match then(script::enter(stringify!($name)), ready) {
                 // SAFETY: the worker passes pointers to its locals and checked ranges.
                 CUresult::SUCCESS => unsafe { $body },
                 error => error,
@@ -158,7 +173,7 @@ macro_rules! free_calls {
         #[allow(unused_unsafe)]
         unsafe extern "C" fn $name($($arg: $ty),*) -> CUresult {
             // SAFETY: as above.
-            unsafe { $body }
+            then(script::enter(stringify!($name)), || unsafe { $body })
         }
     )*};
 }
@@ -178,8 +193,20 @@ fn reached(event: usize) -> bool {
 }
 
 fn wait(stream: usize) {
-    while !idle(stream) {
-        std::thread::sleep(Duration::from_millis(1));
+    let end = with(|s| {
+        s.check_stream(stream);
+        s.busy_until.get(&stream).copied()
+    });
+    wait_until(end);
+}
+
+/// Waits as a driver does: for a short time it looks all the time.
+fn wait_until(end: Option<Instant>) {
+    const SHORT: Duration = Duration::from_millis(1);
+    let Some(end) = end else { return };
+    std::thread::sleep(end.saturating_duration_since(Instant::now()).saturating_sub(SHORT));
+    while Instant::now() < end {
+        std::hint::spin_loop();
     }
 }
 
@@ -208,16 +235,23 @@ unsafe fn execute(function: usize, stream: usize, cluster: u32, extra: *mut *mut
             // SAFETY: the range is an allocation of ours or registered memory.
             unsafe { *(address as *mut u32) = (*(address as *mut u32)).wrapping_add(value * cluster) };
         }
-        b"sleep" => {
-            let end = Instant::now() + Duration::from_millis(word(0));
-            with(|s| s.busy_until.insert(stream, end));
-        }
+        b"sleep" => occupy(stream, Duration::from_millis(word(0))),
+        b"work" => occupy(stream, Duration::from_micros(word(0))),
         b"print" => println!("printed by a kernel"),
         b"crash" => std::process::abort(),
         b"empty" => {}
         _ => with(|s| s.failed = true),
     }
     CUresult::SUCCESS
+}
+
+/// Gives a stream work for a while, behind what it has.
+fn occupy(stream: usize, time: Duration) {
+    with(|s| {
+        let now = Instant::now();
+        let busy = s.busy_until.entry(stream).or_insert(now);
+        *busy = now.max(*busy) + time;
+    });
 }
 
 fn drop_object(kind: Kind, pointer: usize) -> CUresult {
@@ -328,25 +362,29 @@ unsafe fn copy_box(parameters: &CUDA_MEMCPY3D, stream: usize) -> CUresult {
 }
 
 free_calls! {
-    cuInit(_flags: u32) { CUresult::SUCCESS }
+    cuInit(_flags: u32) { if devices::visible().is_empty() { CUresult::NO_DEVICE } else { CUresult::SUCCESS } }
     cuDriverGetVersion(out: *mut i32) {
         *out = std::env::var("MOCK_VERSION").map_or(13000, |version| version.parse().unwrap());
         CUresult::SUCCESS
     }
     cuDeviceGet(out: *mut i32, ordinal: i32) {
-        if ordinal != 0 { return CUresult::INVALID_DEVICE; }
-        *out = 0;
+        if devices::find(ordinal).is_none() { return CUresult::INVALID_DEVICE; }
+        *out = ordinal;
         CUresult::SUCCESS
     }
-    cuDeviceGetCount(out: *mut i32) {
-        *out = std::env::var("CUDA_VISIBLE_DEVICES").map_or(1, |devices| devices.split(',').count() as i32);
+    cuDeviceGetCount(out: *mut i32) { *out = devices::visible().len() as i32; CUresult::SUCCESS }
+    cuDeviceGetName(name: *mut c_char, len: i32, dev: i32) {
+        let Some(device) = devices::find(dev) else { return CUresult::INVALID_DEVICE };
+        let text = device.name();
+        assert!(text.count_bytes() < len as usize);
+        std::ptr::copy_nonoverlapping(text.as_ptr(), name, text.count_bytes() + 1);
         CUresult::SUCCESS
     }
-    cuDeviceGetName(name: *mut c_char, _len: i32, _dev: i32) {
-        std::ptr::copy_nonoverlapping(c"mock GPU".as_ptr(), name, 9);
+    cuDeviceGetUuid_v2(out: *mut CUuuid, dev: i32) {
+        let Some(device) = devices::find(dev) else { return CUresult::INVALID_DEVICE };
+        *out = CUuuid { bytes: device.uuid() };
         CUresult::SUCCESS
     }
-    cuDeviceGetUuid_v2(out: *mut CUuuid, _dev: i32) { *out = CUuuid { bytes: *b"mock-gpu-uuid-00" }; CUresult::SUCCESS }
     cuDeviceTotalMem_v2(out: *mut usize, _dev: i32) { *out = 1 << 30; CUresult::SUCCESS }
     cuDeviceGetAttribute(out: *mut i32, attribute: i32, _dev: i32) {
         if attribute > 161 { return CUresult::INVALID_VALUE; }
@@ -361,28 +399,32 @@ free_calls! {
         CURRENT.set(context);
         CUresult::SUCCESS
     }
-    cuCtxCreate_v2(out: *mut usize, _flags: u32, _dev: i32) {
+    cuCtxCreate_v2(out: *mut usize, _flags: u32, dev: i32) {
+        if devices::find(dev).is_none() { return CUresult::INVALID_DEVICE; }
         *out = with(|s| s.make(Kind::Context));
         CURRENT.set(*out);
         CUresult::SUCCESS
     }
     cuCtxDestroy_v2(context: usize) { drop_object(Kind::Context, context) }
     cuDevicePrimaryCtxRetain(out: *mut usize, dev: i32) {
-        if dev != 0 { return CUresult::INVALID_DEVICE; }
+        if devices::find(dev).is_none() { return CUresult::INVALID_DEVICE; }
         *out = with(|s| {
-            if s.primary == 0 { s.primary = s.make(Kind::Context); }
-            s.primary
+            let known = s.primaries.get(&dev).copied();
+            let context = known.unwrap_or_else(|| s.make(Kind::Context));
+            s.primaries.insert(dev, context);
+            context
         });
         CUresult::SUCCESS
     }
     cuDevicePrimaryCtxRelease_v2(dev: i32) {
-        let primary = with(|s| std::mem::take(&mut s.primary));
-        if dev != 0 || primary == 0 { return CUresult::INVALID_CONTEXT; }
-        drop_object(Kind::Context, primary)
+        match with(|s| s.primaries.remove(&dev)) {
+            Some(primary) => drop_object(Kind::Context, primary),
+            None => CUresult::INVALID_CONTEXT,
+        }
     }
-    cuDevicePrimaryCtxGetState(_dev: i32, flags: *mut u32, active: *mut i32) {
+    cuDevicePrimaryCtxGetState(dev: i32, flags: *mut u32, active: *mut i32) {
         *flags = 0;
-        *active = i32::from(with(|s| s.primary) != 0);
+        *active = i32::from(with(|s| s.primaries.contains_key(&dev)));
         CUresult::SUCCESS
     }
     cuCtxGetCurrent(out: *mut usize) { *out = CURRENT.get(); CUresult::SUCCESS }
@@ -611,7 +653,11 @@ calls! {
     }
     cuEventQuery(event: usize) { if reached(event) { ready() } else { CUresult::NOT_READY } }
     cuEventSynchronize(event: usize) {
-        while !reached(event) { std::thread::sleep(Duration::from_millis(1)); }
+        let end = with(|s| {
+            s.check(Kind::Event, event);
+            s.reached.get(&event).copied()
+        });
+        wait_until(end);
         ready()
     }
     cuEventElapsedTime(out: *mut f32, start: usize, end: usize) {
