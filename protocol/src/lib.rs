@@ -23,7 +23,7 @@ use std::ffi::{c_char, c_void};
 pub use info::{
     DeviceInfo, FunctionAttributes, ParamInfo, PointerInfo, ATTRIBUTE_UNKNOWN, DEVICE_ATTRIBUTES, FUNCTION_ATTRIBUTES,
 };
-pub use wire::{padded, Command, Handle, Reader, Reply, WireError, Writer};
+pub use wire::{padded, Command, Handle, HandleHasher, HandleMap, Reader, Reply, WireError, Writer};
 
 /// Release of NVIDIA's driver whose interfaces the guest's libraries follow (the first with CUDA
 /// 13.0). Programs compare it with the oldest release they accept.

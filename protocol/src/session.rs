@@ -119,9 +119,13 @@ pub struct BatchHeader {
     pub count: u32,
     /// Size of the commands, bytes.
     pub bytes: u32,
-    /// Reserved, 0.
+    /// 0 or [`BATCH_POSTED`].
     pub flags: u32,
 }
+
+/// [`BatchHeader::flags`] of a batch whose reply nobody waits for. If there is nothing to tell, which is the rule,
+/// no reply is written: the used ring says that the batch is done, with a length of 0 (virtio 1.3, 2.7.8).
+pub const BATCH_POSTED: u32 = 1;
 
 /// Start of a command.
 #[repr(C)]

@@ -3,6 +3,9 @@
 //! [`Reader`] never reads outside its slice and [`Writer`] never writes outside: both answer with
 //! [`WireError`]. Whatever a `Reader` is given must be private memory, copied once out of the queue.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Bytes that do not fit the command they claim to be.
@@ -57,6 +60,30 @@ impl Handle {
         self.0 as u32
     }
 }
+
+/// Hashes the few bits in which handles differ: two look-ups are part of every launch. A client that
+/// chooses handles that collide slows down nobody but itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HandleHasher(u64);
+
+impl Hasher for HandleHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        // Fibonacci hashing, with the high bits brought down to where a table looks.
+        let mixed = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ mixed >> 32;
+    }
+}
+
+/// A table whose keys are handles.
+pub type HandleMap<K, V> = HashMap<K, V, BuildHasherDefault<HandleHasher>>;
 
 /// Decodes values from a byte slice.
 pub struct Reader<'a> {

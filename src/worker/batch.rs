@@ -1,6 +1,6 @@
 //! A batch, in private memory: checked as a whole before any of it runs.
 
-use vgpu_protocol::session::{BatchHeader, CommandHeader};
+use vgpu_protocol::session::{BatchHeader, CommandHeader, BATCH_POSTED};
 use vgpu_protocol::{Class, FUNCTIONS};
 use zerocopy::FromBytes;
 
@@ -32,26 +32,45 @@ pub fn header(bytes: &[u8]) -> BatchHeader {
     BatchHeader::read_from_prefix(bytes).map(|(header, _)| header).unwrap_or_default()
 }
 
-/// Splits a batch into its commands. `None` if its lengths or counts do not fit, or if a command
+/// The commands of a batch, in order.
+#[derive(Clone, Copy, Debug)]
+pub struct Items<'a>(&'a [u8]);
+
+impl<'a> Items<'a> {
+    /// The command at the start and what follows it.
+    fn split(self) -> Option<(Item<'a>, Items<'a>)> {
+        let (command, behind) = CommandHeader::read_from_prefix(self.0).ok()?;
+        let (payload, next) = behind.split_at_checked(command.length as usize)?;
+        let sound = payload.len().is_multiple_of(8) && command.flags == 0;
+        sound.then_some((Item { opcode: command.opcode, payload }, Items(next)))
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Item<'a>;
+
+    fn next(&mut self) -> Option<Item<'a>> {
+        let (item, rest) = self.split()?;
+        *self = rest;
+        Some(item)
+    }
+}
+
+/// Checks a batch, which yields its commands. `None` if its lengths or counts do not fit, or if a command
 /// that waits is not the last.
-pub fn parse(bytes: &[u8]) -> Option<Vec<Item<'_>>> {
-    let (header, mut rest) = BatchHeader::read_from_prefix(bytes).ok()?;
-    if rest.len() != header.bytes as usize || header.flags != 0 {
+pub fn parse(bytes: &[u8]) -> Option<Items<'_>> {
+    let (header, body) = BatchHeader::read_from_prefix(bytes).ok()?;
+    if body.len() != header.bytes as usize || header.flags & !BATCH_POSTED != 0 {
         return None;
     }
-    let mut items = Vec::new();
-    while !rest.is_empty() {
-        let (command, behind) = CommandHeader::read_from_prefix(rest).ok()?;
-        let (payload, next) = behind.split_at_checked(command.length as usize)?;
-        if payload.len() % 8 != 0 || command.flags != 0 {
-            return None;
-        }
-        items.push(Item { opcode: command.opcode, payload });
+    let (mut rest, mut count, mut early) = (Items(body), 0, false);
+    while !rest.0.is_empty() {
+        let (item, next) = rest.split()?;
+        early |= item.waits() && !next.0.is_empty();
+        count += 1;
         rest = next;
     }
-    let early = items.iter().rev().skip(1).any(Item::waits);
-    let counted = items.len() == header.count as usize && !items.is_empty();
-    (counted && !early).then_some(items)
+    (count == header.count && count > 0 && !early).then_some(Items(body))
 }
 
 #[cfg(test)]
@@ -79,7 +98,7 @@ mod tests {
     fn test_commands_are_found() {
         let bytes = batch(&[(ASYNC, 8), (SYNC, 0)]);
         let items = parse(&bytes).unwrap();
-        assert_eq!(items.iter().map(|i| (i.opcode, i.payload.len())).collect::<Vec<_>>(), [(ASYNC, 8), (SYNC, 0)]);
+        assert_eq!(items.map(|i| (i.opcode, i.payload.len())).collect::<Vec<_>>(), [(ASYNC, 8), (SYNC, 0)]);
     }
 
     #[test]
@@ -96,6 +115,9 @@ mod tests {
         assert!(parse(&batch(&[(SYNC, 0), (ASYNC, 8)])).is_none());
         assert!(parse(&batch(&[])).is_none());
         assert!(parse(&batch(&[(ASYNC, 7)])).is_none(), "odd length");
-        assert!(parse(&batch(&[(0, 0)])).is_some_and(|i| i[0].waits()), "unknown opcodes get an answer");
+        assert!(
+            parse(&batch(&[(0, 0)])).is_some_and(|mut i| i.next().unwrap().waits()),
+            "unknown opcodes get an answer"
+        );
     }
 }

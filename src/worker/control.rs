@@ -9,7 +9,7 @@ use vgpu_protocol::control::ControlStatus;
 use vgpu_protocol::cuda;
 use vgpu_protocol::session::{HEARTBEAT_MS, HOME_SIZE};
 use vgpu_protocol::{DriverApi, HandleKind};
-use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
+use vm_memory::{GuestAddress, GuestRegionMmap};
 
 use super::arena::Arena;
 use super::arena_sys;
@@ -112,8 +112,7 @@ impl Control {
         let region = arena_sys::region(arena.home(), HOME_SIZE).map_err(io::Error::other);
         let region = region.map_err(host("address the home"))?;
         let region = GuestRegionMmap::new(region, GuestAddress(home)).ok_or(ControlStatus::BadAddress)?;
-        let memory = GuestMemoryMmap::from_regions(vec![region]).map_err(|_| ControlStatus::BadAddress)?;
-        let ring = Ring::new(memory, home).ok_or(ControlStatus::BadAddress)?;
+        let ring = Ring::new(Arc::new(region)).ok_or(ControlStatus::BadAddress)?;
         let (api, output) = (self.api.clone(), self.output.clone());
         let session = Arc::new(Session::new(api, self.is_cpu, self.quotas, arena, ring, output, sharing));
         let bell = Bell::new().map_err(host("make an eventfd"))?;

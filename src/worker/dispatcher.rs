@@ -87,7 +87,7 @@ impl Dispatcher {
             while let Some(pending) = self.session.ring.pop(&mut bytes) {
                 barren = false;
                 self.napping = false;
-                self.submit(Batch::new(pending, std::mem::take(&mut bytes)));
+                bytes = self.submit(Batch::new(pending, bytes));
                 self.resume_lanes();
                 self.settle();
             }
@@ -101,22 +101,26 @@ impl Dispatcher {
         }
     }
 
-    fn submit(&mut self, batch: Batch) {
-        match self.blocked.get_mut(&batch.lane()) {
-            Some(behind) => {
-                self.session.ring.end();
-                behind.push_back(batch);
-            }
-            None => self.execute(batch),
+    /// Runs a batch, or puts it behind the one that its lane waits for. Returns memory for the next.
+    fn submit(&mut self, batch: Batch) -> Vec<u8> {
+        if let Some(behind) = self.blocked.get_mut(&batch.lane()) {
+            self.session.ring.end();
+            behind.push_back(batch);
+            return Vec::new();
         }
+        self.execute(batch)
     }
 
-    fn execute(&mut self, batch: Batch) {
+    fn execute(&mut self, batch: Batch) -> Vec<u8> {
         match self.executor.run(batch) {
-            Outcome::Answered => self.session.ring.end(),
+            Outcome::Answered(memory) => {
+                self.session.ring.end();
+                return memory;
+            }
             Outcome::Deferred => {}
             Outcome::Blocked(batch) => self.hand_over(batch),
         }
+        Vec::new()
     }
 
     /// Answers what is due.

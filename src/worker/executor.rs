@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vgpu_protocol::cuda::{self, CUresult, CUstream};
-use vgpu_protocol::session::{ReplyHeader, REPLY_SIZE};
+use vgpu_protocol::session::{BatchHeader, ReplyHeader, BATCH_POSTED, REPLY_SIZE};
 use vgpu_protocol::{cmd, opcode_name, Command, Handle, HandleKind, Reader, Writer};
 
 use super::batch::{self, Item};
@@ -49,8 +49,8 @@ impl Batch {
 
 /// What became of a batch.
 pub enum Outcome {
-    /// It has its reply.
-    Answered,
+    /// It has its reply; its memory is for the next one.
+    Answered(Vec<u8>),
     /// It gets its reply when [`Executor::settle`] finds its fences passed.
     Deferred,
     /// Its last command blocks: for [`Executor::finish`] on a thread that may.
@@ -118,14 +118,16 @@ impl Executor {
         let header = batch::header(&batch.bytes);
         let Some(items) = batch::parse(&batch.bytes) else {
             log::debug!("malformed batch {}", header.sequence);
-            self.answer(&batch.pending, header.sequence, Err(Failure::Malformed));
-            return Outcome::Answered;
+            self.answer(&batch.pending, &header, Err(Failure::Malformed));
+            return Outcome::Answered(batch.bytes);
         };
         self.enter(Handle(header.context));
-        let mut last = Ok(0);
-        for item in &items {
+        let (mut last, mut waits) = (Ok(0), false);
+        for item in items {
+            let item = &item;
+            waits = item.waits();
             self.session.progress.step();
-            if item.waits() && may_block(item.opcode) {
+            if waits && may_block(item.opcode) {
                 match self.wait_for_stream(item, header.lane) {
                     Step::Done(result) => {
                         last = result;
@@ -149,9 +151,9 @@ impl Executor {
             }
         }
         let fences = std::mem::take(&mut self.staged);
-        if fences.is_empty() || items.last().is_some_and(Item::waits) {
-            self.answer(&batch.pending, header.sequence, last);
-            return Outcome::Answered;
+        if fences.is_empty() || waits {
+            self.answer(&batch.pending, &header, last);
+            return Outcome::Answered(batch.bytes);
         }
         self.deferred.push(Deferred { batch, fences, wait: None });
         Outcome::Deferred
@@ -161,15 +163,15 @@ impl Executor {
     pub fn finish(&mut self, batch: &Batch) {
         let header = batch::header(&batch.bytes);
         self.enter(Handle(header.context));
-        let result = match batch::parse(&batch.bytes).as_deref() {
-            Some([.., last]) if batch.sent => stream_of(&self.context(header.lane, 0), last)
+        let result = match batch::parse(&batch.bytes).and_then(Iterator::last) {
+            Some(last) if batch.sent => stream_of(&self.context(header.lane, 0), &last)
                 .and_then(|stream| synchronise(&self.session, stream as Pointer))
                 .map(|()| 0),
-            Some([.., last]) => self.execute(last, header.lane, batch.pending.capacity()),
-            _ => Err(Failure::Malformed),
+            Some(last) => self.execute(&last, header.lane, batch.pending.capacity()),
+            None => Err(Failure::Malformed),
         };
         self.take_output();
-        self.answer(&batch.pending, header.sequence, result);
+        self.answer(&batch.pending, &header, result);
     }
 
     /// Takes in what kernels have printed: a driver writes it out when it synchronises.
@@ -215,8 +217,7 @@ impl Executor {
                 Some(_) if !deferred.fences.is_empty() => blocked.push(deferred.batch),
                 Some(wait) => self.conclude(&deferred.batch, &wait, error),
                 None => {
-                    let sequence = batch::header(&deferred.batch.bytes).sequence;
-                    self.answer(&deferred.batch.pending, sequence, Ok(0));
+                    self.answer(&deferred.batch.pending, &batch::header(&deferred.batch.bytes), Ok(0));
                     self.session.ring.end();
                 }
             }
@@ -235,7 +236,7 @@ impl Executor {
             self.idle = Some(Idle { context, stream, activity });
         }
         self.take_output();
-        self.answer(&batch.pending, header.sequence, result.map(|()| 0));
+        self.answer(&batch.pending, &header, result.map(|()| 0));
         self.session.ring.end();
     }
 
@@ -314,15 +315,20 @@ impl Executor {
         }
     }
 
-    fn answer(&self, pending: &Pending, sequence: u64, result: Result<usize, Failure>) {
+    fn answer(&self, pending: &Pending, batch: &BatchHeader, result: Result<usize, Failure>) {
         let (latched, opcode) = self.session.take_latched();
+        let output = self.session.output.has_text();
+        let nothing_to_tell = result.is_ok() && latched == CUresult::SUCCESS && !output;
+        if batch.flags & BATCH_POSTED != 0 && nothing_to_tell {
+            return self.session.ring.complete_in_silence(pending);
+        }
         let length = result.unwrap_or(0);
         let header = ReplyHeader {
             result: result.err().map_or(CUresult::SUCCESS, Failure::result).0,
             latched: latched.0,
             latched_opcode: u32::from(opcode),
-            output: u32::from(self.session.output.has_text()),
-            sequence,
+            output: u32::from(output),
+            sequence: batch.sequence,
             ..ReplyHeader::default()
         };
         self.session.ring.complete(pending, header, self.outputs.get(..length).unwrap_or_default());

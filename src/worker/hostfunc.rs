@@ -69,14 +69,15 @@ fn wait_until(happened: impl Fn() -> bool) {
 mod tests {
     use super::*;
     use vgpu_protocol::session::HOME_SIZE;
-    use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+    use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap, GuestRegionMmap};
     use zerocopy::FromBytes;
 
     const HOME: u64 = 0x20_0000;
 
     fn functions() -> (Arc<HostFunctions>, GuestMemoryMmap) {
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(HOME), HOME_SIZE)]).unwrap();
-        let ring = Arc::new(Ring::new(memory.clone(), HOME).unwrap());
+        let region = Arc::new(GuestRegionMmap::from_range(GuestAddress(HOME), HOME_SIZE, None).unwrap());
+        let memory = GuestMemoryMmap::from_arc_regions(vec![region.clone()]).unwrap();
+        let ring = Arc::new(Ring::new(region).unwrap());
         (Arc::new(HostFunctions::new(ring)), memory)
     }
 

@@ -3,10 +3,9 @@
 //! A handle selects an entry and nothing else. No pointer from the guest ever reaches the driver.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, MutexGuard};
 
-use vgpu_protocol::{Handle, HandleKind};
+use vgpu_protocol::{Handle, HandleKind, HandleMap};
 
 /// Objects a session may have at a time, and the bound of a handle's index.
 const LIMIT: u32 = 1 << 20;
@@ -53,28 +52,7 @@ pub struct Ledger {
     entries: Mutex<Entries>,
 }
 
-/// Hashes the few bits in which handles differ: two look-ups are part of every launch. A client that
-/// chooses handles that collide slows down nobody but itself.
-#[derive(Clone, Copy, Debug, Default)]
-struct HandleHasher(u64);
-
-impl Hasher for HandleHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        // Fibonacci hashing, with the high bits brought down to where a table looks.
-        let mixed = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ mixed >> 32;
-    }
-}
-
-type Objects = HashMap<Handle, Entry, BuildHasherDefault<HandleHasher>>;
+type Objects = HandleMap<Handle, Entry>;
 
 /// Objects by handle, and handles by what the driver calls the object.
 #[derive(Debug, Default)]

@@ -4,14 +4,16 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{fence, AtomicBool, AtomicU16, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use vgpu_protocol::session::{
     ReplyHeader, AVAIL_OFFSET, COMMAND_SIZE, DESC_OFFSET, HEARTBEAT_OFFSET, QUEUE_SIZE, REPLY_DONE, REPLY_SIZE,
     STATE_OFFSET, STATE_RUNNING, USED_OFFSET,
 };
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
-use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{
+    Address, Bytes, GuestAddress, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap, MemoryRegionAddress,
+};
 use zerocopy::{Immutable, IntoBytes};
 
 /// Most bytes of a batch: what a command slot holds, for any split over descriptors.
@@ -38,7 +40,10 @@ impl Pending {
 
 /// The ring.
 pub struct Ring {
+    /// The home as a VM's memory, for the crate that knows virtqueues.
     memory: GuestMemoryMmap,
+    /// The same.
+    region: Arc<GuestRegionMmap>,
     home: GuestAddress,
     queue: Mutex<Queue>,
     /// Copy of the queue's index for looking without the lock.
@@ -55,7 +60,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Ring {
     /// The ring of a home; it is stopped at first. `None` if the home's address is absurd.
-    pub fn new(memory: GuestMemoryMmap, home: u64) -> Option<Ring> {
+    pub fn new(region: Arc<GuestRegionMmap>) -> Option<Ring> {
+        let home = region.start_addr().raw_value();
+        let memory = GuestMemoryMmap::from_arc_regions(vec![region.clone()]).ok()?;
         let mut queue = Queue::new(QUEUE_SIZE).ok()?;
         let at = |offset: usize| home.checked_add(offset as u64).map(GuestAddress);
         queue.try_set_desc_table_address(at(DESC_OFFSET)?).ok()?;
@@ -63,6 +70,7 @@ impl Ring {
         queue.try_set_used_ring_address(at(USED_OFFSET)?).ok()?;
         Some(Ring {
             memory,
+            region,
             home: GuestAddress(home),
             queue: Mutex::new(queue),
             next_avail: AtomicU16::new(0),
@@ -130,8 +138,8 @@ impl Ring {
 
     /// Whether a batch can be taken; costs one read.
     pub fn has_work(&self) -> bool {
-        let address = self.home.unchecked_add(AVAIL_OFFSET as u64 + 2);
-        let index: Result<u16, _> = self.memory.load(address, Ordering::Acquire);
+        let address = MemoryRegionAddress(AVAIL_OFFSET as u64 + 2);
+        let index: Result<u16, _> = self.region.load(address, Ordering::Acquire);
         !self.is_stopped() && index.is_ok_and(|i| u16::from_le(i) != self.next_avail.load(Ordering::Relaxed))
     }
 
@@ -164,7 +172,17 @@ impl Ring {
         let start = batch.len();
         let end = start.checked_add(length).filter(|end| *end <= MAX_BATCH)?;
         batch.resize(end, 0);
-        self.memory.read_slice(batch.get_mut(start..)?, address).ok()
+        self.region.read_slice(batch.get_mut(start..)?, self.in_home(address)?).ok()
+    }
+
+    /// A guest's address as a place in the home, which may lie behind its end.
+    fn in_home(&self, address: GuestAddress) -> Option<MemoryRegionAddress> {
+        address.checked_offset_from(self.home).map(MemoryRegionAddress)
+    }
+
+    /// Says that a batch is done, without a reply.
+    pub fn complete_in_silence(&self, pending: &Pending) {
+        self.used(pending, 0);
     }
 
     /// Answers a batch: outputs and header first, then the status word, then the used ring.
@@ -172,6 +190,11 @@ impl Ring {
         header.status = 0;
         header.bytes = u32::try_from(outputs.len()).unwrap_or(0);
         let written = self.write_reply(pending, header, outputs).unwrap_or(0);
+        self.used(pending, written);
+    }
+
+    /// Gives a chain back, with so many bytes written to it.
+    fn used(&self, pending: &Pending, written: u32) {
         let needed = {
             let mut queue = lock(&self.queue);
             if let Err(error) = queue.add_used(&self.memory, pending.head, written) {
@@ -191,9 +214,10 @@ impl Ring {
         }
         let mut pieces = header.as_bytes().iter().chain(outputs).copied();
         if let [(address, _)] = pending.reply.as_slice() {
-            self.memory.write_slice(header.as_bytes(), *address).ok()?;
-            let behind = address.checked_add(size_of::<ReplyHeader>() as u64)?;
-            self.memory.write_slice(outputs, behind).ok()?;
+            let at = self.in_home(*address)?;
+            self.region.write_slice(header.as_bytes(), at).ok()?;
+            let behind = at.checked_add(size_of::<ReplyHeader>() as u64)?;
+            self.region.write_slice(outputs, behind).ok()?;
         } else {
             for (address, length) in &pending.reply {
                 let piece: Vec<u8> = pieces.by_ref().take(*length).collect();
@@ -209,7 +233,7 @@ impl Ring {
         let status = REPLY_DONE.to_le_bytes();
         let (first, length) = pending.reply.iter().find(|(_, length)| *length > 0)?;
         if first.0 % 4 == 0 && *length >= status.len() {
-            return self.memory.store(REPLY_DONE, *first, Ordering::Release).ok();
+            return self.region.store(REPLY_DONE, self.in_home(*first)?, Ordering::Release).ok();
         }
         fence(Ordering::Release);
         let mut rest = status.as_slice();

@@ -104,7 +104,7 @@ mod tests {
             }
             let bytes = random.bytes(64);
             home.write(vgpu_protocol::session::USED_OFFSET, &bytes);
-            while let Ok(Some(slot)) = ring.next_used(&home) {
+            while let Ok(Some((slot, _))) = ring.next_used(&home) {
                 assert!(slot < vgpu_protocol::session::SLOTS);
             }
         }

@@ -57,8 +57,8 @@ impl Ring {
         needs_event(home.load_u16(AVAIL_EVENT), self.avail, old)
     }
 
-    /// The next slot that the device is done with.
-    pub fn next_used(&mut self, home: &Shared) -> Result<Option<usize>, Broken> {
+    /// The next slot that the device is done with, and how many bytes it says it has written.
+    pub fn next_used(&mut self, home: &Shared) -> Result<Option<(usize, u32)>, Broken> {
         let waiting = home.load_u16(USED_INDEX).wrapping_sub(self.used);
         if waiting == 0 {
             return Ok(None);
@@ -66,10 +66,11 @@ impl Ring {
         if waiting > QUEUE_SIZE {
             return Err(Broken);
         }
-        let head = home.load_u32(USED_RING + USED_BYTES * usize::from(self.used % QUEUE_SIZE));
+        let entry = USED_RING + USED_BYTES * usize::from(self.used % QUEUE_SIZE);
+        let (head, written) = (home.load_u32(entry), home.load_u32(entry + 4));
         self.used = self.used.wrapping_add(1);
         match head {
-            head if head % 2 == 0 && head < u32::from(QUEUE_SIZE) => Ok(Some(head as usize / 2)),
+            head if head % 2 == 0 && head < u32::from(QUEUE_SIZE) => Ok(Some((head as usize / 2, written))),
             _ => Err(Broken),
         }
     }
@@ -114,8 +115,8 @@ mod tests {
         assert_eq!(ring.next_used(&home), Ok(None));
         use_slot(&home, 0, 10);
         use_slot(&home, 1, 6);
-        assert_eq!(ring.next_used(&home), Ok(Some(5)));
-        assert_eq!(ring.next_used(&home), Ok(Some(3)));
+        assert_eq!(ring.next_used(&home), Ok(Some((5, 0))));
+        assert_eq!(ring.next_used(&home), Ok(Some((3, 0))));
         assert_eq!(ring.next_used(&home), Ok(None));
     }
 

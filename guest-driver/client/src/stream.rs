@@ -1,7 +1,7 @@
 //! The command stream: commands of all threads, gathered into batches, in the queue's slots.
 
 use vgpu_protocol::cuda::CUresult;
-use vgpu_protocol::session::{BatchHeader, CommandHeader, COMMAND_OFFSET, COMMAND_SIZE, SLOTS};
+use vgpu_protocol::session::{BatchHeader, CommandHeader, BATCH_POSTED, COMMAND_OFFSET, COMMAND_SIZE, SLOTS};
 use vgpu_protocol::{Command, Writer};
 use zerocopy::IntoBytes;
 
@@ -160,7 +160,7 @@ impl Stream {
             lane: self.open.lane,
             count: self.open.count,
             bytes: self.open.used as u32,
-            flags: 0,
+            flags: if waits { 0 } else { BATCH_POSTED },
         };
         let at = COMMAND_OFFSET + slot * COMMAND_SIZE;
         home.write(at, header.as_bytes());
@@ -180,9 +180,10 @@ impl Stream {
     /// Takes back the slots that the device is done with.
     pub fn reap(&mut self, home: &Shared) -> Result<News, Broken> {
         let mut news = News::default();
-        while let Some(slot) = self.ring.next_used(home)? {
+        while let Some((slot, written)) = self.ring.next_used(home)? {
             let taken = self.slots.get_mut(slot).ok_or(Broken)?;
             match taken.state {
+                State::Posted if written == 0 => self.release(slot),
                 State::Posted => {
                     let outcome = reply::read(home, slot, taken.sequence)?;
                     news.latched = news.latched.or(outcome.latched);
@@ -233,7 +234,8 @@ mod tests {
     fn complete(home: &Shared, n: u16, slot: usize, sequence: u64) {
         let header = ReplyHeader { status: REPLY_DONE, sequence, ..Default::default() };
         home.write(REPLY_OFFSET + slot * REPLY_SIZE, header.as_bytes());
-        home.write(USED_OFFSET + 4 + 8 * usize::from(n), &(2 * slot as u32).to_le_bytes());
+        let entry = [(2 * slot as u32).to_le_bytes(), (REPLY_SIZE as u32).to_le_bytes()].concat();
+        home.write(USED_OFFSET + 4 + 8 * usize::from(n), &entry);
         home.store_u16(USED_OFFSET + 2, n + 1);
     }
 

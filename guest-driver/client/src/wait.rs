@@ -1,7 +1,7 @@
-//! Waiting for the device: spin a little, then park, and notice when nobody will ever answer.
+//! Waiting for the device: spin a little, linger, then park, and notice when nobody will ever answer.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,9 @@ use crate::sys::Shared;
 
 /// How long a thread spins before it parks.
 const SPIN: Duration = Duration::from_micros(50);
+/// How long a thread that lingers looks again and again, between others' turns on its processor, before it
+/// parks: being woken takes tens of microseconds, which then are a few percent of the wait.
+const LINGER: Duration = Duration::from_millis(1);
 /// Sleep of a parked thread without interrupts, at first and at most.
 const NAP: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(1));
 /// Looks without a new heartbeat, [`HEARTBEAT_MS`] apart, after which the worker is taken for dead.
@@ -25,6 +28,7 @@ pub struct Waiter {
     interrupts: bool,
     broker: OwnedFd,
     spin: Duration,
+    lingers: AtomicBool,
     error: AtomicU32,
     poller: Mutex<()>,
     epoch: Mutex<()>,
@@ -40,11 +44,17 @@ impl Waiter {
             interrupts,
             broker,
             spin: if alone { Duration::ZERO } else { SPIN },
+            lingers: AtomicBool::new(false),
             error: AtomicU32::new(0),
             poller: Mutex::new(()),
             epoch: Mutex::new(()),
             woken: Condvar::new(),
         }
+    }
+
+    /// Whether waits linger from now on: for a device that needs no processor of this machine.
+    pub fn set_lingers(&self, lingers: bool) {
+        self.lingers.store(lingers && !self.spin.is_zero(), Ordering::Relaxed);
     }
 
     /// An error once the session has ended.
@@ -97,9 +107,12 @@ impl Waiter {
                 }
                 std::hint::spin_loop();
             }
-            if start.elapsed() >= self.spin {
+            let elapsed = start.elapsed();
+            if elapsed >= self.spin {
                 std::thread::yield_now();
-                return false;
+                if elapsed >= LINGER || !self.lingers.load(Ordering::Relaxed) {
+                    return false;
+                }
             }
         }
     }

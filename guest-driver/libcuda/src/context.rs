@@ -29,7 +29,8 @@ pub struct Context {
     pub handle: Handle,
     /// Its device.
     pub device: i32,
-    /// Its flags (`CU_CTX_*`), which say how threads wait: nothing that concerns the device.
+    /// Its flags (`CU_CTX_*`), which say how threads wait: nothing that concerns the device. Who asks for sleep
+    /// in one context gets it in all.
     flags: AtomicU32,
     /// Unique number.
     pub id: u64,
@@ -45,12 +46,22 @@ const FLAGS: u32 = 0xff;
 /// `CU_CTX_SCHED_MASK`: one of these ways to wait at most.
 const SCHEDULING: u32 = 0x7;
 
+/// `CU_CTX_SCHED_BLOCKING_SYNC`: threads sleep when they wait.
+const BLOCKING_SYNC: u32 = 0x4;
+
 /// Whether flags of a context make sense.
 pub fn check_flags(flags: u32) -> Result<(), CUresult> {
     if flags & !FLAGS == 0 && (flags & SCHEDULING).count_ones() <= 1 {
         Ok(())
     } else {
         Err(CUresult::INVALID_VALUE)
+    }
+}
+
+/// Waits as flags say.
+fn heed(flags: u32) {
+    if let (Ok(driver), BLOCKING_SYNC) = (driver(), flags & SCHEDULING) {
+        driver.session.wait_asleep();
     }
 }
 
@@ -89,6 +100,7 @@ impl Context {
     /// Sets its flags, which must have been checked.
     pub fn set_flags(&self, flags: u32) {
         self.flags.store(flags, Ordering::Relaxed);
+        heed(flags);
     }
 
     /// `cuCtxAttach`.
@@ -178,6 +190,7 @@ impl Contexts {
     }
 
     fn add(&self, handle: Handle, device: i32, flags: u32) -> &'static Context {
+        heed(flags);
         let context: &'static Context = Box::leak(Box::new(Context {
             handle,
             device,

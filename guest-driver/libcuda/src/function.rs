@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use vgpu_protocol::cuda::CUresult;
-use vgpu_protocol::{FunctionAttributes, Handle, ParamInfo, ATTRIBUTE_UNKNOWN, FUNCTION_ATTRIBUTES};
+use vgpu_protocol::{FunctionAttributes, Handle, HandleMap, ParamInfo, ATTRIBUTE_UNKNOWN, FUNCTION_ATTRIBUTES};
 use zerocopy::FromBytes;
 
 /// `CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK`.
@@ -104,7 +104,7 @@ pub struct Functions(RwLock<Table>);
 
 #[derive(Default)]
 struct Table {
-    functions: HashMap<u64, Arc<Function>>,
+    functions: HandleMap<u64, Arc<Function>>,
     /// Handles by module or library and name.
     names: HashMap<Handle, HashMap<CString, Handle>>,
 }

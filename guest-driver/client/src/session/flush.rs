@@ -13,12 +13,16 @@ const FLUSH_PAUSE: Duration = Duration::from_micros(50);
 impl Session {
     /// Sees to it that what was gathered is submitted even if the application never calls again.
     pub(super) fn wake_flusher(&'static self) {
-        *lock(&self.gathered) = true;
+        if self.gathered.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        drop(lock(&self.asleep));
         self.flush.notify_one();
         if !self.flusher.swap(true, Ordering::AcqRel) {
             let thread = std::thread::Builder::new().name("vgpu-flush".into());
             if thread.spawn(|| self.flush_loop()).is_err() {
                 self.flusher.store(false, Ordering::Release);
+                self.gathered.store(false, Ordering::Release);
                 self.flush_now();
             }
         }
@@ -27,12 +31,11 @@ impl Session {
     fn flush_loop(&self) {
         sys::block_signals();
         loop {
-            let mut gathered = lock(&self.gathered);
-            while !*gathered {
-                gathered = self.flush.wait(gathered).unwrap_or_else(PoisonError::into_inner);
+            let mut asleep = lock(&self.asleep);
+            while !self.gathered.swap(false, Ordering::AcqRel) {
+                asleep = self.flush.wait(asleep).unwrap_or_else(PoisonError::into_inner);
             }
-            *gathered = false;
-            drop(gathered);
+            drop(asleep);
             self.flush_now();
         }
     }

@@ -62,9 +62,16 @@ impl Session {
         }
     }
 
-    /// Tells whether the device is a CPU, which reads staging sooner from memory than from this core's cache.
+    /// Tells whether the device is a CPU, which reads staging sooner from memory than from this core's cache, and
+    /// has better uses for a core than to look for its answers.
     pub fn set_is_cpu(&self, is_cpu: bool) {
         self.is_cpu.store(is_cpu, Ordering::Relaxed);
+        self.waiter.set_lingers(!is_cpu);
+    }
+
+    /// Has threads sleep rather than look for a while when they wait.
+    pub fn wait_asleep(&self) {
+        self.waiter.set_lingers(false);
     }
 
     /// Copies at most [`PIECE_SIZE`] bytes out of a piece, which are part of `total`.

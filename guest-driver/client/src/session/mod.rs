@@ -56,7 +56,9 @@ pub struct Session {
     latched: AtomicU64,
     output: AtomicBool,
     printer: Mutex<fn(&[u8])>,
-    gathered: Mutex<bool>,
+    /// Something may wait to be submitted.
+    gathered: AtomicBool,
+    asleep: Mutex<()>,
     flush: Condvar,
     flusher: AtomicBool,
     round_trips: AtomicU64,
@@ -96,7 +98,8 @@ impl Session {
             latched: AtomicU64::new(0),
             output: AtomicBool::new(false),
             printer: Mutex::new(printer),
-            gathered: Mutex::new(false),
+            gathered: AtomicBool::new(false),
+            asleep: Mutex::new(()),
             flush: Condvar::new(),
             flusher: AtomicBool::new(false),
             round_trips: AtomicU64::new(0),
@@ -154,7 +157,7 @@ impl Session {
         loop {
             self.waiter.alive()?;
             let mut stream = lock(&self.stream);
-            self.reap(&mut stream)?;
+            self.reap_if_busy(&mut stream)?;
             match stream.append(&self.home, lane, context, command) {
                 Ok((sequence, kick)) => {
                     if last {
@@ -180,7 +183,7 @@ impl Session {
         loop {
             self.waiter.alive()?;
             let mut stream = lock(&self.stream);
-            self.reap(&mut stream)?;
+            self.reap_if_busy(&mut stream)?;
             // The command is only appended when a slot is left for its batch.
             let needed = 1 + usize::from(stream.has_open()) + SPARE_SLOTS;
             if stream.free_slots() >= needed {
@@ -248,6 +251,14 @@ impl Session {
         drop(stream);
         self.note(News { latched: outcome.latched, output: false });
         Ok(outcome)
+    }
+
+    /// Looks at what the device has dealt with when it matters: a look costs as much as a launch.
+    fn reap_if_busy(&self, stream: &mut Stream) -> Result<(), CUresult> {
+        if stream.free_slots() <= BUSY_SLOTS {
+            self.reap(stream)?;
+        }
+        Ok(())
     }
 
     fn reap(&self, stream: &mut Stream) -> Result<(), CUresult> {

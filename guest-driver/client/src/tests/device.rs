@@ -86,7 +86,8 @@ impl Device {
 
     /// Puts a descriptor into the used ring.
     pub fn use_head(&mut self, head: u32) {
-        self.home.write(USED_OFFSET + 4 + 8 * usize::from(self.used % QUEUE_SIZE), &head.to_le_bytes());
+        let entry = [head.to_le_bytes(), (REPLY_SIZE as u32).to_le_bytes()].concat();
+        self.home.write(USED_OFFSET + 4 + 8 * usize::from(self.used % QUEUE_SIZE), &entry);
         self.used = self.used.wrapping_add(1);
         self.home.store_u16(USED_OFFSET + 2, self.used);
     }
