@@ -1,6 +1,7 @@
 //! Command line.
 
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -33,6 +34,9 @@ pub enum Internal {
     /// Tries what a worker's sandbox forbids.
     #[command(hide = true)]
     Check(Executor),
+    /// Tells what GPUs say of their state; standard input is the supervisor's socket.
+    #[command(hide = true)]
+    Monitor(Executor),
 }
 
 /// The same, to ask for them.
@@ -44,12 +48,14 @@ pub enum Mode {
     Probe = 2,
     /// [`Internal::Check`].
     Check = 3,
+    /// [`Internal::Monitor`].
+    Monitor = 4,
 }
 
 impl Mode {
     /// The mode of that number.
     pub fn from_wire(number: u8) -> Option<Mode> {
-        [Mode::Worker, Mode::Probe, Mode::Check].into_iter().find(|mode| *mode as u8 == number)
+        [Mode::Worker, Mode::Probe, Mode::Check, Mode::Monitor].into_iter().find(|mode| *mode as u8 == number)
     }
 }
 
@@ -59,6 +65,7 @@ impl std::fmt::Display for Mode {
             Mode::Worker => "worker",
             Mode::Probe => "probe",
             Mode::Check => "check",
+            Mode::Monitor => "monitor",
         })
     }
 }
@@ -126,6 +133,14 @@ pub struct Executor {
     #[arg(long, value_name = "N|UUID[,…]")]
     pub device: Option<String>,
 
+    /// NVML, which tells load, temperature and the like of a host's GPUs: a path, or `none`; libnvidia-ml.so.1 with
+    /// `--gpu host` unless given
+    #[arg(long, value_name = "PATH|none")]
+    pub nvml: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub mps: Mps,
+
     /// Serve a host GPU whose kernels can read all of a worker's memory (HMM or ATS)
     #[arg(long)]
     pub allow_pageable_access: bool,
@@ -172,6 +187,16 @@ impl Executor {
         self.sandbox != Sandbox::None
     }
 
+    /// The library that tells the state of GPUs, if one does.
+    pub fn nvml_library(&self) -> Option<&Path> {
+        match (&self.nvml, &self.gpu) {
+            (Some(path), _) if path.as_os_str() == "none" => None,
+            (Some(path), _) => Some(path),
+            (None, Gpu::Host) => Some(Path::new("libnvidia-ml.so.1")),
+            (None, _) => None,
+        }
+    }
+
     /// How long a call of a host's driver may take.
     pub fn call_time(&self) -> Duration {
         Duration::from_secs_f64(self.call_timeout)
@@ -201,8 +226,52 @@ impl Executor {
         arguments.extend(launch_rate.map(|rate| format!("--max-launch-rate={rate}")));
         arguments.extend(self.kernel_timeout.map(|seconds| format!("--kernel-timeout={seconds}")));
         arguments.extend(self.memory.map(|memory| format!("--memory={memory}")));
+        arguments.extend(self.nvml.iter().map(|path| format!("--nvml={}", path.display())));
+        arguments.extend(self.mps.to_arguments());
         arguments.extend(self.allow_pageable_access.then(|| "--allow-pageable-access".into()));
         arguments
+    }
+}
+
+/// How sessions share a GPU by NVIDIA's Multi-Process Service (MPS), each with a variable of its driver.
+#[derive(Clone, Debug, Args)]
+pub struct Mps {
+    /// Where the control daemon of MPS listens, if not where the driver looks by itself
+    #[arg(long = "mps-pipe-directory", value_name = "PATH")]
+    pub pipe_directory: Option<PathBuf>,
+
+    /// Share of the GPU's multiprocessors that a session may use under MPS, percent
+    #[arg(long = "mps-active-threads", value_name = "PERCENT")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub active_threads: Option<u32>,
+
+    /// GPU memory that a session may use under MPS, as in CUDA_MPS_PINNED_DEVICE_MEM_LIMIT: `0=4G,1=8G`
+    #[arg(long = "mps-memory-limit", value_name = "N=SIZE[,…]")]
+    pub memory_limit: Option<String>,
+}
+
+impl Mps {
+    const VARIABLE: &str = "CUDA_MPS_";
+
+    /// Whether a variable is MPS's.
+    pub fn is_variable(name: &OsStr) -> bool {
+        name.as_encoded_bytes().starts_with(Self::VARIABLE.as_bytes())
+    }
+
+    /// The driver's variables.
+    pub fn environment(&self) -> Vec<(OsString, OsString)> {
+        let pipes = self.pipe_directory.clone().map(|path| ("PIPE_DIRECTORY", path.into()));
+        let threads = self.active_threads.map(|percent| ("ACTIVE_THREAD_PERCENTAGE", percent.to_string().into()));
+        let memory = self.memory_limit.as_ref().map(|limit| ("PINNED_DEVICE_MEM_LIMIT", limit.into()));
+        let all = [pipes, threads, memory].into_iter().flatten();
+        all.map(|(name, value)| (format!("{}{name}", Self::VARIABLE).into(), value)).collect()
+    }
+
+    fn to_arguments(&self) -> Vec<String> {
+        let directory = self.pipe_directory.iter().map(|path| format!("--mps-pipe-directory={}", path.display()));
+        let threads = self.active_threads.iter().map(|percent| format!("--mps-active-threads={percent}"));
+        let memory = self.memory_limit.iter().map(|limit| format!("--mps-memory-limit={limit}"));
+        directory.chain(threads).chain(memory).collect()
     }
 }
 

@@ -13,6 +13,8 @@ mod exchange;
 mod exit;
 mod gpu;
 mod logging;
+mod monitor;
+mod nvml;
 mod quota;
 mod sandbox;
 mod supervisor;
@@ -31,7 +33,8 @@ fn main() -> ExitCode {
     match &cli.internal {
         Some(Internal::Worker(args)) => return worker::run(args),
         Some(Internal::Probe(args)) => return worker::probe(args),
-        Some(Internal::Check(args)) => return sandbox::check(args.sandbox, &args.gpu),
+        Some(Internal::Check(args)) => return sandbox::check(args),
+        Some(Internal::Monitor(args)) => return monitor::run(args),
         None => {}
     }
     if cli.serve.print_capabilities {

@@ -27,7 +27,7 @@ pub enum BrokerOp {
     MapChunk = 2,
     /// Body [`ChunkRequest`]; no body back. The client unmaps first.
     UnmapChunk = 3,
-    /// No body; reply body [`BrokerStatus`] followed by [`SessionStatus`] entries. Needs no session.
+    /// Body [`StatusOf`]; reply body [`BrokerStatus`] followed by [`SessionStatus`] entries. Needs no session.
     Status = 4,
 }
 
@@ -146,6 +146,16 @@ impl BrokerError {
             _ => BrokerError::Backend,
         })
     }
+}
+
+/// Body of `Status`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct StatusOf {
+    /// Number of the GPU, from 0.
+    pub device: u32,
+    /// Reserved, 0.
+    pub reserved: u32,
 }
 
 /// Reply body of `Status`.

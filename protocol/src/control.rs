@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// `virtio-id` of the device: no Linux driver claims it (PCI 1af4:1067).
 pub const VIRTIO_ID: u32 = 39;
 /// Version of everything in this crate that the API hash does not cover.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 /// [`DeviceConfig::magic`]: "VGPUCUDA".
 pub const MAGIC: u64 = u64::from_le_bytes(*b"VGPUCUDA");
 /// Entries of the control queue.
@@ -46,7 +46,7 @@ pub enum ControlOp {
     SessionUnmap = 3,
     /// No body: ends the session and kills its worker. Done when nothing touches its memory any more.
     SessionDestroy = 4,
-    /// No body: [`BackendStatus`] is the reply.
+    /// No body: [`BackendStatus`] of a GPU is the reply.
     Status = 5,
 }
 
@@ -65,7 +65,7 @@ impl ControlOp {
 pub struct ControlHeader {
     /// A [`ControlOp`].
     pub op: u32,
-    /// The session's queue, 1 to [`DeviceConfig::sessions`]; 0 for `Status`.
+    /// The session's queue, 1 to [`DeviceConfig::sessions`]; for `Status` the number of a GPU, from 0.
     pub queue: u32,
 }
 
@@ -173,6 +173,45 @@ impl ControlStatus {
     }
 }
 
+/// A figure of [`Sensors`], or a session's memory as far as it goes, that nobody knows.
+pub const UNKNOWN: u32 = u32::MAX;
+
+/// What a GPU says of its state, as NVML has it; [`UNKNOWN`] where it says nothing.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Sensors {
+    /// Time in which kernels ran, percent.
+    pub utilization: u32,
+    /// Time in which memory was read or written, percent.
+    pub memory_utilization: u32,
+    /// Degrees Celsius.
+    pub temperature: u32,
+    /// Milliwatts.
+    pub power: u32,
+    /// What the power is kept to, milliwatts.
+    pub power_limit: u32,
+    /// `nvmlPstates_t`: 0 is the fastest.
+    pub performance_state: u32,
+    /// By `nvmlClockType_t` (graphics, multiprocessors, memory, video), MHz.
+    pub clocks: [u32; 4],
+    /// The most that each can be, MHz.
+    pub max_clocks: [u32; 4],
+}
+
+impl Sensors {
+    /// Nothing is known.
+    pub const NONE: Sensors = Sensors {
+        utilization: UNKNOWN,
+        memory_utilization: UNKNOWN,
+        temperature: UNKNOWN,
+        power: UNKNOWN,
+        power_limit: UNKNOWN,
+        performance_state: UNKNOWN,
+        clocks: [UNKNOWN; 4],
+        max_clocks: [UNKNOWN; 4],
+    };
+}
+
 /// Reply body of `Status`. Also handed out by the broker.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -183,14 +222,20 @@ pub struct BackendStatus {
     pub memory_total: u64,
     /// GPU memory in use by all sessions, bytes.
     pub memory_used: u64,
+    /// Of that, what the session of each queue has, by queue number; `u64::MAX`: not known.
+    pub session_memory: [u64; MAX_SESSIONS as usize + 1],
     /// Sessions with a live worker.
     pub sessions: u32,
-    /// Busy time of the GPU over the last second, percent.
-    pub utilization: u32,
+    /// GPUs that there are.
+    pub device_count: u32,
+    /// How busy, warm and fast the GPU is.
+    pub sensors: Sensors,
+    /// Release of the host's driver, NUL-terminated; empty: [`crate::DRIVER_RELEASE`].
+    pub driver_release: [u8; 32],
     /// Driver version that the GPU reports, e.g. 13000.
     pub driver_version: u32,
     /// Compute capability, major * 10 + minor.
     pub capability: u32,
-    /// UUID of device 0.
+    /// Its UUID.
     pub uuid: [u8; 16],
 }

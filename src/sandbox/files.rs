@@ -7,6 +7,7 @@ use landlock::{
     RulesetCreatedAttr, RulesetError, Scope, ABI,
 };
 
+use crate::args::Executor;
 use crate::gpu::Gpu;
 
 /// A file, or a folder with all in it, and what may be done there. One that does not exist has no effect.
@@ -36,15 +37,12 @@ const SOFT: [&str; 5] = ["/etc/ld.so.cache", "/etc/machine-id", "/proc", "/sys/d
 
 /// For the process that starts workers, and workers until they are ready: their own code, and what
 /// their executor opens.
-pub fn of_launcher(gpu: &Gpu) -> Vec<Rule> {
+pub fn of_launcher(executor: &Executor) -> Vec<Rule> {
     let read = AccessFs::from_read(WANTED);
     let mut rules: Vec<Rule> = own_code().into_iter().map(|path| (path, read)).collect();
     rules.extend(SOFT.map(|path| (path.into(), AccessFs::ReadFile | AccessFs::ReadDir)));
     rules.push(("/dev/null".into(), AccessFs::ReadFile | AccessFs::WriteFile));
-    match gpu {
-        Gpu::Soft => {}
-        Gpu::Host | Gpu::Library(_) => rules.extend(of_worker(gpu)),
-    }
+    rules.extend(of_worker(executor));
     rules
 }
 
@@ -53,21 +51,23 @@ pub fn of_supervisor(folders: &[PathBuf]) -> Vec<Rule> {
     folders.iter().map(|folder| (folder.clone(), AccessFs::RemoveFile.into())).collect()
 }
 
-/// For a worker that executes on `gpu`.
-pub fn of_worker(gpu: &Gpu) -> Vec<Rule> {
+/// For a worker, or for what asks NVML.
+pub fn of_worker(executor: &Executor) -> Vec<Rule> {
     let read = AccessFs::from_read(WANTED);
     let devices = AccessFs::from_read(WANTED) | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile;
     let devices = devices | AccessFs::Truncate | AccessFs::IoctlDev;
-    if *gpu == Gpu::Soft {
+    if executor.gpu == Gpu::Soft {
         return Vec::new();
     }
     let mut rules: Vec<Rule> = SYSTEM.map(|path| (path.into(), read)).into();
     rules.extend(DRIVER.map(|path| (path.into(), devices)));
     rules.extend(device_nodes().into_iter().map(|path| (path, devices)));
     rules.extend(library_folders().into_iter().map(|path| (path, read)));
-    if let Gpu::Library(path) = gpu {
+    if let Gpu::Library(path) = &executor.gpu {
         rules.push((path.clone(), read));
     }
+    rules.extend(executor.nvml_library().map(|path| (path.to_path_buf(), read)));
+    rules.extend(executor.mps.pipe_directory.clone().map(|path| (path, devices)));
     rules
 }
 

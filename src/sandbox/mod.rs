@@ -17,6 +17,7 @@ use clap::ValueEnum;
 
 pub use privileges::User;
 
+use crate::args::Executor;
 use crate::gpu::Gpu;
 
 /// How much is given up.
@@ -69,9 +70,9 @@ pub enum SandboxError {
 
 impl Sandbox {
     /// For the process that starts workers: it may start this executable, and open what executors need.
-    pub fn enter_launcher(self, user: &User, gpu: &Gpu) -> Result<(), SandboxError> {
+    pub fn enter_launcher(self, user: &User, executor: &Executor) -> Result<(), SandboxError> {
         self.give_up_privileges(user, false)?;
-        self.restrict_files(|| files::of_launcher(gpu))
+        self.restrict_files(|| files::of_launcher(executor))
     }
 
     /// For the supervisor, which has opened its sockets, in `folders`, and started the launcher. Call it
@@ -88,18 +89,18 @@ impl Sandbox {
     }
 
     /// For a worker that is about to load its executor.
-    pub fn enter_worker(self, gpu: &Gpu) -> Result<(), SandboxError> {
-        match gpu {
+    pub fn enter_worker(self, executor: &Executor) -> Result<(), SandboxError> {
+        match executor.gpu {
             Gpu::Soft => Ok(()),
-            Gpu::Host | Gpu::Library(_) => self.restrict_files(|| files::of_worker(gpu)),
+            Gpu::Host | Gpu::Library(_) => self.restrict_files(|| files::of_worker(executor)),
         }
     }
 
     /// For a worker whose executor is ready.
-    pub fn seal_worker(self, gpu: &Gpu) -> Result<(), SandboxError> {
-        match gpu {
+    pub fn seal_worker(self, executor: &Executor) -> Result<(), SandboxError> {
+        match executor.gpu {
             Gpu::Soft => {
-                self.restrict_files(|| files::of_worker(gpu))?;
+                self.restrict_files(|| files::of_worker(executor))?;
                 self.restrict_calls(syscalls::restrict_soft_worker)
             }
             Gpu::Host | Gpu::Library(_) => self.restrict_calls(syscalls::restrict_host_worker),
@@ -130,12 +131,13 @@ impl Sandbox {
 
 /// Enters a worker's sandbox and tries what is forbidden in there. The last try ends the process with
 /// [`crate::exit::SECCOMP`]; every other exit code says that the sandbox is not what it should be.
-pub fn check(sandbox: Sandbox, gpu: &Gpu) -> ExitCode {
+pub fn check(executor: &Executor) -> ExitCode {
     // What it says then is no trouble to anybody.
     crate::sys::speak_on(&std::io::stdout());
     crate::sys::end_on_forbidden_call();
-    let tried = sandbox.enter_worker(gpu).and_then(|()| sandbox.seal_worker(gpu));
-    match tried.and_then(|()| try_forbidden(sandbox, gpu)) {
+    let sandbox = executor.sandbox;
+    let tried = sandbox.enter_worker(executor).and_then(|()| sandbox.seal_worker(executor));
+    match tried.and_then(|()| try_forbidden(sandbox, &executor.gpu)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => crate::exit::fail(crate::exit::SANDBOX, error),
     }

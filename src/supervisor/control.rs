@@ -1,8 +1,8 @@
 //! Requests of the control queue: every one is answered, whatever it holds.
 
 use vgpu_protocol::control::{
-    BackendStatus, ControlHeader, ControlOp, ControlReply, ControlStatus, MapRange, SessionCreate, SessionMap,
-    SessionUnmap, MAX_RANGES,
+    BackendStatus, ControlHeader, ControlOp, ControlReply, ControlStatus, MapRange, Sensors, SessionCreate, SessionMap,
+    SessionUnmap, MAX_RANGES, MAX_SESSIONS,
 };
 use vgpu_protocol::DeviceInfo;
 use zerocopy::{FromBytes, IntoBytes};
@@ -20,8 +20,8 @@ pub struct Control<'a> {
     pub table: &'a SessionTable,
     /// All vrings of the device, the control queue's first.
     pub vrings: &'a [ObservedVring],
-    /// What the GPU is.
-    pub device: &'a DeviceInfo,
+    /// What the GPUs are.
+    pub devices: &'a [DeviceInfo],
 }
 
 impl Control<'_> {
@@ -58,21 +58,22 @@ impl Control<'_> {
             }
             ControlOp::Status => {
                 nothing(rest)?;
-                body.extend_from_slice(self.status().as_bytes());
+                body.extend_from_slice(self.status(queue)?.as_bytes());
                 Ok(())
             }
         }
     }
 
-    fn status(&self) -> BackendStatus {
-        let mut status = describe(self.device);
+    fn status(&self, number: u32) -> Result<BackendStatus, ControlStatus> {
+        let mut status = describe(self.devices, number).ok_or(ControlStatus::BadQueue)?;
         self.table.measure(&mut status);
-        status
+        Ok(status)
     }
 }
 
-/// What does not change about a GPU.
-pub fn describe(device: &DeviceInfo) -> BackendStatus {
+/// What does not change about one of the GPUs.
+pub fn describe(devices: &[DeviceInfo], number: u32) -> Option<BackendStatus> {
+    let device = devices.get(usize::try_from(number).ok()?)?;
     let attribute =
         |number: i32| usize::try_from(number).ok().and_then(|n| device.attributes.get(n)).copied().unwrap_or(0);
     let capability = attribute(vgpu_protocol::cuda::attribute::COMPUTE_CAPABILITY_MAJOR) * 10
@@ -82,16 +83,19 @@ pub fn describe(device: &DeviceInfo) -> BackendStatus {
     for (to, from) in gpu_name.iter_mut().take(63).zip(device.name.iter().take_while(|b| **b != 0)) {
         *to = *from;
     }
-    BackendStatus {
+    Some(BackendStatus {
         gpu_name,
         memory_total: device.total_memory,
         memory_used: 0,
+        session_memory: [u64::MAX; MAX_SESSIONS as usize + 1],
         sessions: 0,
-        utilization: 0,
+        device_count: u32::try_from(devices.len()).unwrap_or(u32::MAX),
+        sensors: Sensors::NONE,
+        driver_release: [0; 32],
         driver_version: u32::try_from(device.driver_version).unwrap_or(0),
         capability: u32::try_from(capability).unwrap_or(0),
         uuid: device.uuid,
-    }
+    })
 }
 
 fn exactly<T: FromBytes>(bytes: &[u8]) -> Result<T, ControlStatus> {

@@ -27,7 +27,7 @@ pub struct Device {
     table: Arc<SessionTable>,
     memory: VmMemory,
     config: DeviceConfig,
-    info: DeviceInfo,
+    devices: Arc<[DeviceInfo]>,
     vrings: OnceLock<Vec<ObservedVring>>,
     /// Held while control requests are carried out.
     busy: Mutex<()>,
@@ -42,7 +42,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Device {
     /// A device with `sessions` session queues.
-    pub fn new(table: Arc<SessionTable>, memory: VmMemory, sessions: u32, info: DeviceInfo) -> Self {
+    pub fn new(table: Arc<SessionTable>, memory: VmMemory, sessions: u32, devices: Arc<[DeviceInfo]>) -> Self {
         let config = DeviceConfig {
             magic: MAGIC,
             version: PROTOCOL_VERSION,
@@ -51,7 +51,8 @@ impl Device {
             features: 0,
             arena_limit: ARENA_SIZE,
         };
-        Device { table, memory, config, info, vrings: OnceLock::new(), busy: Mutex::new(()), exit_fd: Mutex::new(None) }
+        let (vrings, busy, exit_fd) = Default::default();
+        Device { table, memory, config, devices, vrings, busy, exit_fd }
     }
 
     /// Names the vrings that the daemon made, in the order of queues.
@@ -107,8 +108,11 @@ impl Device {
         if read.is_none() {
             request.clear();
         }
-        let control =
-            Control { table: &self.table, vrings: self.vrings.get().map_or(&[], Vec::as_slice), device: &self.info };
+        let control = Control {
+            table: &self.table,
+            vrings: self.vrings.get().map_or(&[], Vec::as_slice),
+            devices: &self.devices,
+        };
         let reply = control.answer(&request);
         let written = Writer::new(&*memory, chain).ok().and_then(|mut writer| {
             let fits = writer.available_bytes().min(reply.len());

@@ -3,7 +3,7 @@
 //! It is a copy of the supervisor, made while that has one thread. What it starts are children of the
 //! supervisor, which waits for them and stops them.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::process::{set_parent_process_death_signal, Pid, Signal};
 
-use crate::args::{Executor, Mode};
+use crate::args::{Executor, Mode, Mps};
 use crate::channel::{receive, send, socket_pair};
 use crate::sandbox::User;
 use crate::sys::{start, Image};
@@ -75,6 +75,7 @@ struct Images {
     worker: Image,
     probe: Image,
     check: Image,
+    monitor: Image,
 }
 
 impl Images {
@@ -84,25 +85,34 @@ impl Images {
             let arguments = arguments.into_iter().map(CString::new).collect::<Result<_, _>>()?;
             Ok::<_, io::Error>(Image::new(File::open("/proc/self/exe")?, arguments, environment(executor)?))
         };
-        Ok(Images { worker: image(Mode::Worker)?, probe: image(Mode::Probe)?, check: image(Mode::Check)? })
+        Ok(Images {
+            worker: image(Mode::Worker)?,
+            probe: image(Mode::Probe)?,
+            check: image(Mode::Check)?,
+            monitor: image(Mode::Monitor)?,
+        })
     }
 }
 
-/// The environment of what is started: our own, and which GPUs a driver shows.
+/// The environment of what is started: our own, which GPUs a driver shows, and how it shares them.
 fn environment(executor: &Executor) -> io::Result<Vec<CString>> {
-    const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
-    let others = std::env::vars_os().filter(|(name, _)| executor.device.is_none() || name != VISIBLE);
-    let device = executor.device.iter().map(|device| (VISIBLE.into(), device.into()));
+    let mut given: Vec<(OsString, OsString)> = Vec::new();
+    given.extend(executor.device.iter().map(|device| ("CUDA_VISIBLE_DEVICES".into(), device.into())));
+    given.extend(executor.mps.environment());
     // Compiled kernels of one session must not become code of another.
-    let no_cache = executor.sandboxed().then(|| ("CUDA_CACHE_DISABLE".into(), "1".into()));
-    let all = others.chain(device).chain(no_cache);
+    given.extend(executor.sandboxed().then(|| ("CUDA_CACHE_DISABLE".into(), "1".into())));
+    // What decides over memory and processors of a GPU is said on the command line, or not at all.
+    let is_given = |name: &OsString| given.iter().any(|(other, _)| other == name);
+    let others = std::env::vars_os().filter(|(name, _)| !is_given(name) && !Mps::is_variable(name));
+    let all: Vec<_> = others.chain(given.iter().cloned()).collect();
+    let all = all.into_iter();
     let lines = all.map(|(name, value)| CString::new([name.into_vec(), value.into_vec()].join(&b'=')));
     Ok(lines.collect::<Result<_, _>>()?)
 }
 
 /// Gives up all but starting processes.
 fn confine(executor: &Executor, user: &User) -> io::Result<()> {
-    executor.sandbox.enter_launcher(user, &executor.gpu).map_err(io::Error::other)?;
+    executor.sandbox.enter_launcher(user, executor).map_err(io::Error::other)?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
     Ok(rustix::thread::set_name(c"launcher")?)
 }
@@ -120,6 +130,7 @@ fn serve(socket: &OwnedFd, images: &Images) -> io::Result<()> {
             Some(Mode::Worker) => start(&images.worker, fd, null),
             Some(Mode::Probe) => start(&images.probe, null, fd),
             Some(Mode::Check) => start(&images.check, null, fd),
+            Some(Mode::Monitor) => start(&images.monitor, fd, null),
             None => Err(io::ErrorKind::InvalidInput.into()),
         };
         let answer = started.unwrap_or_else(|error| -error.raw_os_error().unwrap_or(libc::EIO));

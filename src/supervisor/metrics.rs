@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use vgpu_protocol::control::BackendStatus;
+use vgpu_protocol::control::{BackendStatus, UNKNOWN};
 use vgpu_protocol::DeviceInfo;
 
 use super::control;
@@ -18,15 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What is told, and about which VM.
 pub struct Metrics {
     vm: String,
-    info: DeviceInfo,
+    devices: Arc<[DeviceInfo]>,
     /// The sessions of the VM that is connected.
     table: Mutex<Weak<SessionTable>>,
 }
 
 impl Metrics {
-    /// Figures of a GPU; `vm` is what the VM is called.
-    pub fn new(vm: String, info: DeviceInfo) -> Arc<Metrics> {
-        Arc::new(Metrics { vm, info, table: Mutex::default() })
+    /// Figures of the GPUs; `vm` is what the VM is called.
+    pub fn new(vm: String, devices: Arc<[DeviceInfo]>) -> Arc<Metrics> {
+        Arc::new(Metrics { vm, devices, table: Mutex::default() })
     }
 
     /// A VM has connected, with these sessions.
@@ -65,31 +65,56 @@ impl Metrics {
 
     fn text(&self) -> String {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        let mut status = control::describe(&self.info);
-        if let Some(table) = &table {
-            table.measure(&mut status);
-        }
-        render(&status, &self.vm, table.is_some())
+        let all = (0..).map_while(|number| control::describe(&self.devices, number));
+        let all = all.map(|mut status| {
+            if let Some(table) = &table {
+                table.measure(&mut status);
+            }
+            status
+        });
+        render(&all.collect::<Vec<_>>(), &self.vm, table.is_some())
     }
 }
 
-fn render(status: &BackendStatus, vm: &str, connected: bool) -> String {
-    let name: Vec<u8> = status.gpu_name.iter().copied().take_while(|byte| *byte != 0).collect();
-    let uuid: String = status.uuid.iter().map(|byte| format!("{byte:02x}")).collect();
-    let labels =
-        format!("gpu=\"{}\",uuid=\"GPU-{uuid}\",vm=\"{}\"", escape(&String::from_utf8_lossy(&name)), escape(vm));
-    let figures: [(&str, &str, u64); 5] = [
-        ("vgpu_up", "Whether a VM is connected", connected.into()),
-        ("vgpu_sessions", "CUDA processes that have a session", status.sessions.into()),
-        ("vgpu_memory_used_bytes", "GPU memory in use", status.memory_used),
-        ("vgpu_memory_total_bytes", "GPU memory; of the software GPU, per session", status.memory_total),
-        ("vgpu_utilization_percent", "Share of the processors in use by the software GPU", status.utilization.into()),
-    ];
+/// What a metric is called, what it means, and its value, if it has one.
+type Figure = (&'static str, &'static str, fn(&BackendStatus) -> Option<u64>);
+
+const FIGURES: [Figure; 6] = [
+    ("vgpu_sessions", "CUDA processes that have a session", |s| Some(s.sessions.into())),
+    ("vgpu_memory_used_bytes", "GPU memory in use", |s| Some(s.memory_used)),
+    ("vgpu_memory_total_bytes", "GPU memory; of the software GPU, per session", |s| Some(s.memory_total)),
+    ("vgpu_utilization_percent", "How busy the GPU is", |s| known(s.sensors.utilization)),
+    ("vgpu_temperature_celsius", "How warm the GPU is", |s| known(s.sensors.temperature)),
+    ("vgpu_power_milliwatts", "What the GPU draws", |s| known(s.sensors.power)),
+];
+
+fn known(figure: u32) -> Option<u64> {
+    (figure != UNKNOWN).then_some(figure.into())
+}
+
+fn render(devices: &[BackendStatus], vm: &str, connected: bool) -> String {
     let mut text = String::new();
-    for (metric, help, value) in figures {
-        let _ = writeln!(text, "# HELP {metric} {help}\n# TYPE {metric} gauge\n{metric}{{{labels}}} {value}");
+    let labels: Vec<String> = devices.iter().map(|status| labels(status, vm)).collect();
+    let mut tell = |metric: &str, help: &str, value: &dyn Fn(&BackendStatus) -> Option<u64>| {
+        let told: Vec<_> = devices.iter().zip(&labels).filter_map(|(s, labels)| Some((labels, value(s)?))).collect();
+        if !told.is_empty() {
+            let _ = writeln!(text, "# HELP {metric} {help}\n# TYPE {metric} gauge");
+        }
+        for (labels, value) in told {
+            let _ = writeln!(text, "{metric}{{{labels}}} {value}");
+        }
+    };
+    tell("vgpu_up", "Whether a VM is connected", &|_| Some(connected.into()));
+    for (metric, help, value) in FIGURES {
+        tell(metric, help, &value);
     }
     text
+}
+
+fn labels(status: &BackendStatus, vm: &str) -> String {
+    let name: Vec<u8> = status.gpu_name.iter().copied().take_while(|byte| *byte != 0).collect();
+    let uuid: String = status.uuid.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("gpu=\"{}\",uuid=\"GPU-{uuid}\",vm=\"{}\"", escape(&String::from_utf8_lossy(&name)), escape(vm))
 }
 
 fn escape(text: &str) -> String {
@@ -103,7 +128,7 @@ mod tests {
 
     #[test]
     fn test_labels_are_escaped() {
-        let text = render(&BackendStatus::new_zeroed(), "a\"b\\c\n", false);
+        let text = render(&[BackendStatus::new_zeroed()], "a\"b\\c\n", false);
         assert!(text.contains("vm=\"a\\\"b\\\\c\\n\"} 0\n"), "{text}");
         assert!(text.lines().all(|line| line.starts_with('#') || line.starts_with("vgpu_")), "{text}");
     }

@@ -7,6 +7,7 @@ mod launcher;
 mod load;
 mod memory;
 mod metrics;
+mod monitor;
 mod process;
 mod session;
 mod socket;
@@ -25,6 +26,7 @@ use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 use self::device::Device;
 use self::launcher::{Launcher, LauncherError};
 use self::metrics::Metrics;
+use self::monitor::Monitor;
 use self::process::End;
 use self::session::Settings;
 use self::socket::{end_on_signals, Socket};
@@ -47,8 +49,8 @@ pub fn run(args: &Serve) -> ExitCode {
         Err(LauncherError::Ended) => return ExitCode::from(exit::SANDBOX),
         Err(error) => return exit::fail(exit::RUNTIME, error),
     };
-    let info = match probe(executor, &launcher) {
-        Ok(info) => info,
+    let devices: Arc<[DeviceInfo]> = match probe(executor, &launcher) {
+        Ok(devices) => devices.into(),
         Err(code) => return code,
     };
     // The VM's socket comes last: whoever finds it finds the other one.
@@ -67,18 +69,23 @@ pub fn run(args: &Serve) -> ExitCode {
     if let Err(error) = end_on_signals(&sockets) {
         return exit::fail(exit::RUNTIME, format_args!("cannot handle signals: {error}"));
     }
-    let metrics = Metrics::new(args.vm_name(), info);
+    let metrics = Metrics::new(args.vm_name(), devices.clone());
     let Some((socket, others)) = sockets.split_first() else { return ExitCode::from(exit::RUNTIME) };
     for other in others {
         if let Err(error) = other.listener().and_then(|listener| metrics.clone().serve(listener)) {
             return exit::fail(exit::RUNTIME, format_args!("cannot tell metrics on {other}: {error}"));
         }
     }
+    let monitor = match executor.nvml_library().map(|_| Monitor::start(&launcher)).transpose() {
+        Ok(monitor) => Arc::new(monitor.unwrap_or_default()),
+        Err(error) => return exit::fail(exit::RUNTIME, format_args!("cannot start a process of its own: {error}")),
+    };
     let settings = Settings {
         launcher: Arc::new(launcher),
+        monitor,
         drain: (executor.gpu != Gpu::Soft).then(|| std::time::Duration::from_secs(args.drain_timeout)),
     };
-    log::info!("serving {} session queues of {} on {socket}", args.sessions, name(&info));
+    log::info!("serving {} session queues of {} on {socket}", args.sessions, names(&devices));
     let mut listener = match socket.listener() {
         Ok(listener) => Listener::from(listener),
         Err(error) => return exit::fail(exit::RUNTIME, format_args!("cannot listen on {socket}: {error}")),
@@ -87,17 +94,17 @@ pub fn run(args: &Serve) -> ExitCode {
         return exit::fail(exit::SANDBOX, error);
     }
     loop {
-        if let Err(error) = serve_one(&mut listener, &settings, args.sessions, info, &metrics) {
+        if let Err(error) = serve_one(&mut listener, &settings, args.sessions, &devices, &metrics) {
             return exit::fail(exit::RUNTIME, format_args!("cannot serve {socket}: {error}"));
         }
     }
 }
 
-/// Finds out what the GPU is and that workers are confined; else the code to exit with.
-fn probe(executor: &Executor, launcher: &Launcher) -> Result<DeviceInfo, ExitCode> {
+/// Finds out what the GPUs are and that workers are confined; else the code to exit with.
+fn probe(executor: &Executor, launcher: &Launcher) -> Result<Vec<DeviceInfo>, ExitCode> {
     let failed = |error| exit::fail(exit::RUNTIME, format_args!("cannot start a process of its own: {error}"));
-    let info = match process::probe(launcher, executor.call_time()).map_err(failed)? {
-        Ok(info) => info,
+    let devices = match process::probe(launcher, executor.call_time()).map_err(failed)? {
+        Ok(devices) => devices,
         Err(End::Late) => {
             let message = "the driver does not come back from a call; is the GPU in order (nvidia-smi, dmesg)?";
             return Err(exit::fail(exit::NO_GPU, format_args!("--gpu {}: {message}", executor.gpu)));
@@ -110,7 +117,7 @@ fn probe(executor: &Executor, launcher: &Launcher) -> Result<DeviceInfo, ExitCod
     if executor.sandboxed() && !process::check_sandbox(launcher).map_err(failed)? {
         return Err(ExitCode::from(exit::SANDBOX));
     }
-    Ok(info)
+    Ok(devices)
 }
 
 /// Waits for a VM and serves it until it disconnects.
@@ -118,13 +125,13 @@ fn serve_one(
     listener: &mut Listener,
     settings: &Settings,
     sessions: u32,
-    info: DeviceInfo,
+    devices: &Arc<[DeviceInfo]>,
     metrics: &Metrics,
 ) -> Result<(), vhost_user_backend::Error> {
     let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
     let table = Arc::new(SessionTable::new(settings.clone(), memory.clone(), sessions));
     metrics.watch(&table);
-    let device = Arc::new(Device::new(table.clone(), memory.clone(), sessions, info));
+    let device = Arc::new(Device::new(table.clone(), memory.clone(), sessions, devices.clone()));
     let (daemon, vrings) = vring::collect(|| VhostUserDaemon::new("vhost-user".into(), device.clone(), memory));
     let mut daemon = daemon?;
     device.attach(vrings.clone());
@@ -145,6 +152,9 @@ fn serve_one(
     served
 }
 
-fn name(info: &DeviceInfo) -> String {
-    String::from_utf8_lossy(info.name.split(|b| *b == 0).next().unwrap_or_default()).into_owned()
+fn names(devices: &[DeviceInfo]) -> String {
+    let name = |info: &DeviceInfo| {
+        String::from_utf8_lossy(info.name.split(|b| *b == 0).next().unwrap_or_default()).into_owned()
+    };
+    devices.iter().map(name).collect::<Vec<_>>().join(", ")
 }

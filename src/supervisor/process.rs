@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::pipe::{pipe_with, PipeFlags};
-use rustix::process::{kill_process, pidfd_open, pidfd_send_signal, waitid, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use rustix::process::{
+    kill_process, pidfd_open, pidfd_send_signal, waitid, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions,
+};
 use vgpu_protocol::DeviceInfo;
 use zerocopy::FromBytes;
 
@@ -120,9 +122,9 @@ pub fn wait(pid: Pid) -> io::Result<End> {
     }
 }
 
-/// Asks a process that may live for `patience` what the GPU is, so that no CUDA driver runs in the supervisor.
+/// Asks a process that may live for `patience` what the GPUs are, so that no CUDA driver runs in the supervisor.
 /// The inner error is how the process ended; unless it was late, it has said on standard error what is wrong.
-pub fn probe(launcher: &Launcher, patience: Duration) -> io::Result<Result<DeviceInfo, End>> {
+pub fn probe(launcher: &Launcher, patience: Duration) -> io::Result<Result<Vec<DeviceInfo>, End>> {
     let (ours, output) = pipe_with(PipeFlags::CLOEXEC)?;
     let pid = launcher.launch(Mode::Probe, &output)?;
     drop(output);
@@ -131,7 +133,11 @@ pub fn probe(launcher: &Launcher, patience: Duration) -> io::Result<Result<Devic
         return wait(pid).map(|_| Err(End::Late));
     };
     match wait(pid)? {
-        End::Code(0) => DeviceInfo::read_from_bytes(&bytes).map(Ok).map_err(|_| io::ErrorKind::InvalidData.into()),
+        End::Code(0) => {
+            let devices: Result<Vec<DeviceInfo>, _> =
+                bytes.chunks(size_of::<DeviceInfo>()).map(DeviceInfo::read_from_bytes).collect();
+            devices.map(Ok).map_err(|_| io::ErrorKind::InvalidData.into())
+        }
         end => Ok(Err(end)),
     }
 }

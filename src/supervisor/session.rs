@@ -16,6 +16,7 @@ use vm_memory::{Bytes, GuestAddress, GuestAddressSpace};
 use super::exchange::{Exchange, Member};
 use super::launcher::Launcher;
 use super::memory::{locate, VmMemory};
+use super::monitor::Monitor;
 use super::process::{wait, Worker};
 use super::vring::RingState;
 use crate::channel::Request;
@@ -28,6 +29,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 pub struct Settings {
     /// What starts workers.
     pub launcher: Arc<Launcher>,
+    /// What tells the state of a host's GPUs.
+    pub monitor: Arc<Monitor>,
     /// How long work of a GPU that cannot be frozen is awaited when the ring stops; `None`: its
     /// work runs in the worker's own threads and stops with them.
     pub drain: Option<Duration>,

@@ -148,22 +148,34 @@ impl SessionTable {
     /// Adds the sessions' figures to `status`.
     pub fn measure(&self, status: &mut BackendStatus) {
         let mut busy = Duration::ZERO;
-        for slot in &self.slots {
+        let is_soft = self.settings.drain.is_none();
+        let reading = self.settings.monitor.read(&status.uuid);
+        if let Some(reading) = &reading {
+            reading.tell(status);
+        }
+        for (slot, memory) in self.slots.iter().zip(status.session_memory.iter_mut().skip(1)) {
             let slot = lock(slot);
             let Some(session) = slot.as_ref().filter(|s| s.running()) else { continue };
             status.sessions += 1;
             busy += crate::sys::processor_time(session.pid()).unwrap_or_default();
+            if let Some(reading) = &reading {
+                *memory = reading.memory_of(session.pid()).unwrap_or(*memory);
+                status.memory_used = status.memory_used.saturating_add(if *memory == u64::MAX { 0 } else { *memory });
+                continue;
+            }
             let used = session.ask(&Request::Usage).unwrap_or(0);
             // A host GPU's figure covers all processes; each software GPU's is its session's own.
-            status.memory_used = match self.settings.drain {
-                Some(_) => status.memory_used.max(used),
-                None => status.memory_used.saturating_add(used),
-            };
+            if is_soft {
+                *memory = used;
+                status.memory_used = status.memory_used.saturating_add(used);
+            } else {
+                status.memory_used = status.memory_used.max(used);
+            }
         }
         // A host GPU's load does not show in its workers' processor time.
-        if self.settings.drain.is_none() {
+        if is_soft {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            status.utilization = lock(&self.meter).look(Instant::now(), busy, cores);
+            status.sensors.utilization = lock(&self.meter).look(Instant::now(), busy, cores);
         }
     }
 

@@ -88,8 +88,8 @@ fn confine() -> std::io::Result<()> {
 /// Starts the executor and gives up what it does not need; else an exit code and a message.
 fn start_confined(args: &Executor) -> Result<DriverApi, (u8, String)> {
     let unconfined = |error: SandboxError| (exit::SANDBOX, error.to_string());
-    args.sandbox.enter_worker(&args.gpu).map_err(unconfined)?;
+    args.sandbox.enter_worker(args).map_err(unconfined)?;
     let api = gpu::start(args).map_err(|error| (exit::NO_GPU, error.to_string()))?;
-    args.sandbox.seal_worker(&args.gpu).map_err(unconfined)?;
+    args.sandbox.seal_worker(args).map_err(unconfined)?;
     Ok(api)
 }

@@ -37,7 +37,16 @@ pub fn executable_with(gpu: &Path) -> Command {
 
 /// The mock driver, which `cargo test` builds as an example.
 pub fn mock_driver() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_vhost-user-vgpu")).with_file_name("examples").join("libmock_cuda.so");
+    mock("libmock_cuda.so")
+}
+
+/// What tells the state of the mock driver's GPUs.
+pub fn mock_nvml() -> PathBuf {
+    mock("libmock_nvml.so")
+}
+
+fn mock(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_vhost-user-vgpu")).with_file_name("examples").join(name);
     assert!(path.exists(), "{} is missing: run cargo test without --test, or cargo build --examples", path.display());
     path
 }

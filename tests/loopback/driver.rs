@@ -105,10 +105,8 @@ fn test_errors_of_contexts_and_memory_are_those_of_the_driver() {
 #[test]
 fn test_errors_of_the_device_stay_with_their_session() {
     for error in [CUresult::ECC_UNCORRECTABLE, CUresult::UNKNOWN, CUresult::HARDWARE_STACK_ERROR] {
-        let backend = scripted(
-            &format!("cuLaunchKernel@2+={0},cuEventQuery@1+={0},cuMemGetInfo_v2@2+={0}", error.0),
-            &[],
-        );
+        let backend =
+            scripted(&format!("cuLaunchKernel@2+={0},cuEventQuery@1+={0},cuMemGetInfo_v2@2+={0}", error.0), &[]);
         let mut vm = Vm::start(&backend.socket());
         let mut client = Client::open(&mut vm, 1);
         let empty = client.kernel(&vm, "empty");

@@ -243,6 +243,37 @@ fn test_devices_are_chosen_as_the_driver_names_them() {
     }
 }
 
+/// What a worker's driver finds in its environment of MPS.
+fn mps_of(backend: &Backend) -> Vec<String> {
+    let worker = backend.workers()[0];
+    let environment = std::fs::read_to_string(format!("/proc/{worker}/environ")).unwrap();
+    let mut variables: Vec<String> =
+        environment.split('\0').filter(|line| line.starts_with("CUDA_MPS_")).map(str::to_owned).collect();
+    variables.sort();
+    variables
+}
+
+#[test]
+fn test_mps_is_what_the_options_say() {
+    let stray = [("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "1"), ("CUDA_MPS_PIPE_DIRECTORY", "/elsewhere")];
+    let backend = Backend::start_in(&stray, &[]);
+    let mut vm = Vm::start(&backend.socket());
+    let _client = Client::open(&mut vm, 1);
+    assert_eq!(mps_of(&backend), [""; 0], "the backend's own environment does not decide");
+    let pipes = tempfile::tempdir().unwrap();
+    let pipes = pipes.path().to_str().unwrap();
+    let options = ["--mps-pipe-directory", pipes, "--mps-active-threads", "25", "--mps-memory-limit", "0=2G"];
+    let backend = Backend::start_in(&stray, &options);
+    let mut vm = Vm::start(&backend.socket());
+    let _client = Client::open(&mut vm, 1);
+    let expected = [
+        "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=25".to_owned(),
+        "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=0=2G".to_owned(),
+        format!("CUDA_MPS_PIPE_DIRECTORY={pipes}"),
+    ];
+    assert_eq!(mps_of(&backend), expected);
+}
+
 #[test]
 fn test_drivers_that_cannot_serve_are_named_at_start() {
     let start = |variable: &str, value: &str| {

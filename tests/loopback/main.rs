@@ -14,4 +14,5 @@ mod process;
 mod quotas;
 mod sandbox;
 mod sessions;
+mod state;
 mod vm;

@@ -15,7 +15,7 @@ use rustix::net::{
 };
 use vgpu_protocol::broker::{
     BrokerError, BrokerOp, BrokerReply, BrokerRequest, BrokerStatus, ChunkRequest, OpenSession, SessionOpened,
-    SessionStatus, MAX_MESSAGE, SOCKET_PATH, SOCKET_VARIABLE,
+    SessionStatus, StatusOf, MAX_MESSAGE, SOCKET_PATH, SOCKET_VARIABLE,
 };
 use vgpu_protocol::control::PROTOCOL_VERSION;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -117,9 +117,14 @@ impl Broker {
         self.ask(BrokerOp::UnmapChunk, ChunkRequest { va, length }.as_bytes()).map(drop)
     }
 
-    /// What broker and backend say of themselves, and the open sessions.
+    /// What broker and backend say of themselves and of the first GPU, and the open sessions.
     pub fn status(&self) -> Result<(BrokerStatus, Vec<SessionStatus>), OpenError> {
-        let answer = self.ask(BrokerOp::Status, &[])?;
+        self.status_of(0)
+    }
+
+    /// The same, of the GPU of that number.
+    pub fn status_of(&self, device: u32) -> Result<(BrokerStatus, Vec<SessionStatus>), OpenError> {
+        let answer = self.ask(BrokerOp::Status, StatusOf { device, reserved: 0 }.as_bytes())?;
         let (status, rest) =
             BrokerStatus::read_from_prefix(&answer.body).map_err(|_| OpenError::Malformed("body of Status"))?;
         let sessions = read_entries(rest).take(status.sessions as usize).collect();

@@ -11,8 +11,13 @@ use crate::types::{nvmlDevice_t, Memory, MemoryV2, PciInfoV2, PciInfoV3, Process
 
 include!(concat!(env!("OUT_DIR"), "/refused.rs"));
 
-/// Handle of the only device.
-const DEVICE: usize = 1;
+/// The handle of a GPU: its number and one, so that it is not null.
+fn handle(number: u32) -> nvmlDevice_t {
+    (number as usize + 1) as nvmlDevice_t
+}
+
+/// `NVML_TEMPERATURE_GPU`: the one sensor.
+const TEMPERATURE_GPU: u32 = 0;
 
 fn code(result: Result<(), Error>) -> u32 {
     result.map_or_else(|error| error as u32, |()| 0)
@@ -26,19 +31,16 @@ fn refuse() -> u32 {
     code(gpu::initialised().and(Err(Error::NotSupported)))
 }
 
-fn check(device: nvmlDevice_t) -> Result<(), Error> {
+/// The number behind a handle.
+fn number(device: nvmlDevice_t) -> Result<u32, Error> {
     gpu::initialised()?;
-    if device as usize == DEVICE {
-        Ok(())
-    } else {
-        Err(Error::InvalidArgument)
-    }
+    let number = (device as usize).checked_sub(1).and_then(|number| u32::try_from(number).ok());
+    number.ok_or(Error::InvalidArgument)
 }
 
 /// The GPU behind a handle.
 fn find(device: nvmlDevice_t) -> Result<Gpu, Error> {
-    check(device)?;
-    gpu::query()
+    gpu::query(number(device)?)
 }
 
 /// # Safety
@@ -141,10 +143,10 @@ mod exported {
 
         [nvmlSystemGetDriverVersion] (out: *mut c_char, length: u32) {
             gpu::initialised()?;
-            give_text(out, length, vgpu_protocol::DRIVER_RELEASE.as_bytes())
+            give_text(out, length, &gpu::release()?)
         }
         [nvmlSystemGetNVMLVersion] (out: *mut c_char, length: u32) {
-            give_text(out, length, gpu::NVML_VERSION.as_bytes())
+            give_text(out, length, &gpu::version())
         }
         [nvmlSystemGetCudaDriverVersion nvmlSystemGetCudaDriverVersion_v2] (out: *mut i32) {
             give(out, gpu::cuda_version())
@@ -156,23 +158,20 @@ mod exported {
         }
 
         [nvmlDeviceGetCount nvmlDeviceGetCount_v2] (out: *mut u32) {
-            gpu::initialised()?;
-            give(out, 1)
+            give(out, gpu::query(0)?.count())
         }
         [nvmlDeviceGetHandleByIndex nvmlDeviceGetHandleByIndex_v2] (index: u32, out: *mut nvmlDevice_t) {
-            gpu::initialised()?;
-            if index == 0 { give(out, DEVICE as nvmlDevice_t) } else { Err(Error::InvalidArgument) }
+            give(out, handle(gpu::query(index)?.number()))
         }
         [nvmlDeviceGetHandleByUUID] (uuid: *const c_char, out: *mut nvmlDevice_t) {
-            let ours = gpu::query()?.uuid();
-            if read_text(uuid)? == ours.as_bytes() { give(out, DEVICE as nvmlDevice_t) } else { Err(Error::NotFound) }
+            let wanted = read_text(uuid)?;
+            give(out, handle(gpu::search(|gpu| gpu.uuid().as_bytes() == wanted)?.number()))
         }
         [nvmlDeviceGetHandleByPciBusId nvmlDeviceGetHandleByPciBusId_v2] (id: *const c_char, out: *mut nvmlDevice_t) {
-            let gpu = gpu::query()?;
             let wanted = vgpu_client::location::parse(read_text(id)?).ok_or(Error::InvalidArgument)?;
-            // Without a VM there is no PCI address of ours: any address that CUDA reports means this GPU.
-            let same = gpu.location().is_none_or(|ours| ours == wanted);
-            if same { give(out, DEVICE as nvmlDevice_t) } else { Err(Error::NotFound) }
+            // Without a VM there is no PCI address of ours: any address that CUDA reports means the first GPU.
+            let gpu = gpu::search(|gpu| gpu.location().is_none_or(|ours| ours == wanted))?;
+            give(out, handle(gpu.number()))
         }
         [nvmlDeviceGetHandleBySerial] (_serial: *const c_char, _out: *mut nvmlDevice_t) {
             gpu::initialised()?;
@@ -186,12 +185,30 @@ mod exported {
             give_text(out, length, find(device)?.uuid().as_bytes())
         }
         [nvmlDeviceGetIndex nvmlDeviceGetMinorNumber] (device: nvmlDevice_t, out: *mut u32) {
-            check(device)?;
-            give(out, 0)
+            give(out, find(device)?.number())
         }
         [nvmlDeviceGetComputeMode] (device: nvmlDevice_t, out: *mut u32) {
-            check(device)?;
+            number(device)?;
             give(out, 0)
+        }
+        [nvmlDeviceGetTemperature] (device: nvmlDevice_t, sensor: u32, out: *mut u32) {
+            if sensor != TEMPERATURE_GPU {
+                return Err(Error::InvalidArgument);
+            }
+            give(out, find(device)?.temperature()?)
+        }
+        [nvmlDeviceGetPowerUsage] (device: nvmlDevice_t, out: *mut u32) { give(out, find(device)?.power()?) }
+        [nvmlDeviceGetEnforcedPowerLimit nvmlDeviceGetPowerManagementLimit] (device: nvmlDevice_t, out: *mut u32) {
+            give(out, find(device)?.power_limit()?)
+        }
+        [nvmlDeviceGetPerformanceState nvmlDeviceGetPowerState] (device: nvmlDevice_t, out: *mut u32) {
+            give(out, find(device)?.performance_state()?)
+        }
+        [nvmlDeviceGetClockInfo] (device: nvmlDevice_t, part: u32, out: *mut u32) {
+            give(out, find(device)?.clock(part)?)
+        }
+        [nvmlDeviceGetMaxClockInfo] (device: nvmlDevice_t, part: u32, out: *mut u32) {
+            give(out, find(device)?.max_clock(part)?)
         }
         [nvmlDeviceGetMemoryInfo] (device: nvmlDevice_t, out: *mut Memory) { give(out, find(device)?.memory()) }
         [nvmlDeviceGetMemoryInfo_v2] (device: nvmlDevice_t, out: *mut MemoryV2) {
@@ -202,7 +219,7 @@ mod exported {
             give(out, find(device)?.memory_v2())
         }
         [nvmlDeviceGetUtilizationRates] (device: nvmlDevice_t, out: *mut Utilization) {
-            give(out, find(device)?.utilization())
+            give(out, find(device)?.utilization()?)
         }
         [nvmlDeviceGetCudaComputeCapability] (device: nvmlDevice_t, major: *mut i32, minor: *mut i32) {
             let capability = find(device)?.capability();
@@ -224,7 +241,7 @@ mod exported {
         [nvmlDeviceGetGraphicsRunningProcesses nvmlDeviceGetGraphicsRunningProcesses_v2 nvmlDeviceGetGraphicsRunningProcesses_v3] (
             device: nvmlDevice_t, count: *mut u32, out: *mut ProcessV2
         ) {
-            check(device)?;
+            number(device)?;
             give_list(count, out, Vec::new())
         }
         [nvmlInternalGetExportTable] (out: *mut *const c_void, id: *const [u8; 16]) {

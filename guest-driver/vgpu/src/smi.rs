@@ -10,6 +10,7 @@ use anyhow::{anyhow, bail, Result};
 use serde::Serialize;
 use vgpu_client::Broker;
 use vgpu_protocol::broker::{BrokerStatus, SessionStatus, SOCKET_PATH, SOCKET_VARIABLE};
+use vgpu_protocol::control::UNKNOWN;
 
 /// Arguments of `vgpu smi`.
 #[derive(Debug, clap::Args)]
@@ -52,8 +53,18 @@ pub struct Report {
     pub memory_total: u64,
     /// Memory in use, bytes.
     pub memory_used: u64,
-    /// Busy time over the last second, percent.
-    pub utilization: u32,
+    /// How busy the GPU is, percent, if that is known.
+    pub utilization: Option<u32>,
+    /// How busy its memory is, percent.
+    pub memory_utilization: Option<u32>,
+    /// Degrees Celsius.
+    pub temperature: Option<u32>,
+    /// Milliwatts.
+    pub power: Option<u32>,
+    /// Speed of the multiprocessors, MHz.
+    pub clock: Option<u32>,
+    /// Speed of the memory, MHz.
+    pub memory_clock: Option<u32>,
     /// Session queues of the device.
     pub session_limit: u32,
     /// CUDA processes.
@@ -116,17 +127,26 @@ impl Report {
     /// Puts what the broker says into readable form.
     pub fn new(status: &BrokerStatus, sessions: &[SessionStatus]) -> Self {
         let backend = &status.backend;
+        let sensors = &backend.sensors;
         Self {
             name: text(&backend.gpu_name),
             uuid: uuid(&backend.uuid),
             location: text(&status.location),
             cuda_version: format!("{}.{}", backend.driver_version / 1000, backend.driver_version % 1000 / 10),
             version: env!("CARGO_PKG_VERSION").into(),
-            driver_version: vgpu_protocol::DRIVER_RELEASE.into(),
+            driver_version: match text(&backend.driver_release) {
+                told if told.is_empty() => vgpu_protocol::DRIVER_RELEASE.into(),
+                told => told,
+            },
             compute_capability: format!("{}.{}", backend.capability / 10, backend.capability % 10),
             memory_total: backend.memory_total,
             memory_used: backend.memory_used,
-            utilization: backend.utilization,
+            utilization: known(sensors.utilization),
+            memory_utilization: known(sensors.memory_utilization),
+            temperature: known(sensors.temperature),
+            power: known(sensors.power),
+            clock: known(sensors.clocks[1]),
+            memory_clock: known(sensors.clocks[2]),
             session_limit: status.queues,
             processes: sessions.iter().map(Process::new).collect(),
         }
@@ -144,6 +164,11 @@ impl Process {
             shared_bytes: session.shared_bytes,
         }
     }
+}
+
+/// A figure that the host may not know.
+fn known(figure: u32) -> Option<u32> {
+    (figure != UNKNOWN).then_some(figure)
 }
 
 /// NUL-terminated text from the other side, fit for a terminal.
@@ -165,6 +190,7 @@ fn uuid(bytes: &[u8; 16]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vgpu_protocol::control::Sensors;
     use zerocopy::FromZeros;
 
     pub fn report() -> Report {
@@ -175,7 +201,7 @@ mod tests {
         status.backend.capability = 80;
         status.backend.memory_total = 4 << 30;
         status.backend.memory_used = 300 << 20;
-        status.backend.utilization = 7;
+        status.backend.sensors = Sensors { utilization: 7, ..Sensors::NONE };
         status.location[..12].copy_from_slice(b"0000:00:03.0");
         status.queues = 15;
         let session = SessionStatus { pid: u32::MAX, uid: 1000, queue: 2, reserved: 0, shared_bytes: 34 << 20 };

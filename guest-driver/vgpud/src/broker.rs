@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use log::{debug, error, info, warn};
 use vgpu_protocol::broker::{
-    BrokerError, BrokerOp, BrokerReply, BrokerRequest, BrokerStatus, ChunkRequest, OpenSession, SessionOpened,
+    BrokerError, BrokerOp, BrokerReply, BrokerRequest, BrokerStatus, ChunkRequest, OpenSession, SessionOpened, StatusOf,
 };
 use vgpu_protocol::control::{
     BackendStatus, ControlHeader, ControlOp, ControlReply, ControlStatus, MapRange, SessionCreate, SessionMap,
@@ -52,13 +52,15 @@ pub struct Broker {
     sessions: BTreeMap<u32, Session>,
     /// Queues that cannot be used again until the device is set up anew.
     retired: BTreeSet<u32>,
+    /// GPUs, as far as the backend has said.
+    devices: u32,
     failed: bool,
 }
 
 impl Broker {
     /// A broker without sessions.
     pub fn new(transport: Box<dyn Transport>) -> Self {
-        Self { transport, sessions: BTreeMap::new(), retired: BTreeSet::new(), failed: false }
+        Self { transport, sessions: BTreeMap::new(), retired: BTreeSet::new(), devices: 1, failed: false }
     }
 
     /// Answers one message of a client; `session` is the queue of the client's session.
@@ -90,7 +92,7 @@ impl Broker {
             }
             (BrokerOp::MapChunk, Some(queue)) => self.map_chunk(queue, &parse(body)?),
             (BrokerOp::UnmapChunk, Some(queue)) => self.unmap_chunk(queue, &parse(body)?),
-            (BrokerOp::Status, _) if body.is_empty() => self.status(),
+            (BrokerOp::Status, _) => self.status(parse::<StatusOf>(body)?.device),
             _ => Err(BrokerError::Malformed),
         }
     }
@@ -216,8 +218,12 @@ impl Broker {
         self.checked(released).map(|()| Success::default())
     }
 
-    fn status(&mut self) -> Outcome {
-        let backend = self.backend_status()?;
+    fn status(&mut self, device: u32) -> Outcome {
+        // The backend is not bothered with what it has said does not exist.
+        if device >= self.devices {
+            return Err(BrokerError::Malformed);
+        }
+        let backend = self.backend_status(device)?;
         let mut location = [0; 32];
         let name = self.transport.location().bytes().take(location.len() - 1);
         location.iter_mut().zip(name).for_each(|(to, from)| *to = from);
@@ -236,9 +242,11 @@ impl Broker {
         Ok(Success { body, fds: Vec::new() })
     }
 
-    fn backend_status(&mut self) -> Result<BackendStatus, BrokerError> {
-        let reply = self.control(ControlOp::Status, 0, &[])?;
-        BackendStatus::read_from_bytes(&reply).map_err(|_| self.fail("its status has the wrong size"))
+    fn backend_status(&mut self, device: u32) -> Result<BackendStatus, BrokerError> {
+        let reply = self.control(ControlOp::Status, device, &[])?;
+        let status = BackendStatus::read_from_bytes(&reply).map_err(|_| self.fail("its status has the wrong size"))?;
+        self.devices = status.device_count.max(1);
+        Ok(status)
     }
 
     /// Ends a session: its worker first, then its memory.
@@ -280,7 +288,7 @@ impl Broker {
         }
         if !self.failed && !self.sessions.is_empty() {
             // A failure is told and noted by the call itself.
-            let _ = self.backend_status();
+            let _ = self.backend_status(0);
         }
         Ok(())
     }

@@ -214,7 +214,7 @@ fn a_failing_device_marks_homes_dead_and_answers_with_an_error() {
         let (_, fds) = client.open().unwrap();
         let home = Mapping::new(fds[0].as_fd(), 0, HOME_SIZE).unwrap();
         device.answer(answer);
-        assert_eq!(client.send(&request(BrokerOp::Status, &[])).unwrap_err(), BrokerError::Device, "{answer:?}");
+        assert_eq!(client.send(&request(BrokerOp::Status, &[0; 8])).unwrap_err(), BrokerError::Device, "{answer:?}");
         assert_eq!(home.read::<u32>(STATE_OFFSET), STATE_DEAD);
         device.answer(Answer::Good);
         device.events();
@@ -231,7 +231,7 @@ fn status_lists_the_sessions() {
     first.open().unwrap();
     first.send(&map_request(BASE + 2 * MIB, 4 * MIB)).unwrap();
     client(&mut broker).open().unwrap();
-    let (body, _) = client(&mut broker).send(&request(BrokerOp::Status, &[])).unwrap();
+    let (body, _) = client(&mut broker).send(&request(BrokerOp::Status, &[0; 8])).unwrap();
     let (status, rest) = BrokerStatus::read_from_prefix(&body).unwrap();
     assert_eq!((status.queues, status.sessions, &status.location[..5]), (SESSIONS, 2, &b"fake\0"[..]));
     let sessions = <[SessionStatus]>::ref_from_bytes(rest).unwrap();
@@ -247,7 +247,7 @@ fn any_bytes_in_any_order_are_answered() {
         open_request(),
         map_request(BASE + 2 * MIB, 2 * MIB),
         unmap_request(BASE + 2 * MIB, 2 * MIB),
-        request(BrokerOp::Status, &[]),
+        request(BrokerOp::Status, &[0; 8]),
     ];
     let mut sessions = [None; 8];
     for _ in vgpu_fuzz::rounds("broker", 100_000) {

@@ -51,7 +51,7 @@ impl Service {
 
     /// Sessions, as told over a connection of its own.
     fn sessions(&self) -> u32 {
-        let (_, body, _) = ask(self.connect().as_fd(), &request(BrokerOp::Status, &[])).unwrap();
+        let (_, body, _) = ask(self.connect().as_fd(), &request(BrokerOp::Status, &[0; 8])).unwrap();
         BrokerStatus::read_from_prefix(&body).unwrap().0.sessions
     }
 
@@ -184,7 +184,7 @@ fn descriptors_that_clients_send_are_not_kept() {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(32))];
             let mut ancillary = SendAncillaryBuffer::new(&mut space);
             assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
-            let message = request(BrokerOp::Status, &[]);
+            let message = request(BrokerOp::Status, &[0; 8]);
             rustix::net::sendmsg(&client, &[IoSlice::new(&message)], &mut ancillary, SendFlags::NOSIGNAL).unwrap();
             let mut reply = [0; 1024];
             rustix::net::recv(&client, &mut reply[..], RecvFlags::empty()).unwrap();
@@ -200,7 +200,7 @@ fn a_client_that_does_not_read_is_dropped() {
     let service = Service::start();
     let client = service.connect();
     assert_eq!(ask(client.as_fd(), &open_request()).unwrap().0, 0);
-    let message = request(BrokerOp::Status, &[]);
+    let message = request(BrokerOp::Status, &[0; 8]);
     // The broker closes the connection when a reply does not fit any more; sending then fails.
     while send(client.as_fd(), &message).is_ok() {}
     service.wait_for_sessions(0);
@@ -210,7 +210,7 @@ fn a_client_that_does_not_read_is_dropped() {
 fn one_user_cannot_take_all_connections() {
     let service = Service::start();
     let clients: Vec<OwnedFd> = (0..200).map(|_| service.connect()).collect();
-    let message = request(BrokerOp::Status, &[]);
+    let message = request(BrokerOp::Status, &[0; 8]);
     let served = clients.iter().filter(|client| ask(client.as_fd(), &message).is_ok()).count();
     assert_eq!(served, 128);
     drop(clients);

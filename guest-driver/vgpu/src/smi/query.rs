@@ -47,6 +47,11 @@ const fn field(name: &'static str, unit: &'static str, help: &'static str, value
     Field { name, unit, help, value }
 }
 
+/// A figure that may not be known, as `nvidia-smi` writes it.
+fn figure(value: Option<u32>) -> String {
+    value.map_or("[N/A]".into(), |value| value.to_string())
+}
+
 static FIELDS: &[Field] = &[
     field("index", "", "number of the GPU", |_| "0".into()),
     field("count", "", "number of GPUs", |_| "1".into()),
@@ -61,7 +66,14 @@ static FIELDS: &[Field] = &[
     field("memory.free", "MiB", "GPU memory not in use", |r| {
         (r.memory_total.saturating_sub(r.memory_used) / MIB).to_string()
     }),
-    field("utilization.gpu", "%", "busy time over the last second", |r| r.utilization.to_string()),
+    field("utilization.gpu", "%", "busy time over the last second", |r| figure(r.utilization)),
+    field("utilization.memory", "%", "busy time of the memory", |r| figure(r.memory_utilization)),
+    field("temperature.gpu", "", "degrees Celsius", |r| figure(r.temperature)),
+    field("power.draw", "W", "what the GPU draws", |r| {
+        r.power.map_or("[N/A]".into(), |milliwatts| format!("{:.2}", f64::from(milliwatts) / 1000.0))
+    }),
+    field("clocks.sm", "MHz", "speed of the multiprocessors", |r| figure(r.clock)),
+    field("clocks.mem", "MHz", "speed of the memory", |r| figure(r.memory_clock)),
 ];
 
 impl Field {

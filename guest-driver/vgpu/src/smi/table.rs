@@ -21,8 +21,9 @@ pub fn render(report: &Report) -> String {
         line(&columns(
             &format!("       Memory {memory}"),
             &format!(
-                "GPU-Util {}%   Sessions {} / {}",
-                report.utilization,
+                "{}GPU-Util {}   Sessions {} / {}",
+                state(report),
+                percent(report.utilization),
                 report.processes.len(),
                 report.session_limit
             ),
@@ -40,6 +41,17 @@ pub fn render(report: &Report) -> String {
     }
     lines.push(rule());
     lines.join("\n") + "\n"
+}
+
+/// Temperature and power, if they are known.
+fn state(report: &Report) -> String {
+    let temperature = report.temperature.map(|degrees| format!("{degrees}C   ")).unwrap_or_default();
+    let power = report.power.map(|milliwatts| format!("{}W   ", milliwatts / 1000)).unwrap_or_default();
+    temperature + &power
+}
+
+fn percent(figure: Option<u32>) -> String {
+    figure.map_or("N/A".into(), |figure| format!("{figure}%"))
 }
 
 fn process(process: &Process) -> String {
