@@ -92,6 +92,11 @@ static void mipmapped(void) {
         CHECK(name, back[0] == 0 && back[1] == 7);
     }
     CUarray array;
+    CUDA_ARRAY_SPARSE_PROPERTIES sparse;
+    CUDA_ARRAY_MEMORY_REQUIREMENTS need;
+    CHECK_ERR("mipmapped_not_sparse", cuMipmappedArrayGetSparseProperties(&sparse, mipmapped), CUDA_ERROR_INVALID_VALUE);
+    CHECK_ERR("mipmapped_not_deferred", cuMipmappedArrayGetMemoryRequirements(&need, mipmapped, 0),
+              CUDA_ERROR_INVALID_VALUE);
     CHECK_ERR("level_beyond_the_last", cuMipmappedArrayGetLevel(&array, mipmapped, 4), CUDA_ERROR_INVALID_VALUE);
     CHECK_CU("mipmapped_destroy", cuMipmappedArrayDestroy(mipmapped));
 }

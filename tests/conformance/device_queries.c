@@ -34,6 +34,12 @@ int main(void) {
     CHECK_CU("texture_width", cuDeviceGetTexture1DLinearMaxWidth(&width, CU_AD_FORMAT_FLOAT, 1, 0));
     CHECK_ERR("texture_width_null", cuDeviceGetTexture1DLinearMaxWidth(NULL, CU_AD_FORMAT_FLOAT, 1, 0), CUDA_ERROR_INVALID_VALUE);
 
+    // LUIDs are a notion of Windows.
+    char luid[8];
+    unsigned nodes = 0;
+    CUresult told = cuDeviceGetLuid(luid, &nodes, 0);
+    CHECK("luid_not_told", told == CUDA_ERROR_NOT_SUPPORTED);
+
     // One device has no peer.
     CHECK_CU("can_access_itself", cuDeviceCanAccessPeer(&can, 0, 0));
     CHECK("cannot", can == 0);

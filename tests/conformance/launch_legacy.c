@@ -34,6 +34,11 @@ int main(void) {
     NEED(cuCtxSynchronize());
     NEED(cuMemcpyDtoH(host, data, sizeof host));
     CHECK("filled_again", host[99] == 44 && host[100] == 42);
+    float number = 1.5f, filled = 0;
+    CHECK_CU("param_float", cuParamSetf(fill, 8, number));
+    NEED(cuLaunch(fill));
+    NEED(cuMemcpyDtoH(&filled, data, sizeof filled));
+    CHECK("filled_with_float", filled == number);
     CHECK_ERR("bad_block_shape", cuFuncSetBlockShape(fill, 0, 1, 1), CUDA_ERROR_INVALID_VALUE);
     CHECK_ERR("bad_grid", cuLaunchGrid(fill, 0, 1), CUDA_ERROR_INVALID_VALUE);
     return finish();

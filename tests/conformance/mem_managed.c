@@ -63,6 +63,7 @@ static void hints(CUdeviceptr data, CUstream stream) {
         CHECK_ERR("prefetch_no_batch", cuMemPrefetchBatchAsync(parts, part_sizes, 0, &device, &first, 1, 0, stream),
                   CUDA_ERROR_INVALID_VALUE);
         CHECK_CU("discard", cuMemDiscardBatchAsync(parts, part_sizes, 2, 0, stream));
+        CHECK_CU("discard_and_prefetch", cuMemDiscardAndPrefetchBatchAsync(parts, part_sizes, 2, &device, &first, 1, 0, stream));
         NEED(cuStreamSynchronize(stream));
     }
 }

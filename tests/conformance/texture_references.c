@@ -67,6 +67,32 @@ static void line(void) {
     NEED(cuMemFree(memory));
 }
 
+static void pitched_plane(void) {
+    float out[N], texels[4][N];
+    for (int i = 0; i < 4 * N; i++)
+        texels[i / N][i % N] = 100 + (float)i;
+    CUdeviceptr memory;
+    size_t pitch;
+    NEED(cuMemAllocPitch(&memory, &pitch, sizeof texels[0], 4, sizeof(float)));
+    CUDA_MEMCPY2D copy = {.srcMemoryType = CU_MEMORYTYPE_HOST, .srcHost = texels, .srcPitch = sizeof texels[0],
+                          .dstMemoryType = CU_MEMORYTYPE_DEVICE, .dstDevice = memory, .dstPitch = pitch,
+                          .WidthInBytes = sizeof texels[0], .Height = 4};
+    NEED(cuMemcpy2D(&copy));
+    CUDA_ARRAY_DESCRIPTOR shape = {N, 4, CU_AD_FORMAT_FLOAT, 1};
+    CUtexref reference;
+    NEED(cuModuleGetTexRef(&reference, module, "plane"));
+    NEED(cuTexRefSetFormat(reference, CU_AD_FORMAT_FLOAT, 1));
+    CHECK_CU("set_address_2d", cuTexRefSetAddress2D(reference, &shape, memory, pitch));
+    run("read_plane", out);
+    int right = 1;
+    for (int i = 0; i < N; i++)
+        right &= out[i] == texels[1][i];
+    CHECK("pitched_plane", right);
+    CHECK_ERR("set_address_2d_misaligned", cuTexRefSetAddress2D(reference, &shape, memory + 4, pitch),
+              CUDA_ERROR_INVALID_VALUE);
+    NEED(cuMemFree(memory));
+}
+
 static void plane(void) {
     float texels[4][N], out[N];
     for (int i = 0; i < 4 * N; i++)
@@ -171,6 +197,7 @@ int main(void) {
         return finish();
     }
     line();
+    pitched_plane();
     plane();
     target();
     mipmaps();

@@ -98,10 +98,7 @@ pub unsafe extern "C" fn cuTexRefSetAddress2D_v3(
         // SAFETY: null or readable, by the driver API's contract.
         let shape = unsafe { values(desc, 1) }?.first().ok_or(CUresult::INVALID_VALUE)?;
         let sizes = [shape.Width, shape.Height, Pitch].map(|size| size as u64);
-        reference(hTexRef)?.change(|state| {
-            state.bind_rows(dptr, sizes, (shape.Format, shape.NumChannels));
-            Ok(())
-        })
+        reference(hTexRef)?.change(|state| state.bind_rows(dptr, sizes, (shape.Format, shape.NumChannels)))
     })
 }
 

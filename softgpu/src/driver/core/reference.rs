@@ -10,7 +10,7 @@ use vgpu_protocol::cuda::{
 };
 
 use super::array::{Array, MipmappedArray};
-use super::attributes::TEXTURE_ALIGNMENT;
+use super::attributes::{TEXTURE_ALIGNMENT, TEXTURE_PITCH_ALIGNMENT};
 use super::state::{driver, Driver};
 use super::{Context, Result};
 
@@ -139,12 +139,21 @@ impl State {
         Ok(offset)
     }
 
-    /// Binds rows of memory.
-    pub(in crate::driver) fn bind_rows(&mut self, pointer: u64, [width, height, pitch]: [u64; 3], format: (u32, u32)) {
+    /// Binds rows of memory, which are aligned as the device wants them.
+    pub(in crate::driver) fn bind_rows(
+        &mut self,
+        pointer: u64,
+        [width, height, pitch]: [u64; 3],
+        format: (u32, u32),
+    ) -> Result {
+        if !pointer.is_multiple_of(TEXTURE_ALIGNMENT.into()) || !pitch.is_multiple_of(TEXTURE_PITCH_ALIGNMENT.into()) {
+            return Err(CUresult::INVALID_VALUE);
+        }
         let mut resource = CUDA_RESOURCE_DESC { resType: RESOURCE_PITCH2D, ..Default::default() };
         resource.res[..5].copy_from_slice(&[pointer, 0, width, height, pitch]);
         self.format = format;
         self.resource = Some(resource);
+        Ok(())
     }
 
     /// The array (or mipmapped array) that is bound.
