@@ -3,7 +3,6 @@
 
 use vgpu_engine::ir::*;
 use vgpu_engine::ptx;
-use vgpu_fuzz::{rounds, Random};
 
 const HEADER: &str = ".version 8.4\n.target sm_80\n.address_size 64\n";
 
@@ -592,43 +591,6 @@ fn every_truncation_is_survived() {
     let (_, text) = SAMPLES[2];
     for end in 0..text.len() {
         survive(&text.as_bytes()[..end]);
-    }
-}
-
-/// Replaces, removes, repeats or moves a few short pieces of `text`.
-fn mutate(random: &mut Random, text: &mut Vec<u8>) {
-    const BYTES: &[u8] = b"{}()[]<>,;:.@!%+-0189axr_$\"/*|= \n\0\xff";
-    for _ in 0..1 + random.below(4) {
-        let at = random.below(text.len());
-        let len = random.below(24).min(text.len() - at);
-        match random.below(4) {
-            0 => text[at] = BYTES[random.below(BYTES.len())],
-            1 => drop(text.drain(at..at + len)),
-            2 => text.insert(at, BYTES[random.below(BYTES.len())]),
-            _ => {
-                let piece = text[at..at + len].to_vec();
-                let to = random.below(text.len());
-                text.splice(to..to, piece);
-            }
-        }
-    }
-}
-
-/// The declarations at the start of a sample with one of its functions.
-fn excerpt(random: &mut Random, sample: &str) -> Vec<u8> {
-    let parts: Vec<&str> = sample.split_inclusive("\n}\n").collect();
-    let part = parts[random.below(parts.len())];
-    [parts[0], part].concat().into_bytes()
-}
-
-#[test]
-fn random_mutations_are_survived() {
-    let mut random = Random::new(1);
-    for _ in rounds("ptx", 10_000) {
-        let (_, sample) = SAMPLES[random.below(SAMPLES.len())];
-        let mut text = excerpt(&mut random, sample);
-        mutate(&mut random, &mut text);
-        survive(&text);
     }
 }
 

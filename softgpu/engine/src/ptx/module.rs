@@ -219,6 +219,7 @@ impl<'a> Compiler<'a> {
         header::tuning(&mut self.cursor, &mut builder.function)?;
         let signature = Signature { results: header::shapes(&results), params: header::shapes(&params) };
         let id = self.declare_function(name, is_entry, signature.clone(), linkage)?;
+        self.tables.functions[id.0 as usize].at = at;
         if self.cursor.accept(b';')? {
             return Ok(());
         }
@@ -277,9 +278,16 @@ impl<'a> Compiler<'a> {
             self.tables.declare(name, Binding::Function(id))?;
         }
         let sharing = Sharing { weak: false, ..Sharing::new(linkage, unit) };
-        let decl =
-            FunctionDecl { name, is_entry, defined: false, signature, symbol: None, sharing, shared: Vec::new() };
-        self.tables.functions.push(decl);
+        self.tables.functions.push(FunctionDecl {
+            name,
+            is_entry,
+            defined: false,
+            at: self.cursor.at,
+            signature,
+            symbol: None,
+            sharing,
+            shared: Vec::new(),
+        });
         // Stands until the definition, if there is one.
         self.tables.module.functions.push(Function {
             name: full_name(name),

@@ -4,7 +4,7 @@
 //! it uses have the same address in every entry. Variables that only entries use
 //! directly are placed per entry, above those.
 
-use super::error::{invalid, text, Result};
+use super::error::{text, Fail, Result};
 use super::tables::{FunctionDecl, SharedVar, Tables, SHARED_SYMBOL};
 use crate::ir::*;
 use std::collections::HashMap;
@@ -37,18 +37,23 @@ pub(super) fn lay_out(tables: &mut Tables) -> Result<()> {
         }
         function.uses_dynamic_shared = dynamic[index] != 0;
         if function.uses_dynamic_shared {
-            region.end = region.end.next_multiple_of(dynamic_align.into());
+            region.end = align(region.end, dynamic_align);
         }
         if region.end > SHARED_LIMIT {
-            let name = text(tables.functions[index].name);
-            let message =
-                format!("`{name}` uses {} bytes of shared memory, at most {SHARED_LIMIT} are possible", region.end);
-            return invalid(message);
+            let FunctionDecl { name, at, .. } = tables.functions[index];
+            let (name, bytes) = (text(name), region.end);
+            let message = format!("`{name}` uses {bytes} bytes of shared memory, at most {SHARED_LIMIT} are possible");
+            return Err(Fail::Invalid { at: Some(at), message });
         }
         function.shared_size = region.end as u32;
         patch(function, &region.offsets);
     }
     Ok(())
+}
+
+/// The next multiple of `align`; what is too large for a number is too large for everything.
+fn align(end: u64, align: u32) -> u64 {
+    end.checked_next_multiple_of(align.into()).unwrap_or(u64::MAX)
 }
 
 /// Variables with their offsets.
@@ -79,7 +84,7 @@ impl Region {
         if self.offsets.contains_key(&var) {
             return;
         }
-        let offset = self.end.next_multiple_of(variable.align.into());
+        let offset = align(self.end, variable.align);
         self.offsets.insert(var, offset);
         self.end = offset.saturating_add(variable.size);
     }

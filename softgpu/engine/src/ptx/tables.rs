@@ -57,6 +57,8 @@ pub(super) struct FunctionDecl<'a> {
     pub(super) name: &'a [u8],
     pub(super) is_entry: bool,
     pub(super) defined: bool,
+    /// Where it was declared last.
+    pub(super) at: PtxPos,
     pub(super) signature: Signature,
     pub(super) symbol: Option<SymbolId>,
     pub(super) sharing: Sharing,
