@@ -157,6 +157,10 @@ pub struct Executor {
     #[arg(long, value_name = "interpreter|auto|llvm", default_value = "interpreter")]
     pub soft_tier: vgpu_softgpu::Tier,
 
+    /// Check kernels of the software GPU as compute-sanitizer does; reports go to the program's standard output
+    #[arg(long, env = "VGPU_SOFT_CHECK", value_parser = clap::builder::FalseyValueParser::new())]
+    pub soft_check: bool,
+
     /// How long a kernel may run on the software GPU, seconds
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub kernel_timeout: Option<f64>,
@@ -210,6 +214,7 @@ impl Executor {
             format!("--gpu={}", self.gpu),
             format!("--cuda-version={version}"),
             format!("--compute-capability={}", self.compute_capability),
+            format!("--soft-tier={}", self.soft_tier),
             format!("--busy-poll={}", self.busy_poll),
             format!("--sandbox={sandbox}"),
             format!("--call-timeout={}", self.call_timeout),
@@ -228,6 +233,7 @@ impl Executor {
         arguments.extend(self.memory.map(|memory| format!("--memory={memory}")));
         arguments.extend(self.nvml.iter().map(|path| format!("--nvml={}", path.display())));
         arguments.extend(self.mps.to_arguments());
+        arguments.extend(self.soft_check.then(|| "--soft-check".into()));
         arguments.extend(self.allow_pageable_access.then(|| "--allow-pageable-access".into()));
         arguments
     }

@@ -198,6 +198,7 @@ fn soft(executor: &Executor) -> Result<DriverApi, GpuError> {
         memory_bytes: executor.memory.unwrap_or(SOFT_MEMORY),
         cuda_version: executor.cuda_version,
         tier: executor.soft_tier,
+        check: executor.soft_check,
         capability: (major.into(), minor.into()),
         kernel_timeout: executor.kernel_timeout.map(Duration::from_secs_f64),
         ..Default::default()

@@ -54,6 +54,10 @@ pub struct Options {
     #[arg(long, value_name = "interpreter|auto|llvm", default_value = "interpreter")]
     pub soft_tier: String,
 
+    /// Check kernels of the software GPU as compute-sanitizer does; reports go to the program's standard output.
+    #[arg(long)]
+    pub soft_check: bool,
+
     /// What backend and broker log: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub log_level: log::LevelFilter,
@@ -147,6 +151,9 @@ impl Backend {
             .stdout(Stdio::null())
             // A Ctrl-C at the terminal is for the program, not for its GPU.
             .process_group(0);
+        if options.soft_check {
+            command.arg("--soft-check");
+        }
         if let Some(memory) = &options.memory {
             command.args(["--memory", memory]);
         }

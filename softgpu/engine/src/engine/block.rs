@@ -1,7 +1,8 @@
 //! One block: its warps, their registers, shared memory and barriers.
 
+use super::check::{Place, Shadow};
 use super::code::{Code, Pred, Row, FULL, LANES};
-use super::control::{BarrierResult, Control, Wait, SLICE};
+use super::control::{BarrierResult, Control, Fragment, Wait, SLICE};
 use super::cx::{Arrival, Cx, Flow, LaneFault};
 use super::launch::Env;
 use super::local::Local;
@@ -67,6 +68,9 @@ impl Block {
         self.live_threads = threads;
         self.barriers = [Barrier::default(); BARRIERS];
         self.shared.reset(env.shared);
+        if env.check.is_some() {
+            self.shared.shadow.get_or_insert_default().start(env.warps * LANES as u32, env.shared);
+        }
         self.warps.resize_with(env.warps as usize, Warp::default);
         for (w, warp) in self.warps.iter_mut().enumerate() {
             let rest = threads - w as u32 * LANES as u32;
@@ -205,6 +209,9 @@ impl Block {
     }
 
     fn arrive(&mut self, w: usize, arrival: Arrival) {
+        if let (Some(shadow), Some(_)) = (&mut self.shared.shadow, arrival.threads) {
+            shadow.leave(w as u32, arrival.lanes, Place::Barrier(arrival.id));
+        }
         let barrier = &mut self.barriers[arrival.id as usize];
         let whole = arrival.lanes | self.warps[w].control.exited == FULL;
         barrier.arrived += match arrival.threads {
@@ -225,6 +232,14 @@ impl Block {
                 continue;
             }
             self.barriers[id] = Barrier::default();
+            if let Some(shadow) = &mut self.shared.shadow {
+                note_barrier(
+                    shadow,
+                    &self.warps,
+                    id as u8,
+                    barrier.threads.is_none_or(|n| n as usize >= self.warps.len() * LANES),
+                );
+            }
             for warp in &mut self.warps {
                 warp.pass_barrier(id as u8, &barrier);
             }
@@ -263,6 +278,18 @@ impl Block {
             detail: "all threads of the block wait at barriers or warp operations for threads that will not come"
                 .into(),
         })
+    }
+}
+
+/// Notes that threads go on from a barrier, which was one of all of them or not.
+fn note_barrier(shadow: &mut Shadow, warps: &[Warp], id: u8, of_all: bool) {
+    if of_all {
+        return shadow.all_meet();
+    }
+    for (w, warp) in warps.iter().enumerate() {
+        let waiting = |f: &&Fragment| matches!(f.wait, Wait::Barrier { id: at, .. } if at == id);
+        let lanes = warp.control.others.iter().filter(waiting).fold(0, |lanes, f| lanes | f.mask);
+        shadow.take(w as u32, lanes, Place::Barrier(id));
     }
 }
 

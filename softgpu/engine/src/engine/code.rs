@@ -1,5 +1,6 @@
 //! Micro-operations: what the interpreter executes.
 
+use super::check::AccessSpec as CheckedAccess;
 use super::isa::Entry;
 use super::ops::atomic::AtomicSpec;
 use super::ops::call::{CallSpec, Place};
@@ -142,6 +143,8 @@ pub(super) struct Code {
     pub(super) multiplications: Vec<MmaSpec>,
     pub(super) matrices: Vec<AccessSpec>,
     pub(super) videos: Vec<VideoForm>,
+    /// Of checked code: what is looked at.
+    pub(super) accesses: Vec<CheckedAccess>,
     /// By IR function id; `None` where the kernel cannot reach it.
     pub(super) functions: Vec<Option<DeviceFunction>>,
     pub(super) kernel: FunctionCode,

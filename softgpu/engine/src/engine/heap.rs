@@ -1,6 +1,6 @@
 //! The heap behind device-side `malloc` and `free`.
 
-use crate::memory::Memory;
+use crate::memory::{Memory, Range};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -52,6 +52,17 @@ impl DeviceHeap {
     /// Device `free`; false if `address` is not one that [`DeviceHeap::malloc`] gave.
     pub(super) fn free(&self, address: u64) -> bool {
         address == 0 || self.state().free(address)
+    }
+
+    /// Whether the heap lies at an address, and what [`DeviceHeap::malloc`] gave there.
+    pub(super) fn piece(&self, address: u64) -> Option<Option<Range>> {
+        let state = self.state();
+        let offset = address.wrapping_sub(state.base?);
+        let live = || {
+            let (&base, &size) = state.live.range(..=address).next_back()?;
+            (address - base < size).then_some(Range { base, size })
+        };
+        (offset < state.limit).then(live)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

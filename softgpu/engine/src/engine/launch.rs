@@ -1,6 +1,7 @@
 //! Running a kernel over a grid of blocks.
 
 use super::block::{Block, Outcome};
+use super::check::{Checker, Extents};
 use super::code::{Code, Lanes, LANES};
 use super::native::{Cache, Context};
 use super::ops::special::thread_index;
@@ -91,6 +92,7 @@ pub(super) struct Env<'a> {
     pub(super) workers: u32,
     pub(super) start: Instant,
     pub(super) lanes: Lanes,
+    pub(super) check: Option<Checker<'a>>,
     tid: OnceLock<Vec<[[u32; LANES]; 3]>>,
 }
 
@@ -146,11 +148,22 @@ impl Engine {
 
     /// Runs a launch to its end, or to the first fault.
     pub fn launch(&self, launch: &Launch<'_>) -> Result<(), Fault> {
+        self.run(launch, None)
+    }
+
+    /// As [`Engine::launch`] in the interpreter, with checks as `compute-sanitizer` makes them: accesses to memory
+    /// that is not in `extents` are faults; of reads of shared memory that nobody has written, of races there, and
+    /// of faults, [`Launch::output`] gets a report.
+    pub fn launch_checked(&self, launch: &Launch<'_>, extents: &Extents) -> Result<(), Fault> {
+        self.run(launch, Some(extents))
+    }
+
+    fn run(&self, launch: &Launch<'_>, extents: Option<&Extents>) -> Result<(), Fault> {
         let fault = |kind, detail: String| Fault::of_launch(kind, launch.kernel.name(), detail);
         check(launch).map_err(|detail| fault(FaultKind::InvalidLaunch, detail))?;
         let code = launch
             .kernel
-            .code()
+            .code(extents.is_some())
             .map_err(|e| Fault { line: e.line, ..fault(FaultKind::Unsupported, e.what.clone()) })?;
         let workspace = match launch.cooperative {
             true => Some(GridWorkspace::new(launch.kernel.memory())),
@@ -158,7 +171,9 @@ impl Engine {
         };
         let workspace = workspace.transpose().map_err(|e| fault(FaultKind::InvalidLaunch, e.to_string()))?;
         let shape = Shape::new(launch.block);
-        self.compilation.begin(launch.kernel, shape);
+        if extents.is_none() {
+            self.compilation.begin(launch.kernel, shape);
+        }
         let stack = if code.has_calls { launch.stack_limit.max(1024) } else { 0 };
         let env = Env {
             kernel: launch.kernel.name(),
@@ -177,6 +192,7 @@ impl Engine {
             workers: self.threads() as u32,
             start: Instant::now(),
             lanes: std::hint::black_box(Lanes::new()),
+            check: extents.map(|extents| Checker::new(extents, launch.kernel.variables())),
             tid: OnceLock::new(),
         };
         let run = Run {
@@ -194,12 +210,21 @@ impl Engine {
         };
         let helpers = (env.blocks() - 1).min(u64::from(self.pool.helpers())) as u32;
         self.pool.run(helpers, &|worker| run.work(worker));
-        self.compilation.account(launch.kernel, shape, env.start, true);
+        if env.check.is_none() {
+            self.compilation.account(launch.kernel, shape, env.start, true);
+        }
         let text = env.output.text.lock().unwrap_or_else(PoisonError::into_inner);
         if !text.is_empty() {
             (launch.output)(&text);
         }
-        match run.fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        let fault = run.fault.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(check) = &env.check {
+            let report = check.report(launch.kernel, &code, fault.as_deref());
+            if !report.is_empty() {
+                (launch.output)(report.as_bytes());
+            }
+        }
+        match fault {
             Some(fault) => Err(*fault),
             None => Ok(()),
         }
@@ -306,8 +331,9 @@ impl Run<'_> {
                 }
             }
             let Some(mut block) = resident.pop_front() else { return };
-            let native = self.kernel.compiled().get(self.shape);
-            if native.is_none() {
+            let checked = self.env.check.is_some();
+            let native = self.kernel.compiled().get(self.shape).filter(|_| !checked);
+            if native.is_none() && !checked {
                 self.compilation.account(self.kernel, self.shape, self.env.start, false);
             }
             let memory = self.memory.pin();

@@ -10,6 +10,7 @@
 //! schedules the warps of a block, `launch` the blocks of a grid.
 
 mod block;
+mod check;
 mod code;
 mod control;
 mod cx;
@@ -33,6 +34,7 @@ mod space;
 pub mod texture;
 mod tier;
 
+pub use check::Extents;
 pub use fault::{Fault, FaultKind};
 pub use heap::DeviceHeap;
 pub use launch::{Engine, Launch, MAX_SHARED, MAX_THREADS};

@@ -6,7 +6,7 @@ use super::lower::{self, NotExecutable};
 use super::space::function_address;
 use super::tier::{Compiled, Native, Shape, Source};
 use crate::ir::{self, FunctionId, OpaqueType, ParamStorage, SymbolId, SymbolTarget, VariableId};
-use crate::memory::{Memory, MemoryError};
+use crate::memory::{Memory, MemoryError, Range};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
@@ -80,7 +80,8 @@ struct KernelData {
     function: FunctionId,
     attributes: KernelAttributes,
     params: Vec<Param>,
-    code: OnceLock<Result<Arc<Code>, NotExecutable>>,
+    /// Without checks and with them.
+    code: [OnceLock<Result<Arc<Code>, NotExecutable>>; 2],
     compiled: Compiled,
 }
 
@@ -103,7 +104,7 @@ impl Program {
                 function: FunctionId(id),
                 attributes: attributes(&placed.module, f, constant),
                 params: params(f),
-                code: OnceLock::new(),
+                code: Default::default(),
                 compiled: Compiled::default(),
             })
             .collect();
@@ -213,10 +214,30 @@ impl Kernel {
         &self.shared.kernels[self.index]
     }
 
-    /// The code to run, decoded at the first call.
-    pub(super) fn code(&self) -> Result<Arc<Code>, NotExecutable> {
-        let decode = || lower::kernel(&self.shared.placed, self.data().function).map(Arc::new);
-        self.data().code.get_or_init(decode).clone()
+    /// The code to run, decoded at the first call; with checks or without.
+    pub(super) fn code(&self, checked: bool) -> Result<Arc<Code>, NotExecutable> {
+        let decode = || lower::kernel(&self.shared.placed, self.data().function, checked).map(Arc::new);
+        self.data().code[usize::from(checked)].get_or_init(decode).clone()
+    }
+
+    /// File and line from which a line of PTX was made, if `.loc` tells.
+    pub(super) fn source_line(&self, line: u32) -> Option<(&str, u32)> {
+        let module = &self.shared.placed.module;
+        let at = |function: &ir::Function| {
+            let inst = function.positions.iter().position(|at| at.line == line)? as u32;
+            let next = function.line_table.partition_point(|(first, _)| *first <= inst);
+            Some(function.line_table.get(next.checked_sub(1)?)?.1)
+        };
+        let source = module.functions.iter().find_map(at)?;
+        let (_, file) = module.files.iter().find(|(index, _)| *index == source.file)?;
+        Some((file, source.line))
+    }
+
+    /// Where the module's variables are.
+    pub(super) fn variables(&self) -> Vec<Range> {
+        let Placed { module, addresses, .. } = &self.shared.placed;
+        let places = module.variables.iter().zip(addresses);
+        places.map(|(variable, base)| Range { base: *base, size: variable.size }).collect()
     }
 
     /// Its machine code.
@@ -231,7 +252,7 @@ impl Kernel {
         compile: impl FnOnce(&Source<'_>) -> Result<Arc<dyn Native>, String>,
     ) -> Result<Arc<dyn Native>, String> {
         let placed = &self.shared.placed;
-        let code = self.code().map_err(|e| e.what)?;
+        let code = self.code(false).map_err(|e| e.what)?;
         let function = &placed.module.functions[self.data().function.0 as usize];
         if code.has_calls {
             return Err("it calls functions".into());

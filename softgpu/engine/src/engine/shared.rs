@@ -1,5 +1,6 @@
 //! Shared memory of a block.
 
+use super::check::Shadow;
 use super::code::Row;
 use super::space::Space;
 use crate::memory::{AccessError, Plain};
@@ -10,6 +11,8 @@ use zerocopy::IntoBytes;
 pub(super) struct Shared {
     rows: Vec<Row>,
     len: usize,
+    /// Of checked launches: what has happened to it.
+    pub(super) shadow: Option<Box<Shadow>>,
 }
 
 impl Shared {

@@ -322,6 +322,11 @@ impl Pinned<'_> {
         Some((range.base + range.size).next_multiple_of(GRANULE))
     }
 
+    /// Whether physical memory is mapped at an address.
+    pub(crate) fn is_mapped(&self, address: u64) -> bool {
+        self.memory.mapped_end(address, READABLE).is_some()
+    }
+
     /// Changes when something that was accessible may have gone away since another pin.
     pub fn generation(&self) -> u64 {
         self.memory.generation.load(Relaxed)

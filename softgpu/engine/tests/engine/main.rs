@@ -2,6 +2,7 @@
 
 use vgpu_engine::engine::Engine;
 
+mod check;
 mod device;
 mod execution;
 mod floats;

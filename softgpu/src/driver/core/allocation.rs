@@ -9,6 +9,7 @@ use vgpu_protocol::cuda::CUresult;
 use super::queue::Point;
 use super::state::Driver;
 use super::{current_handle, Context, Pinned, Pool, Result, Stream, Target};
+use vgpu_engine::engine::Extents;
 use vgpu_engine::memory::{MemoryError, Physical, Range, GRANULE};
 
 /// Rows of pitched allocations start at multiples of this, bytes.
@@ -173,6 +174,14 @@ impl Driver {
             .find(address)
             .or_else(|| self.modules.all().iter().find_map(|module| module.variable_at(address)))
             .or_else(|| self.reservation_at(address))
+    }
+
+    /// All that kernels may access, but for mapped physical memory.
+    pub(super) fn extents(&self) -> Extents {
+        let allocations: Vec<Range> =
+            self.allocations.live().values().map(|a| Range { base: a.base, size: a.size }).collect();
+        let modules = self.modules.all();
+        allocations.into_iter().chain(modules.iter().flat_map(|module| module.variables())).collect()
     }
 
     fn reservation_at(&self, address: u64) -> Option<Allocation> {

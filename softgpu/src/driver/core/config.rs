@@ -20,6 +20,8 @@ pub struct Config {
     pub cuda_version: i32,
     /// Which kernels are compiled; without the feature `llvm` none is.
     pub tier: Tier,
+    /// Whether launches are checked as by `compute-sanitizer`, in the interpreter.
+    pub check: bool,
     /// The device's UUID; `None` derives one from the host, stable over restarts.
     pub uuid: Option<[u8; 16]>,
     /// How long a kernel may run before it is `CUDA_ERROR_LAUNCH_TIMEOUT`; `None`: for ever.
@@ -31,6 +33,9 @@ pub struct Config {
 /// Names the tier for programs that load the software GPU themselves: `interpreter`, `auto` or `llvm`.
 const TIER_VARIABLE: &str = "VGPU_SOFT_TIER";
 
+/// `1`: launches are checked, for programs that load the software GPU themselves.
+const CHECK_VARIABLE: &str = "VGPU_SOFT_CHECK";
+
 impl Default for Config {
     fn default() -> Config {
         Config {
@@ -39,6 +44,7 @@ impl Default for Config {
             capability: (8, 0),
             cuda_version: 13000,
             tier: std::env::var(TIER_VARIABLE).ok().and_then(|tier| tier.parse().ok()).unwrap_or_default(),
+            check: std::env::var(CHECK_VARIABLE).is_ok_and(|value| !matches!(value.as_str(), "" | "0")),
             uuid: None,
             kernel_timeout: None,
             pci: (0, 1, 0),

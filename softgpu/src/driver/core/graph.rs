@@ -5,13 +5,12 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vgpu_engine::engine::texture::Snapshot;
 use vgpu_graphs::{Backend, Block, Fill, Host, Kernel, Operation, Params, Stream as StreamView};
 use vgpu_protocol::cuda::{BoxCopy, CUresult, CUDA_MEMCPY3D};
 use vgpu_protocol::ParamInfo;
 
 use super::boxes::{Checked, End};
-use super::launch::execute;
+use super::launch::{execute, View};
 use super::queue::Point;
 use super::state::{driver, Driver};
 
@@ -64,11 +63,11 @@ impl Work {
     }
 
     /// `time`: where a record notes when it was reached.
-    fn run(&self, context: &Context, objects: &Snapshot, time: Option<&AtomicU64>) -> Result {
+    fn run(&self, context: &Context, view: &View, time: Option<&AtomicU64>) -> Result {
         match self {
             // What an event stood for at the launch has been waited for before the job began.
             Work::Nothing | Work::Wait(_) => Ok(()),
-            Work::Launch(launch) => execute(context, &launch.0, &launch.1, objects),
+            Work::Launch(launch) => execute(context, &launch.0, &launch.1, view),
             Work::Copy(copy) => run_copy(context.driver, copy),
             Work::Fill(fill) => run_fill(context.driver, fill),
             Work::Host(host) => {
@@ -287,13 +286,13 @@ impl Backend for Soft {
         }
         let times: Vec<Arc<AtomicU64>> = records.iter().map(|(_, time)| time.clone()).collect();
         // As of now, as for a launch of one kernel.
-        let objects = target.context.driver.textures.snapshot();
+        let view = View::new(target.context.driver);
         let point = target.context.submit_after(&target.stream, after, move |context| {
             let mut times = times.iter();
             steps.iter().filter(|step| step.enabled).try_for_each(|step| {
                 let time = if let Work::Record(_) = step.work { times.next() } else { None };
                 context.check()?;
-                step.work.run(context, &objects, time.map(Arc::as_ref))
+                step.work.run(context, &view, time.map(Arc::as_ref))
             })
         })?;
         for (event, time) in records {

@@ -8,9 +8,9 @@ use vgpu_protocol::cuda::CUresult;
 use super::attributes::{BLOCK_MAX, GRID_MAX, THREADS_PER_BLOCK};
 use super::context::Limit;
 use super::occupancy::blocks_per_multiprocessor;
-use super::{Context, Function, Result, Target};
+use super::{Context, Driver, Function, Result, Target};
 use vgpu_engine::engine::texture::Snapshot;
-use vgpu_engine::engine::{Fault, Launch};
+use vgpu_engine::engine::{Extents, Fault, Launch};
 
 /// What `cuLaunchKernel` and its relatives are given.
 pub(in crate::driver) struct LaunchRequest {
@@ -65,16 +65,30 @@ impl Target {
         self.refuse_captured()?;
         request.check(&function, self.context.driver.engine.threads())?;
         function.check_supported()?;
-        // As of now: what is destroyed while the launch waits is still there for it.
-        let objects = self.context.driver.textures.snapshot();
-        self.submit(move |context| execute(context, &function, &request, &objects))
+        let view = View::new(self.context.driver);
+        self.submit(move |context| execute(context, &function, &request, &view))
     }
 }
 
-/// Runs a launch. `objects`: textures and surfaces as of the call.
-pub(super) fn execute(context: &Context, function: &Function, request: &LaunchRequest, objects: &Snapshot) -> Result {
+/// What a launch sees, as of its call: what is destroyed while it waits is still there for it.
+pub(super) struct View {
+    /// Textures and surfaces.
+    objects: Snapshot,
+    /// Memory, if accesses are checked.
+    extents: Option<Extents>,
+}
+
+impl View {
+    pub(super) fn new(driver: &Driver) -> View {
+        View { objects: driver.textures.snapshot(), extents: driver.config.check.then(|| driver.extents()) }
+    }
+}
+
+/// Runs a launch.
+pub(super) fn execute(context: &Context, function: &Function, request: &LaunchRequest, view: &View) -> Result {
     let _watched = context.driver.watchdog.watch(&context.cancel);
-    let outcome = context.driver.engine.launch(&Launch {
+    let engine = &context.driver.engine;
+    let launch = Launch {
         kernel: &function.kernel,
         grid: request.grid,
         block: request.block,
@@ -86,8 +100,12 @@ pub(super) fn execute(context: &Context, function: &Function, request: &LaunchRe
         output: &print,
         cancel: &context.cancel,
         heap: &context.heap,
-        objects,
-    });
+        objects: &view.objects,
+    };
+    let outcome = match &view.extents {
+        Some(extents) => engine.launch_checked(&launch, extents),
+        None => engine.launch(&launch),
+    };
     outcome.map_err(|fault| report(context, &fault))
 }
 

@@ -9,6 +9,7 @@ use super::image::JitLog;
 use super::{Allocation, Code, Context, Driver, Function, Kind, Result};
 use vgpu_engine::engine::{Global, LoadError, Program};
 use vgpu_engine::ir::OpaqueType;
+use vgpu_engine::memory::Range;
 
 /// One module.
 pub(in crate::driver) struct Module {
@@ -93,6 +94,12 @@ impl Module {
         let global = globals.find(|global| address.wrapping_sub(global.address) < global.size)?;
         let Global { address: base, size } = global;
         Some(Allocation { base, size, id: self.handle, context: self.context, kind: Kind::Device })
+    }
+
+    /// Where its variables are.
+    pub(super) fn variables(&self) -> impl Iterator<Item = Range> + use<'_> {
+        let globals = self.program.global_names().filter_map(|name| self.program.global(name));
+        globals.map(|Global { address: base, size }| Range { base, size })
     }
 
     /// Whether a variable is declared managed.

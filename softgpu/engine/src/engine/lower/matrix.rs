@@ -1,5 +1,6 @@
 //! Matrix operations, and those on the parts of words.
 
+use super::super::check::Kind;
 use super::super::code::Slot;
 use super::super::isa::{plain, select, Entry};
 use super::super::matrix::MmaPlan;
@@ -7,6 +8,7 @@ use super::super::ops::matrix::*;
 use super::super::ops::memory::{Generic, Global, SharedBank};
 use super::super::ops::video::Video;
 use super::arith::unknown;
+use super::check::Checked;
 use super::function::Lowering;
 use super::Result;
 use crate::ir::{self, Address, Fragment, MatrixAccess, MatrixRole, Mma, Operand, Reg, Space};
@@ -52,7 +54,7 @@ impl Lowering<'_, '_> {
             Space::Local | Space::Param => return Err(unknown(("wmma.load", access.space))),
         };
         let rows = self.result_rows(access.fragment, dst).into_iter().map(Slot).collect();
-        self.access_matrix(entry, access, rows)
+        self.access_matrix(entry, Kind::Load, access, rows)
     }
 
     pub(super) fn store_matrix(&mut self, access: &MatrixAccess, src: &[Operand]) -> Result<()> {
@@ -63,10 +65,10 @@ impl Lowering<'_, '_> {
             Space::Const | Space::Local | Space::Param => return Err(unknown(("wmma.store", access.space))),
         };
         let rows = self.fragment_rows(access.fragment, src)?;
-        self.access_matrix(entry, access, rows)
+        self.access_matrix(entry, Kind::Store, access, rows)
     }
 
-    fn access_matrix(&mut self, entry: Entry, access: &MatrixAccess, rows: Vec<Slot>) -> Result<()> {
+    fn access_matrix(&mut self, entry: Entry, kind: Kind, access: &MatrixAccess, rows: Vec<Slot>) -> Result<()> {
         let (base, wide_base) = self.offset_base(access.addr)?;
         let stride = self.src32(access.stride)?;
         let fragment = access.fragment;
@@ -75,6 +77,8 @@ impl Lowering<'_, '_> {
         let spec = AccessSpec { pieces, bits: fragment.ty.bits(), bytes, wide_base, rows, used };
         let number = self.builder.code.matrices.len() as u64;
         self.builder.code.matrices.push(spec);
+        let checked = Checked { space: access.space, kind, bytes, strong: false };
+        self.check_matrix(checked, (base, wide_base), stride, number);
         self.emit(entry, 0, [base, stride, Slot(0)], number);
         Ok(())
     }
@@ -83,18 +87,26 @@ impl Lowering<'_, '_> {
         let rows: Vec<Slot> = dst.iter().map(|reg| Slot(self.row(*reg))).collect();
         let entry =
             if space == Space::Shared { plain::<LoadTiles<SharedBank>>() } else { plain::<LoadTiles<Generic>>() };
-        self.tiles(entry, transposed, &rows, addr)
+        self.tiles(entry, (space, Kind::Load), transposed, &rows, addr)
     }
 
     pub(super) fn store_tiles(&mut self, space: Space, transposed: bool, addr: Address, src: &[Operand]) -> Result<()> {
         let rows = src.iter().map(|operand| self.src32(*operand)).collect::<Result<Vec<_>>>()?;
         let entry =
             if space == Space::Shared { plain::<StoreTiles<SharedBank>>() } else { plain::<StoreTiles<Generic>>() };
-        self.tiles(entry, transposed, &rows, addr)
+        self.tiles(entry, (space, Kind::Store), transposed, &rows, addr)
     }
 
-    fn tiles(&mut self, entry: Entry, transposed: bool, rows: &[Slot], addr: Address) -> Result<()> {
+    fn tiles(
+        &mut self,
+        entry: Entry,
+        (space, kind): (Space, Kind),
+        transposed: bool,
+        rows: &[Slot],
+        addr: Address,
+    ) -> Result<()> {
         let (base, wide) = self.base(addr)?;
+        self.check_tiles(space, kind, (base, wide), rows.len() as u32, addr.offset as u64);
         let flags = if wide { TILE_WIDE_BASE } else { 0 } | if transposed { TILE_TRANSPOSED } else { 0 };
         let list = self.list(rows.iter().copied());
         self.emit(entry, list, [base, Slot(rows.len() as u32), Slot(flags)], addr.offset as u64);

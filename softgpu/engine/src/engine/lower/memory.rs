@@ -1,5 +1,6 @@
 //! Memory operations.
 
+use super::super::check::Kind;
 use super::super::code::Slot;
 use super::super::isa::{plain, select, Entry};
 use super::super::ops::atomic::{apply, Atomic, AtomicSpec, GenericAtomics, GlobalAtomics, SharedAtomics};
@@ -8,6 +9,7 @@ use super::super::ops::memory::*;
 use super::super::ops::Map2;
 use super::super::space::window;
 use super::arith::{known, unknown};
+use super::check::Checked;
 use super::function::Lowering;
 use super::Result;
 use crate::ir::{Address, AtomOp, AtomType, MemType, Operand, Ordering, Reg, RegClass, Space, Width};
@@ -139,6 +141,7 @@ impl Lowering<'_, '_> {
         }
         let entry = known(load_entry(space, ty), ("ld", space, ty))?;
         let (base, offset, flags) = self.access(addr, self.class(dst), spins(space, ordering))?;
+        self.check(Checked::load(space, ty.bytes(), ordering), wide_or_not(base, flags), offset, None);
         let dst = self.row(dst);
         self.emit(entry, dst, [base, Slot(flags), Slot(0)], offset);
         Ok(())
@@ -175,6 +178,8 @@ impl Lowering<'_, '_> {
     ) -> Result<()> {
         let entry = known(load_vector_entry(space, width, rows.len() as u32), ("ld", width, rows.len()))?;
         let (base, offset, flags) = self.access(addr, class, spins(space, ordering))?;
+        let bytes = width.bits() / 8 * rows.len() as u32;
+        self.check(Checked::load(space, bytes, ordering), wide_or_not(base, flags), offset, None);
         let list = self.list(rows.iter().map(|row| Slot(*row)));
         self.emit(entry, list, [base, Slot(flags), Slot(0)], offset);
         Ok(())
@@ -188,29 +193,52 @@ impl Lowering<'_, '_> {
         first
     }
 
-    pub(super) fn store(&mut self, width: Width, space: Space, addr: Address, src: Operand) -> Result<()> {
+    pub(super) fn store(
+        &mut self,
+        width: Width,
+        space: Space,
+        ordering: Ordering,
+        addr: Address,
+        src: Operand,
+    ) -> Result<()> {
         if width == Width::W128 {
             let low = self.src64(src)?;
-            return self.store_rows((Width::W64, space), &[low, Slot(low.0 + 2)], addr);
+            return self.store_rows((Width::W64, space, ordering), &[low, Slot(low.0 + 2)], addr);
         }
         let entry = known(store_entry(space, width), ("st", space, width))?;
         let class = if width == Width::W64 { RegClass::B64 } else { RegClass::B32 };
         let src = self.src(src, class.bits())?;
         let (base, offset, flags) = self.access(addr, class, false)?;
+        let bytes = width.bits() / 8;
+        self.check(Checked::store(space, bytes, ordering), wide_or_not(base, flags), offset, Some(src));
         self.emit(entry, 0, [base, Slot(flags), src], offset);
         Ok(())
     }
 
-    pub(super) fn store_vector(&mut self, width: Width, space: Space, addr: Address, src: &[Operand]) -> Result<()> {
+    pub(super) fn store_vector(
+        &mut self,
+        width: Width,
+        space: Space,
+        ordering: Ordering,
+        addr: Address,
+        src: &[Operand],
+    ) -> Result<()> {
         let bits = if width == Width::W64 { 64 } else { 32 };
         let rows = src.iter().map(|s| self.src(*s, bits)).collect::<Result<Vec<Slot>>>()?;
-        self.store_rows((width, space), &rows, addr)
+        self.store_rows((width, space, ordering), &rows, addr)
     }
 
-    fn store_rows(&mut self, (width, space): (Width, Space), rows: &[Slot], addr: Address) -> Result<()> {
+    fn store_rows(
+        &mut self,
+        (width, space, ordering): (Width, Space, Ordering),
+        rows: &[Slot],
+        addr: Address,
+    ) -> Result<()> {
         let entry = known(store_vector_entry(space, width, rows.len() as u32), ("st", width, rows.len()))?;
         let class = if width == Width::W64 { RegClass::B64 } else { RegClass::B32 };
         let (base, offset, flags) = self.access(addr, class, false)?;
+        let bytes = width.bits() / 8 * rows.len() as u32;
+        self.check(Checked::store(space, bytes, ordering), wide_or_not(base, flags), offset, None);
         let list = self.list(rows.iter().copied());
         self.emit(entry, list, [base, Slot(flags), Slot(0)], offset);
         Ok(())
@@ -238,6 +266,8 @@ impl Lowering<'_, '_> {
         let offset = addr.offset as u64;
         self.builder.code.atomics.push(AtomicSpec { apply, bytes, wide_base, offset, returns: dst.is_some() });
         let dst = dst.map_or(0, |reg| self.row(reg));
+        let access = Checked { space, kind: Kind::Atomic, bytes, strong: true };
+        self.check(access, (base, wide_base), offset, None);
         self.emit(entry, dst, [base, b, c], number);
         Ok(())
     }
@@ -252,6 +282,7 @@ impl Lowering<'_, '_> {
         let (to, to_wide) = self.offset_base(dst)?;
         let (from, from_wide) = self.offset_base(src)?;
         let count = self.src32(src_bytes.unwrap_or(Operand::Imm(bytes.into())))?;
+        self.check_copy((to, to_wide), (from, from_wide), count, bytes);
         let flags = u32::from(to_wide) | u32::from(from_wide) << 1;
         self.emit(plain::<CopyAsync>(), flags, [to, from, count], bytes.into());
         Ok(())
@@ -296,6 +327,11 @@ impl Lowering<'_, '_> {
         self.emit(plain::<IsSpace>(), dst, [a, Slot(0), Slot(0)], imm);
         Ok(())
     }
+}
+
+/// A base and whether it is 64 bits wide.
+fn wide_or_not(base: Slot, flags: u32) -> (Slot, bool) {
+    (base, flags & AccessFlags::WIDE_BASE != 0)
 }
 
 /// Whether a load may wait for another thread: then time slices have to end soon.

@@ -85,9 +85,9 @@ impl Lowering<'_, '_> {
             Op::LoadVec { ty, space, ordering, dst, addr } => {
                 self.load_vector(ty, space, ordering, function.reg_list(dst), addr)
             }
-            Op::Store { width, space, addr, src, .. } => self.store(width, space, addr, src),
-            Op::StoreVec { width, space, addr, src, .. } => {
-                self.store_vector(width, space, addr, function.operand_list(src))
+            Op::Store { width, space, ordering, addr, src } => self.store(width, space, ordering, addr, src),
+            Op::StoreVec { width, space, ordering, addr, src } => {
+                self.store_vector(width, space, ordering, addr, function.operand_list(src))
             }
             Op::Atom { op, ty, space, dst, addr, b, c, .. } => self.atomic((op, ty), space, dst, addr, [b, c]),
             Op::CpAsync { bytes, dst, src, src_bytes } => self.copy_async(bytes, dst, src, src_bytes),
@@ -103,7 +103,10 @@ impl Lowering<'_, '_> {
             }
             Op::WarpSync { mask } => {
                 let mask = self.src32(mask)?;
-                self.plain(plain::<WarpSync>(), 0, [mask, Slot(0), Slot(0)], 0)
+                self.check_warp_sync(false);
+                self.emit(plain::<WarpSync>(), 0, [mask, Slot(0), Slot(0)], 0);
+                self.check_warp_sync(true);
+                Ok(())
             }
             Op::Shfl { mode, dst, in_range, a, b, c, mask } => {
                 let sources = [self.src32(a)?, self.src32(b)?, self.src32(c)?];

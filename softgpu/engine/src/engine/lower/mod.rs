@@ -3,6 +3,7 @@
 
 mod arith;
 mod calls;
+mod check;
 mod convert;
 mod function;
 mod layout;
@@ -34,8 +35,8 @@ impl NotExecutable {
 
 type Result<T> = std::result::Result<T, NotExecutable>;
 
-/// Decodes a kernel.
-pub(super) fn kernel(placed: &Placed, kernel: FunctionId) -> Result<Code> {
+/// Decodes a kernel; with checks or without.
+pub(super) fn kernel(placed: &Placed, kernel: FunctionId, checked: bool) -> Result<Code> {
     let functions = &placed.module.functions;
     let reachable = reachable(functions, kernel)?;
     let layouts = functions.iter().zip(&reachable);
@@ -44,6 +45,7 @@ pub(super) fn kernel(placed: &Placed, kernel: FunctionId) -> Result<Code> {
         placed,
         layouts,
         constants: HashMap::new(),
+        checked,
         code: Code { has_calls: needs_stack(functions, &reachable), ..Code::default() },
     };
     builder.code.functions.resize_with(functions.len(), || None);
@@ -96,6 +98,8 @@ struct Builder<'p> {
     layouts: Vec<Option<Layout>>,
     /// Constants that have a row already: value and whether it is 64 bits wide.
     constants: HashMap<(u64, bool), Slot>,
+    /// Whether accesses are looked at before they are made.
+    checked: bool,
     code: Code,
 }
 

@@ -106,7 +106,7 @@ fn store_piece<B: Bank>(cx: &mut Cx<'_>, lane: usize, address: u64, bytes: u32, 
 }
 
 /// Address of the matrix and bytes from line to line, which are the same in all lanes.
-fn matrix_place(cx: &Cx<'_>, op: &Op, spec: &AccessSpec) -> (u64, u64) {
+pub(super) fn matrix_place(cx: &Cx<'_>, op: &Op, spec: &AccessSpec) -> (u64, u64) {
     let lane = cx.exec.trailing_zeros() as usize & 31;
     let base = addresses(cx, op.a, spec.wide_base, 0)[lane];
     (base, u64::from(cx.row(op.b)[lane]) * u64::from(spec.bits) / 8)

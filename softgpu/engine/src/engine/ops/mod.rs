@@ -3,6 +3,7 @@
 pub(super) mod atomic;
 pub(super) mod barrier;
 pub(super) mod call;
+pub(super) mod check;
 pub(super) mod compare;
 pub(super) mod control;
 pub(super) mod convert;
