@@ -1,4 +1,7 @@
-// The suite of `scripts/bench softgpu`. Each kernel has the same algorithm in twins.cpp.
+// The suite of `scripts/bench softgpu`. Each kernel has the same algorithm in twins.cpp, those with barriers also in
+// kernels.cl.
+#include <cuda_fp16.h>
+#include <mma.h>
 
 extern "C" __global__ void saxpy(const float *x, float *y, float a, int n) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -114,4 +117,125 @@ extern "C" __global__ void black_scholes(const float *s, const float *x, const f
     const float r = 0.02f, v = 0.3f;
     float root = sqrtf(t[i]), d1 = (logf(s[i] / x[i]) + (r + 0.5f * v * v) * t[i]) / (v * root), d2 = d1 - v * root;
     call[i] = s[i] * cnd(d1) - x[i] * expf(-r * t[i]) * cnd(d2);
+}
+
+// Tiles of 64 x 64, of which each thread computes 4 x 4.
+extern "C" __global__ void matmul_blocked(const float *a, const float *b, float *c, int n) {
+    __shared__ float as[16][64], bs[16][64];
+    int tx = threadIdx.x, ty = threadIdx.y, t = ty * 16 + tx, row = blockIdx.y * 64, col = blockIdx.x * 64;
+    float sum[4][4] = {};
+    for (int k0 = 0; k0 < n; k0 += 16) {
+        for (int i = t; i < 1024; i += 256) {
+            as[i % 16][i / 16] = a[(row + i / 16) * n + k0 + i % 16];
+            bs[i / 64][i % 64] = b[(k0 + i / 64) * n + col + i % 64];
+        }
+        __syncthreads();
+        for (int k = 0; k < 16; k++)
+            for (int i = 0; i < 4; i++)
+                for (int j = 0; j < 4; j++) sum[i][j] += as[k][ty * 4 + i] * bs[k][tx + 16 * j];
+        __syncthreads();
+    }
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++) c[(row + ty * 4 + i) * n + col + tx + 16 * j] = sum[i][j];
+}
+
+// Sorts each 512 values.
+extern "C" __global__ void bitonic(const unsigned *x, unsigned *y, int n) {
+    __shared__ unsigned s[512];
+    int base = blockIdx.x * 512, t = threadIdx.x;
+    s[t] = x[base + t], s[t + 256] = x[base + t + 256];
+    for (int size = 2; size <= 512; size *= 2)
+        for (int d = size / 2; d > 0; d /= 2) {
+            __syncthreads();
+            int i = 2 * t - (t & (d - 1));
+            unsigned a = s[i], b = s[i + d];
+            bool up = (i & size) == 0;
+            if ((a > b) == up) s[i] = b, s[i + d] = a;
+        }
+    __syncthreads();
+    y[base + t] = s[t], y[base + t + 256] = s[t + 256];
+}
+
+// Sorts each 1024 values by their low 16 bits, one bit after the other.
+extern "C" __global__ void radix_sort(const unsigned *x, unsigned *y, int n) {
+    __shared__ unsigned s[1024], warps[8];
+    int base = blockIdx.x * 1024, t = threadIdx.x, lane = t & 31;
+    unsigned key[4];
+    for (int i = 0; i < 4; i++) key[i] = x[base + 4 * t + i];
+    for (int bit = 0; bit < 16; bit++) {
+        unsigned zeros = 0;
+        for (int i = 0; i < 4; i++) zeros += ~key[i] >> bit & 1;
+        unsigned before = zeros;
+        for (int d = 1; d < 32; d *= 2) {
+            unsigned other = __shfl_up_sync(0xffffffff, before, d);
+            if (lane >= d) before += other;
+        }
+        if (lane == 31) warps[t / 32] = before;
+        __syncthreads();
+        unsigned total = 0;
+        before -= zeros;
+        for (int w = 0; w < 8; w++) {
+            if (w < t / 32) before += warps[w];
+            total += warps[w];
+        }
+        unsigned one = total + 4 * t - before;
+        for (int i = 0; i < 4; i++) s[key[i] >> bit & 1 ? one++ : before++] = key[i];
+        __syncthreads();
+        for (int i = 0; i < 4; i++) key[i] = s[4 * t + i];
+        __syncthreads();
+    }
+    for (int i = 0; i < 4; i++) y[base + 4 * t + i] = key[i];
+}
+
+// Rows of compressed numbers of elements; a warp for each row.
+extern "C" __global__ void spmv(const int *starts, const int *columns, const float *values, const float *x, float *y,
+                                int rows) {
+    int row = (blockIdx.x * blockDim.x + threadIdx.x) / 32, lane = threadIdx.x & 31;
+    if (row >= rows) return;
+    float sum = 0;
+    for (int i = starts[row] + lane; i < starts[row + 1]; i += 32) sum += values[i] * x[columns[i]];
+    for (int d = 16; d > 0; d /= 2) sum += __shfl_down_sync(0xffffffff, sum, d);
+    if (lane == 0) y[row] = sum;
+}
+
+// Transforms of 512 complex numbers each; `roots` holds the first 256 of the 512 roots of one.
+extern "C" __global__ void fft(const float2 *x, float2 *y, const float2 *roots) {
+    __shared__ float2 s[512];
+    int base = blockIdx.x * 512, t = threadIdx.x;
+    for (int i = t; i < 512; i += 256) s[__brev(i) >> 23] = x[base + i];
+    for (int half = 1; half < 512; half *= 2) {
+        __syncthreads();
+        int k = t & (half - 1), i = 2 * t - k;
+        float2 w = roots[k * (256 / half)], a = s[i], b = s[i + half];
+        float re = b.x * w.x - b.y * w.y, im = b.x * w.y + b.y * w.x;
+        s[i] = make_float2(a.x + re, a.y + im);
+        s[i + half] = make_float2(a.x - re, a.y - im);
+    }
+    __syncthreads();
+    for (int i = t; i < 512; i += 256) y[base + i] = s[i];
+}
+
+extern "C" __global__ void conv2d(const float *in, const float *weights, float *out, int n) {
+    int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+    if (x < 2 || y < 2 || x >= n - 2 || y >= n - 2) return;
+    float sum = 0;
+    for (int dy = 0; dy < 5; dy++)
+        for (int dx = 0; dx < 5; dx++) sum += weights[dy * 5 + dx] * in[(y + dy - 2) * n + x + dx - 2];
+    out[y * n + x] = sum;
+}
+
+// A warp computes 16 x 16 of the product of matrices of 16-bit floats.
+extern "C" __global__ void matmul_tensor(const half *a, const half *b, float *c, int n) {
+    using namespace nvcuda::wmma;
+    int row = blockIdx.y * 16, col = (blockIdx.x * blockDim.y + threadIdx.y) * 16;
+    fragment<matrix_a, 16, 16, 16, half, row_major> fa;
+    fragment<matrix_b, 16, 16, 16, half, row_major> fb;
+    fragment<accumulator, 16, 16, 16, float> fc;
+    fill_fragment(fc, 0.0f);
+    for (int k = 0; k < n; k += 16) {
+        load_matrix_sync(fa, a + row * n + k, n);
+        load_matrix_sync(fb, b + k * n + col, n);
+        mma_sync(fc, fa, fb, fc);
+    }
+    store_matrix_sync(c + row * n + col, fc, n, mem_row_major);
 }

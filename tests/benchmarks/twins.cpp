@@ -1,7 +1,7 @@
 // The algorithms of kernels.cu as a C++ programmer writes them, for the same cores.
 #include <cmath>
 #include <cstring>
-#include <vector>
+#include <utility>
 
 extern "C" {
 
@@ -118,5 +118,115 @@ void black_scholes(const float *s, const float *x, const float *t, float *call, 
         float root = sqrtf(t[i]), d1 = (logf(s[i] / x[i]) + (r + 0.5f * v * v) * t[i]) / (v * root), d2 = d1 - v * root;
         call[i] = s[i] * cnd(d1) - x[i] * expf(-r * t[i]) * cnd(d2);
     }
+}
+
+void matmul_blocked(const float *a, const float *b, float *c, int n) {
+#pragma omp parallel for collapse(2)
+    for (int row = 0; row < n; row += 64)
+        for (int col = 0; col < n; col += 64) {
+            static thread_local float sum[64][64], as[64][64], bs[64][64];
+            std::memset(sum, 0, sizeof sum);
+            for (int k0 = 0; k0 < n; k0 += 64) {
+                for (int i = 0; i < 64; i++) {
+                    std::memcpy(as[i], &a[(row + i) * n + k0], 256);
+                    std::memcpy(bs[i], &b[(k0 + i) * n + col], 256);
+                }
+                for (int i = 0; i < 64; i += 4)
+                    for (int j = 0; j < 64; j += 16) {
+                        float part[4][16] = {};
+                        for (int k = 0; k < 64; k++)
+                            for (int ii = 0; ii < 4; ii++)
+                                for (int jj = 0; jj < 16; jj++) part[ii][jj] += as[i + ii][k] * bs[k][j + jj];
+                        for (int ii = 0; ii < 4; ii++)
+                            for (int jj = 0; jj < 16; jj++) sum[i + ii][j + jj] += part[ii][jj];
+                    }
+            }
+            for (int i = 0; i < 64; i++) std::memcpy(&c[(row + i) * n + col], sum[i], 256);
+        }
+}
+
+void bitonic(const unsigned *x, unsigned *y, int n) {
+#pragma omp parallel for
+    for (int base = 0; base < n; base += 512) {
+        unsigned s[512];
+        std::memcpy(s, x + base, sizeof s);
+        for (int size = 2; size <= 512; size *= 2)
+            for (int d = size / 2; d > 0; d /= 2)
+                for (int start = 0; start < 512; start += 2 * d)
+                    for (int i = start; i < start + d; i++) {
+                        unsigned a = s[i], b = s[i + d], low = a < b ? a : b, high = a < b ? b : a;
+                        bool up = (i & size) == 0;
+                        s[i] = up ? low : high, s[i + d] = up ? high : low;
+                    }
+        std::memcpy(y + base, s, sizeof s);
+    }
+}
+
+void radix_sort(const unsigned *x, unsigned *y, int n) {
+#pragma omp parallel for
+    for (int base = 0; base < n; base += 1024) {
+        unsigned s[1024];
+        const unsigned *from = x + base;
+        unsigned *to = s;
+        for (int shift = 0; shift < 16; shift += 8) {
+            unsigned starts[257] = {};
+            for (int i = 0; i < 1024; i++) starts[(from[i] >> shift & 255) + 1]++;
+            for (int d = 0; d < 256; d++) starts[d + 1] += starts[d];
+            for (int i = 0; i < 1024; i++) to[starts[from[i] >> shift & 255]++] = from[i];
+            from = s, to = y + base;
+        }
+    }
+}
+
+void spmv(const int *starts, const int *columns, const float *values, const float *x, float *y, int rows) {
+#pragma omp parallel for
+    for (int row = 0; row < rows; row++) {
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int i = starts[row]; i < starts[row + 1]; i++) sum += values[i] * x[columns[i]];
+        y[row] = sum;
+    }
+}
+
+struct float2 { float x, y; };
+
+void fft(const float2 *x, float2 *y, const float2 *roots, int n) {
+#pragma omp parallel for
+    for (int base = 0; base < n; base += 512) {
+        float2 s[512];
+        for (unsigned i = 0; i < 512; i++) s[__builtin_bitreverse32(i) >> 23] = x[base + i];
+        for (int half = 1; half < 512; half *= 2)
+            for (int start = 0; start < 512; start += 2 * half)
+                for (int k = 0; k < half; k++) {
+                    float2 w = roots[k * (256 / half)], a = s[start + k], b = s[start + k + half];
+                    float re = b.x * w.x - b.y * w.y, im = b.x * w.y + b.y * w.x;
+                    s[start + k] = {a.x + re, a.y + im};
+                    s[start + k + half] = {a.x - re, a.y - im};
+                }
+        std::memcpy(y + base, s, sizeof s);
+    }
+}
+
+void conv2d(const float *in, const float *weights, float *out, int n) {
+#pragma omp parallel for
+    for (int y = 2; y < n - 2; y++)
+        for (int x = 2; x < n - 2; x++) {
+            float sum = 0;
+            for (int dy = 0; dy < 5; dy++)
+                for (int dx = 0; dx < 5; dx++) sum += weights[dy * 5 + dx] * in[(y + dy - 2) * n + x + dx - 2];
+            out[y * n + x] = sum;
+        }
+}
+
+void matmul_tensor(const _Float16 *a, const _Float16 *b, float *c, int n) {
+#pragma omp parallel for
+    for (int row = 0; row < n; row += 4)
+        for (int col = 0; col < n; col += 16) {
+            float sum[4][16] = {};
+            for (int k = 0; k < n; k++)
+                for (int i = 0; i < 4; i++)
+                    for (int j = 0; j < 16; j++) sum[i][j] += (float)a[(row + i) * n + k] * (float)b[k * n + col + j];
+            for (int i = 0; i < 4; i++) std::memcpy(&c[(row + i) * n + col], sum[i], 64);
+        }
 }
 }

@@ -324,7 +324,7 @@ impl Pinned<'_> {
 
     /// Whether physical memory is mapped at an address.
     pub(crate) fn is_mapped(&self, address: u64) -> bool {
-        self.memory.mapped_end(address, READABLE).is_some()
+        self.memory.mapped_end(address, 0).is_some()
     }
 
     /// Changes when something that was accessible may have gone away since another pin.

@@ -21,6 +21,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// Different findings kept of a launch.
 const MOST_FINDINGS: usize = 100;
+/// What is farther away from an allocation has nothing to do with it, bytes.
+const FAR: u64 = 1 << 20;
 
 /// The memory that a launch may access, as of its call: allocations, variables of modules, registered memory.
 #[derive(Clone, Debug, Default)]
@@ -148,14 +150,14 @@ impl<'a> Checker<'a> {
             true => range.base - address,
             false => address.saturating_sub(range.base + range.size),
         };
-        let nearest = before.into_iter().chain(after).min_by_key(distance);
+        let nearest = before.into_iter().chain(after).filter(|range| distance(range) < FAR).min_by_key(distance);
         let live = if memory.check(address, 1).is_ok() && !before.is_some_and(|range| distance(&range) < 512) {
             ", in memory that has been freed"
         } else {
             ""
         };
-        let nearest = nearest.map_or_else(|| "there are no allocations".into(), describe);
-        Some(format!("{what} outside of all allocations{live}; {nearest}"))
+        let nearest = nearest.map_or_else(String::new, |range| format!("; {}", describe(range)));
+        Some(format!("{what} outside of all allocations{live}{nearest}"))
     }
 
     fn add(&self, finding: Finding) {
