@@ -291,6 +291,7 @@ fn note_barrier(shadow: &mut Shadow, warps: &[Warp], id: u8, of_all: bool) {
         let lanes = warp.control.others.iter().filter(waiting).fold(0, |lanes, f| lanes | f.mask);
         shadow.take(w as u32, lanes, Place::Barrier(id));
     }
+    shadow.clear(Place::Barrier(id));
 }
 
 impl Warp {

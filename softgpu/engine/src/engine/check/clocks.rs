@@ -83,6 +83,11 @@ impl Clocks {
         self.times[index] += 1;
     }
 
+    /// Who comes to a place from now on finds nothing there.
+    pub(super) fn clear(&mut self, place: Place) {
+        self.places.remove(&place);
+    }
+
     /// A thread takes along what others have left.
     pub(super) fn take(&mut self, thread: u16, place: Place) {
         let (index, threads) = (thread as usize, self.threads);

@@ -79,6 +79,11 @@ impl Shadow {
         threads(warp, lanes).for_each(|thread| self.clocks.take(thread, place));
     }
 
+    /// A named barrier begins anew.
+    pub(in crate::engine) fn clear(&mut self, place: Place) {
+        self.clocks.clear(place);
+    }
+
     /// Notes an access that lies in shared memory, and says what is wrong with it.
     pub(super) fn access(&mut self, access: Access) -> Option<Problem> {
         let Access { address, bytes, thread, op, reads, writes, strong, value } = access;
