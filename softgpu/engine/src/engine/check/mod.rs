@@ -15,7 +15,7 @@ use super::cx::Cx;
 use super::ops::special::thread_index;
 use super::DeviceHeap;
 use crate::ir::Space;
-use crate::memory::{Pinned, Range};
+use crate::memory::{Pinned, Range, GRANULE};
 use shadow::{Access, Problem};
 use std::sync::{Mutex, PoisonError};
 
@@ -151,7 +151,7 @@ impl<'a> Checker<'a> {
             false => address.saturating_sub(range.base + range.size),
         };
         let nearest = before.into_iter().chain(after).filter(|range| distance(range) < FAR).min_by_key(distance);
-        let live = if memory.check(address, 1).is_ok() && !before.is_some_and(|range| distance(&range) < 512) {
+        let live = if memory.check(address, 1).is_ok() && before.is_none_or(|range| distance(&range) >= GRANULE) {
             ", in memory that has been freed"
         } else {
             ""

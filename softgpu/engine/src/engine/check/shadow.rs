@@ -92,7 +92,7 @@ impl Shadow {
         let first = self.first;
         let mut problem = None;
         for (n, byte) in self.bytes.get_mut(start..start + bytes as usize)?.iter_mut().enumerate() {
-            let unordered = |event: &Event| !self.clocks.knows(thread, event.at) && !(strong && event.strong);
+            let unordered = |event: &Event| !(self.clocks.knows(thread, event.at) || strong && event.strong);
             let race = |event: &Event, writes| Problem::Race { writes, op: event.op, thread: event.at.thread };
             let is_initialised = byte.written.at.interval >= first && first != 0;
             let new = value.map(|value| (value >> (8 * n)) as u8);
