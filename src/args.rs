@@ -161,6 +161,10 @@ pub struct Executor {
     #[arg(long, env = "VGPU_SOFT_CHECK", value_parser = clap::builder::FalseyValueParser::new())]
     pub soft_check: bool,
 
+    /// Write PTX and IR of the software GPU's kernels to this folder, and what LLVM makes of them; needs --sandbox none
+    #[arg(long, value_name = "DIR")]
+    pub soft_dump: Option<PathBuf>,
+
     /// How long a kernel may run on the software GPU, seconds
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub kernel_timeout: Option<f64>,
@@ -234,6 +238,7 @@ impl Executor {
         arguments.extend(self.nvml.iter().map(|path| format!("--nvml={}", path.display())));
         arguments.extend(self.mps.to_arguments());
         arguments.extend(self.soft_check.then(|| "--soft-check".into()));
+        arguments.extend(self.soft_dump.as_ref().map(|folder| format!("--soft-dump={}", folder.display())));
         arguments.extend(self.allow_pageable_access.then(|| "--allow-pageable-access".into()));
         arguments
     }

@@ -125,6 +125,9 @@ pub enum GpuError {
         /// The choice.
         gpu: Gpu,
     },
+    /// workers in a sandbox open no files
+    #[error("--soft-dump: in their sandbox workers write no files; it needs --sandbox none")]
+    Dump,
     /// a host's driver tells nobody when a kernel has started
     #[error(
         "--kernel-timeout: only the software GPU can end a kernel; a host's GPU ends a session's with its process"
@@ -145,6 +148,9 @@ pub enum GpuError {
 
 /// Loads and initialises the driver.
 pub fn start(executor: &Executor) -> Result<DriverApi, GpuError> {
+    if executor.soft_dump.is_some() && executor.sandboxed() {
+        return Err(GpuError::Dump);
+    }
     if executor.gpu != Gpu::Soft && executor.kernel_timeout.is_some() {
         return Err(GpuError::KernelTimeout);
     }
@@ -199,6 +205,7 @@ fn soft(executor: &Executor) -> Result<DriverApi, GpuError> {
         cuda_version: executor.cuda_version,
         tier: executor.soft_tier,
         check: executor.soft_check,
+        dump: executor.soft_dump.clone(),
         capability: (major.into(), minor.into()),
         kernel_timeout: executor.kernel_timeout.map(Duration::from_secs_f64),
         ..Default::default()

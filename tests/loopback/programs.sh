@@ -31,6 +31,35 @@ export bin_dir
 export -f bench_lines
 check loopback/bench bash -o pipefail -c bench_lines
 
+# reports PROGRAM: what is reported of it when its launches are checked. It works as ever.
+reports() {
+    local out
+    out=$("$bin_dir/vgpu" run --soft-check -- "$programs/$1") || return
+    echo "$out" >&2
+    grep '^========= ' <<<"$out" || true
+}
+right() { local found; found=$(reports "$1") && [ -z "$found" ]; }
+wrong() { local found; found=$(reports "$1") && [[ $found == *"IllegalAddress: "*"in \`"*"PTX line"* ]]; }
+export programs
+export -f reports right wrong
+for program in matmul_tiled reduction histogram streams_events grid_sync cub_thrust graph_loop textures; do
+    check "loopback/checked_$program" bash -c "right $program"
+done
+check loopback/checked_illegal_address bash -c "wrong illegal_address"
+
+# dumped: an inspected program leaves PTX and IR behind.
+dumped() {
+    local folder
+    folder=$(mktemp -d) || return
+    "$bin_dir/vgpu" run --dump-ir "$folder" -- "$programs/vectorAdd" &&
+        grep -q vectorAdd "$folder"/module-*.ptx && grep -q '^entry ' "$folder"/*vectorAdd*.ir
+    local code=$?
+    rm -r "$folder"
+    return $code
+}
+export -f dumped
+check loopback/dumped bash -c dumped
+
 # A backend tells the guest's library from a driver.
 guest_library() {
     local message

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -57,6 +57,10 @@ pub struct Options {
     /// Check kernels of the software GPU as compute-sanitizer does; reports go to the program's standard output.
     #[arg(long)]
     pub soft_check: bool,
+
+    /// Write PTX and IR of the software GPU's kernels to this folder, and what LLVM makes of them; without a sandbox.
+    #[arg(long, value_name = "DIR")]
+    pub dump_ir: Option<PathBuf>,
 
     /// What backend and broker log: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
@@ -142,7 +146,6 @@ impl Backend {
             // Program and worker belong to one user here: no boundary to guard between them.
             .args(["--user", &rustix::process::getuid().as_raw().to_string()])
             .arg("--allow-pageable-access")
-            .args(["--sandbox", &options.sandbox])
             .args(["--cuda-version", &options.cuda_version])
             .args(["--compute-capability", &options.compute_capability])
             .args(["--soft-tier", &options.soft_tier])
@@ -151,6 +154,13 @@ impl Backend {
             .stdout(Stdio::null())
             // A Ctrl-C at the terminal is for the program, not for its GPU.
             .process_group(0);
+        match &options.dump_ir {
+            Some(folder) => {
+                std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+                command.arg("--soft-dump").arg(folder.canonicalize()?).args(["--sandbox", "none"]);
+            }
+            None => drop(command.args(["--sandbox", &options.sandbox])),
+        }
         if options.soft_check {
             command.arg("--soft-check");
         }

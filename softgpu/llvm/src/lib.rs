@@ -12,8 +12,24 @@ mod generate;
 mod shape;
 mod sys;
 
-use std::sync::Arc;
-use vgpu_engine::engine::{Compiler, Entry, Frame, Lanes, Native, Source};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use vgpu_engine::engine::{Compiler, Entry, Frame, Lanes, Native, Shape, Source};
+
+/// Where listings of compiled kernels are written.
+static LISTINGS: OnceLock<PathBuf> = OnceLock::new();
+
+/// From now on writes LLVM IR and assembly of each compiled kernel to a folder; the first call counts.
+pub fn write_listings(folder: &Path) {
+    LISTINGS.get_or_init(|| folder.into());
+}
+
+/// Where to write a kernel's listings, without an extension.
+pub(crate) fn listing(source: &Source<'_>) -> Option<PathBuf> {
+    let Shape { rows, full } = source.shape;
+    let shape = if rows { ".rows" } else { "" }.to_string() + if full { ".full" } else { "" };
+    Some(LISTINGS.get()?.join(source.function.listing_name() + &shape))
+}
 
 /// Compiles kernels with LLVM for the CPU it runs on.
 #[derive(Default)]

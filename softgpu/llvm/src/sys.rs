@@ -14,6 +14,8 @@ use llvm_sys::LLVMAttributeFunctionIndex;
 pub use llvm_sys::{LLVMIntPredicate as IntPredicate, LLVMRealPredicate as RealPredicate};
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr;
 use std::sync::OnceLock;
 use vgpu_engine::engine::{Frame, Lanes};
@@ -62,6 +64,27 @@ pub fn host() -> &'static Host {
             }
         }
     })
+}
+
+/// What makes code for the CPU; to be disposed of.
+fn machine() -> Result<LLVMTargetMachineRef, String> {
+    let host = host();
+    let (mut target, mut error) = (ptr::null_mut(), ptr::null_mut());
+    // SAFETY: the target is the host's, which has been initialised.
+    unsafe {
+        if LLVMGetTargetFromTriple(host.triple.as_ptr(), &mut target, &mut error) != 0 {
+            return Err(message(error).to_string_lossy().into_owned());
+        }
+        Ok(LLVMCreateTargetMachine(
+            target,
+            host.triple.as_ptr(),
+            host.cpu.as_ptr(),
+            host.features.as_ptr(),
+            LLVMCodeGenOptLevel::LLVMCodeGenLevelDefault,
+            LLVMRelocMode::LLVMRelocPIC,
+            LLVMCodeModel::LLVMCodeModelJITDefault,
+        ))
+    }
 }
 
 /// Operations of two values.
@@ -471,8 +494,9 @@ impl Builder {
         unsafe { LLVMBuildRet(self.builder, value.0) };
     }
 
-    /// Joins the variables to the first block, optimises and compiles.
-    pub fn finish(mut self, first: Label, passes: &CStr) -> Result<Code, String> {
+    /// Joins the variables to the first block, optimises and compiles. With `listing`, a path without an extension,
+    /// writes what comes of it there.
+    pub fn finish(mut self, first: Label, passes: &CStr, listing: Option<&Path>) -> Result<Code, String> {
         // SAFETY: the first block has no terminator yet.
         unsafe { LLVMBuildBr(self.allocas, first.0) };
         let mut error = ptr::null_mut();
@@ -485,6 +509,9 @@ impl Builder {
             return Err(format!("invalid code: {}", text.to_string_lossy()));
         }
         self.optimise(passes)?;
+        if let Some(path) = listing {
+            self.list(path);
+        }
         let mut options = MaybeUninit::<LLVMMCJITCompilerOptions>::uninit();
         let size = size_of::<LLVMMCJITCompilerOptions>();
         let mut engine = ptr::null_mut();
@@ -510,24 +537,31 @@ impl Builder {
         }
     }
 
-    fn optimise(&self, passes: &CStr) -> Result<(), String> {
-        let host = host();
-        // SAFETY: the target is the host's, which has been initialised; all that is made here is disposed of.
+    /// Writes LLVM IR and assembly. A listing that cannot be written is no reason not to run.
+    fn list(&self, path: &Path) {
+        let file = |extension: &[u8]| CString::new([path.as_os_str().as_bytes(), extension].concat()).ok();
+        let (Some(ir), Some(assembly), Ok(machine)) = (file(b".ll"), file(b".s"), machine()) else { return };
+        let mut error = ptr::null_mut();
+        // SAFETY: making code changes a module, so that is done with a copy; all that is made here is disposed of.
         unsafe {
-            let mut target = ptr::null_mut();
-            let mut error = ptr::null_mut();
-            if LLVMGetTargetFromTriple(host.triple.as_ptr(), &mut target, &mut error) != 0 {
-                return Err(message(error).to_string_lossy().into_owned());
+            let mut failed = LLVMPrintModuleToFile(self.module, ir.as_ptr(), &mut error) != 0;
+            if !failed {
+                let copy = LLVMCloneModule(self.module);
+                let kind = LLVMCodeGenFileType::LLVMAssemblyFile;
+                failed = LLVMTargetMachineEmitToFile(machine, copy, assembly.as_ptr(), kind, &mut error) != 0;
+                LLVMDisposeModule(copy);
             }
-            let machine = LLVMCreateTargetMachine(
-                target,
-                host.triple.as_ptr(),
-                host.cpu.as_ptr(),
-                host.features.as_ptr(),
-                LLVMCodeGenOptLevel::LLVMCodeGenLevelDefault,
-                LLVMRelocMode::LLVMRelocPIC,
-                LLVMCodeModel::LLVMCodeModelJITDefault,
-            );
+            LLVMDisposeTargetMachine(machine);
+            if failed {
+                log::warn!("softgpu: no listing {}: {}", path.display(), message(error).to_string_lossy());
+            }
+        }
+    }
+
+    fn optimise(&self, passes: &CStr) -> Result<(), String> {
+        let machine = machine()?;
+        // SAFETY: all that is made here is disposed of.
+        unsafe {
             let options = LLVMCreatePassBuilderOptions();
             let failure = LLVMRunPasses(self.module, passes.as_ptr(), machine, options);
             LLVMDisposePassBuilderOptions(options);

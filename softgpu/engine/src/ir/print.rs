@@ -2,6 +2,7 @@
 
 use super::*;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 impl fmt::Debug for Reg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,6 +72,16 @@ impl fmt::Display for Function {
 }
 
 impl Function {
+    /// A name for files about this function: its own, shortened, and a number made of all that it contains.
+    pub fn listing_name(&self) -> String {
+        const LONGEST: usize = 100;
+        let mut hasher = DefaultHasher::new();
+        self.to_string().hash(&mut hasher);
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '.' };
+        let name: String = self.name.chars().take(LONGEST).map(plain).collect();
+        format!("{name}-{:016x}", hasher.finish())
+    }
+
     fn print_inst(&self, f: &mut fmt::Formatter<'_>, inst: &Inst) -> fmt::Result {
         write!(f, "  ")?;
         if let Some(guard) = inst.guard {

@@ -113,7 +113,7 @@ pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
     gen.blocks()?;
     gen.dispatch(first)?;
     let Gen { b, entries, sites, .. } = gen;
-    let code = b.finish(first, PASSES)?;
+    let code = b.finish(first, PASSES, crate::listing(source).as_deref())?;
     Ok(Kernel { code, entries, sites: sites as usize, masks: function.blocks.len() })
 }
 

@@ -1,5 +1,6 @@
 //! What can be set before `cuInit`.
 
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub tier: Tier,
     /// Whether launches are checked as by `compute-sanitizer`, in the interpreter.
     pub check: bool,
+    /// A folder for the PTX of all modules and what is made of it.
+    pub dump: Option<PathBuf>,
     /// The device's UUID; `None` derives one from the host, stable over restarts.
     pub uuid: Option<[u8; 16]>,
     /// How long a kernel may run before it is `CUDA_ERROR_LAUNCH_TIMEOUT`; `None`: for ever.
@@ -36,6 +39,9 @@ const TIER_VARIABLE: &str = "VGPU_SOFT_TIER";
 /// `1`: launches are checked, for programs that load the software GPU themselves.
 const CHECK_VARIABLE: &str = "VGPU_SOFT_CHECK";
 
+/// The folder to dump to, for programs that load the software GPU themselves.
+const DUMP_VARIABLE: &str = "VGPU_SOFT_DUMP";
+
 impl Default for Config {
     fn default() -> Config {
         Config {
@@ -45,6 +51,7 @@ impl Default for Config {
             cuda_version: 13000,
             tier: std::env::var(TIER_VARIABLE).ok().and_then(|tier| tier.parse().ok()).unwrap_or_default(),
             check: std::env::var(CHECK_VARIABLE).is_ok_and(|value| !matches!(value.as_str(), "" | "0")),
+            dump: std::env::var_os(DUMP_VARIABLE).filter(|folder| !folder.is_empty()).map(PathBuf::from),
             uuid: None,
             kernel_timeout: None,
             pci: (0, 1, 0),

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use vgpu_protocol::cuda::CUresult;
 
 use super::fatbin::{self, FatbinError};
-use super::{Code, Result};
+use super::{configured, dump, Code, Result};
 use vgpu_engine::ptx;
 
 const ELF: &[u8] = b"\x7fELF";
@@ -53,6 +53,10 @@ pub(super) fn check_text(text: &[u8], log: &mut JitLog) -> Result {
 /// As [`compile`], for PTX text.
 pub(super) fn compile_text(text: &[u8], capability: u32, log: &mut JitLog) -> Result<Code> {
     check_text(text, log)?;
+    let dump = configured().dump;
+    if let Some(folder) = &dump {
+        dump::text(folder, text);
+    }
     let module = match ptx::compile(text) {
         Ok(module) => module,
         Err(error) => {
@@ -66,6 +70,9 @@ pub(super) fn compile_text(text: &[u8], capability: u32, log: &mut JitLog) -> Re
             module.target
         );
         return log.fail(CUresult::INVALID_PTX, message);
+    }
+    if let Some(folder) = &dump {
+        dump::functions(folder, &module);
     }
     let code = Code::new(module);
     list_refusals(&code, log);

@@ -8,6 +8,7 @@ mod code;
 mod config;
 mod context;
 mod current;
+mod dump;
 mod event;
 mod fatbin;
 mod fork;

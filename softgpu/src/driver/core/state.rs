@@ -105,6 +105,8 @@ fn compiler() -> Option<Arc<dyn Compiler>> {
 impl Driver {
     fn new(config: Config) -> Result<Driver> {
         let memory = Memory::new(config.memory_bytes).map_err(|_| CUresult::OUT_OF_MEMORY)?;
+        #[cfg(feature = "llvm")]
+        config.dump.iter().for_each(|folder| vgpu_llvm::write_listings(folder));
         let engine = Engine::with_compiler(config.threads, compiler(), config.tier);
         let name = format!("vhost-user-vgpu software GPU ({} cores)", engine.threads());
         Ok(Driver {
