@@ -42,7 +42,7 @@ right() { local found; found=$(reports "$1") && [ -z "$found" ]; }
 wrong() { local found; found=$(reports "$1") && [[ $found == *"IllegalAddress: "*"in \`"*"PTX line"* ]]; }
 export programs
 export -f reports right wrong
-for program in matmul_tiled reduction histogram streams_events grid_sync cub_thrust graph_loop textures; do
+for program in matmul_tiled reduction histogram streams_events grid_sync graph_loop textures; do
     check "loopback/checked_$program" bash -c "right $program"
 done
 check loopback/checked_illegal_address bash -c "wrong illegal_address"
