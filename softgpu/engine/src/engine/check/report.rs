@@ -33,6 +33,13 @@ fn line(kernel: &Kernel, line: u32) -> String {
     }
 }
 
+/// A kernel's name, of which a program may have made a book.
+fn name(kernel: &Kernel) -> &str {
+    const LONGEST: usize = 500;
+    let name = kernel.name();
+    name.char_indices().nth(LONGEST).map_or(name, |(end, _)| &name[..end])
+}
+
 fn place([x, y, z]: [u32; 3]) -> String {
     format!("({x},{y},{z})")
 }
@@ -54,7 +61,7 @@ impl Finding {
                 writeln!(text, "{MARK} Race in shared memory ({hazard}): {what} of {bytes} bytes without a barrier")?;
             }
         }
-        writeln!(text, "{MARK}     in `{}` at {}", kernel.name(), at(self.op))?;
+        writeln!(text, "{MARK}     in `{}` at {}", name(kernel), at(self.op))?;
         writeln!(text, "{MARK}     by thread {} of block {}", place(self.thread), place(self.block))?;
         writeln!(text, "{MARK}     at shared address {:#x}", self.address)?;
         if let Problem::Race { op, .. } = self.problem {
@@ -69,7 +76,7 @@ impl Finding {
 
 fn write_fault(text: &mut String, kernel: &Kernel, fault: &Fault) -> std::fmt::Result {
     writeln!(text, "{MARK} {:?}: {}", fault.kind, fault.detail)?;
-    writeln!(text, "{MARK}     in `{}` at {}", kernel.name(), line(kernel, fault.line))?;
+    writeln!(text, "{MARK}     in `{}` at {}", name(kernel), line(kernel, fault.line))?;
     writeln!(text, "{MARK}     by thread {} of block {}", place(fault.thread), place(fault.block))?;
     if fault.address != 0 {
         writeln!(text, "{MARK}     at address {:#x}", fault.address)?;
