@@ -56,6 +56,8 @@ pub struct Client {
     pub queue: Queue,
     pub avail: u16,
     slot: usize,
+    /// The first so many slots are used.
+    pub slots: usize,
     sequence: u64,
     minted: u32,
     pub context: Handle,
@@ -70,7 +72,8 @@ impl Client {
     pub fn open(vm: &mut Vm, number: u32) -> Client {
         vm.write(home(number), &vec![0; STAGING_OFFSET]);
         let queue = vm.start_queue(number, 0);
-        let mut client = Client { number, queue, avail: 0, slot: 0, sequence: 0, minted: 0, context: Handle::NULL };
+        let (context, slots) = (Handle::NULL, SLOTS);
+        let mut client = Client { number, queue, avail: 0, slot: 0, slots, sequence: 0, minted: 0, context };
         client.create(vm);
         client
     }
@@ -98,7 +101,7 @@ impl Client {
 
     pub fn send_bytes(&mut self, vm: &Vm, bytes: &[u8]) -> Sent {
         let sent = Sent(self.slot);
-        self.slot = (self.slot + 1) % SLOTS;
+        self.slot = (self.slot + 1) % self.slots;
         let command = home(self.number) + (COMMAND_OFFSET + sent.0 * COMMAND_SIZE) as u64;
         let reply = self.reply_address(sent);
         vm.write(command, bytes);

@@ -10,7 +10,8 @@ use vgpu_protocol::cuda::{
     CUresult, WireCopy, WireEnd, CUDA_RESOURCE_DESC, MEMORYTYPE_ARRAY, MEMORYTYPE_DEVICE, MEMORYTYPE_HOST,
 };
 use vgpu_protocol::session::{
-    BatchHeader, ReplyHeader, AVAIL_OFFSET, DESC_OFFSET, HOME_SIZE, QUEUE_SIZE, REPLY_OFFSET, USED_OFFSET,
+    BatchHeader, ReplyHeader, AVAIL_OFFSET, DESC_OFFSET, HOME_SIZE, QUEUE_SIZE, REPLY_OFFSET, SLOTS, STAGING_OFFSET,
+    STAGING_SIZE, USED_OFFSET,
 };
 use vgpu_protocol::{cmd, Handle, HandleKind, FUNCTIONS};
 use zerocopy::{FromBytes, IntoBytes};
@@ -309,34 +310,49 @@ fn test_random_batches_are_answered_and_the_worker_lives() {
 
 #[test]
 fn test_wild_descriptors_are_returned_and_the_ring_goes_on() {
-    let backend = Backend::start();
+    const WRITABLE_OR_INDIRECT: u16 = 6;
+    let backend = Backend::start_with(&["--log-level", "off"]);
     let mut vm = Vm::start(&backend.socket());
     let mut client = Client::open(&mut vm, 1);
     let mut random = Random::new(3);
     let table = home(1) + DESC_OFFSET as u64;
+    // The other half of the descriptors is wild.
+    client.slots = SLOTS / 2;
+    let mut longest = Duration::ZERO;
     for _ in rounds("descriptors", 2000) {
-        for index in 64..96u64 {
+        for index in 64..128u64 {
+            // next, write, indirect; or none of them.
+            let flags = random.below(8) as u16;
+            // Replies to nonsense land in the staging area: elsewhere the client would break its own ring.
+            let (start, size) = match flags & WRITABLE_OR_INDIRECT {
+                0 => (0, HOME_SIZE),
+                _ => (STAGING_OFFSET, STAGING_SIZE),
+            };
             let address = match random.below(3) {
-                0 => home(1) + random.next() % HOME_SIZE as u64,
+                0 => home(1) + (start + random.below(size)) as u64,
                 1 => home(2),
                 _ => edge(&mut random),
             };
             let mut descriptor = address.to_le_bytes().to_vec();
             descriptor.extend((edge(&mut random) as u32).to_le_bytes());
-            // next, write, indirect; or none of them.
-            descriptor.extend((random.below(8) as u16).to_le_bytes());
-            descriptor.extend((64 + random.below(40) as u16).to_le_bytes());
+            descriptor.extend(flags.to_le_bytes());
+            descriptor.extend((64 + random.below(72) as u16).to_le_bytes());
             vm.write(table + index * 16, &descriptor);
         }
         let heads = home(1) + AVAIL_OFFSET as u64 + 4;
         for _ in 0..3 {
-            let head = if random.below(8) == 0 { random.next() as u16 } else { 64 + random.below(32) as u16 };
+            let head =
+                if random.below(8) == 0 { 64 + random.next() as u16 % 4096 } else { 64 + random.below(64) as u16 };
             vm.write(heads + u64::from(client.avail % QUEUE_SIZE) * 2, &head.to_le_bytes());
             client.avail = client.avail.wrapping_add(1);
         }
         store_avail(&vm, 1, client.avail);
         client.queue.kick.write(1).unwrap();
+        let asked = Instant::now();
+        assert_eq!(client.result(&vm, &cmd::CuMemGetInfoV2 {}), 0, "a good request behind the bad ones");
+        longest = longest.max(asked.elapsed());
     }
+    println!("FUZZ descriptors a good request behind them took {longest:?} at most");
     assert_eq!(vm.destroy(1), ControlStatus::Ok);
     let mut again = Client::open(&mut vm, 1);
     assert_eq!(again.result(&vm, &cmd::CuMemGetInfoV2 {}), 0);
