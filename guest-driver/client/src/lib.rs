@@ -15,11 +15,13 @@ mod fork;
 pub mod handles;
 pub mod lane;
 pub mod location;
+mod park;
 mod reply;
 mod ring;
 mod session;
 mod staging;
 mod stream;
+mod sync;
 mod sys;
 #[cfg(test)]
 mod tests;

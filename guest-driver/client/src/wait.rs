@@ -2,13 +2,13 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::session::{ERROR_OFFSET, HEARTBEAT_MS, HEARTBEAT_OFFSET, STATE_DEAD, STATE_OFFSET};
 
+use crate::park::Park;
 use crate::ring;
 use crate::sys::Shared;
 
@@ -30,9 +30,7 @@ pub struct Waiter {
     spin: Duration,
     lingers: AtomicBool,
     error: AtomicU32,
-    poller: Mutex<()>,
-    epoch: Mutex<()>,
-    woken: Condvar,
+    park: Park,
 }
 
 impl Waiter {
@@ -46,9 +44,7 @@ impl Waiter {
             spin: if alone { Duration::ZERO } else { SPIN },
             lingers: AtomicBool::new(false),
             error: AtomicU32::new(0),
-            poller: Mutex::new(()),
-            epoch: Mutex::new(()),
-            woken: Condvar::new(),
+            park: Park::default(),
         }
     }
 
@@ -69,7 +65,7 @@ impl Waiter {
     pub fn fail(&self, error: CUresult) -> CUresult {
         let error = if error == CUresult::SUCCESS { CUresult::UNKNOWN } else { error };
         let _ = self.error.compare_exchange(0, error.0, Ordering::AcqRel, Ordering::Acquire);
-        self.woken.notify_all();
+        self.park.wake();
         CUresult(self.error.load(Ordering::Acquire))
     }
 
@@ -117,25 +113,18 @@ impl Waiter {
         }
     }
 
-    /// Sleeps until a completion, at most one heartbeat, unless `done` says yes first: returns whether it
-    /// did. One thread reads the eventfd and wakes the others.
+    /// Sleeps until a completion, at most one heartbeat, unless `done` says yes first: returns whether it did.
     fn park(&self, home: &Shared, done: &mut impl FnMut() -> bool) -> bool {
-        let Ok(_poller) = self.poller.try_lock() else {
-            let epoch = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(self.woken.wait_timeout(epoch, NAP.1 * 2));
-            return false;
-        };
-        ring::arm(home);
-        if done() {
-            return true;
-        }
+        let limit = Duration::from_millis(HEARTBEAT_MS);
+        self.park.park(limit, done, || ring::arm(home), || self.sleep())
+    }
+
+    fn sleep(&self) {
         let mut fds = [PollFd::new(&self.completion, PollFlags::IN), PollFd::new(&self.broker, PollFlags::empty())];
         let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: HEARTBEAT_MS as i64 * 1_000_000 }));
         if fds[0].revents().contains(PollFlags::IN) {
             let _ = rustix::io::read(&self.completion, &mut [0u8; 8]);
         }
-        self.woken.notify_all();
-        false
     }
 
     fn check(&self, home: &Shared, pulse: &mut Pulse) -> Result<(), CUresult> {

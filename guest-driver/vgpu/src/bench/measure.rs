@@ -31,6 +31,30 @@ pub(super) const PTX: &std::ffi::CStr = c"
 }
 ";
 
+/// How long [`WORK`] runs, longer than anybody looks without sleeping; seconds.
+const WORK_TIME: f64 = 1e-3;
+/// How often it runs.
+const WORKS: usize = 1000;
+
+/// A kernel that ends when a millisecond has passed.
+const WORK: &std::ffi::CStr = c"
+.version 6.3
+.target sm_50
+.address_size 64
+.visible .entry work()
+{
+    .reg .b64 %rd<4>;
+    .reg .pred %p1;
+    mov.u64 %rd1, %globaltimer;
+again:
+    mov.u64 %rd2, %globaltimer;
+    sub.u64 %rd3, %rd2, %rd1;
+    setp.lt.u64 %p1, %rd3, 1000000;
+    @%p1 bra again;
+    ret;
+}
+";
+
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -114,7 +138,7 @@ pub fn run(target: Target) -> Result<()> {
 fn of_driver(driver: Driver) -> Result<Vec<Sample>> {
     driver.init()?;
     driver.use_device()?;
-    let mut samples = vec![round_trip(&driver)?, launch(&driver)?, launch_rate(&driver)?];
+    let mut samples = vec![round_trip(&driver)?, launch(&driver)?, launch_rate(&driver)?, wake(&driver)?];
     samples.extend(copies(&driver)?);
     Ok(samples)
 }
@@ -150,6 +174,13 @@ fn launch_rate(driver: &Driver) -> Result<Sample, CallError> {
     }
     driver.synchronize()?;
     Ok(rate("launch_rate", LAUNCHES, start.elapsed()))
+}
+
+/// From the end of a kernel to that of a call that has slept for it; the start of the kernel counts, too.
+fn wake(driver: &Driver) -> Result<Sample, CallError> {
+    let kernel = driver.kernel(WORK, "work")?;
+    let times = timed(WORKS, || driver.launch(kernel, 1, 1, &mut []).and_then(|()| driver.synchronize()))?;
+    Ok(latency("sleeper_wake", times.into_iter().map(|time| time - WORK_TIME).collect()))
 }
 
 fn copies(driver: &Driver) -> Result<Vec<Sample>, CallError> {
