@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use vgpu_protocol::control::MAX_SESSIONS;
 
+use crate::exchange::{Amounts, Resource};
 use crate::gpu::{Capability, Gpu};
 use crate::sandbox::Sandbox;
 
@@ -176,6 +177,9 @@ pub struct Executor {
     #[command(flatten)]
     pub quotas: Quotas,
 
+    #[command(flatten)]
+    pub totals: Totals,
+
     /// How long an idle session looks for new work before it sleeps, microseconds
     #[arg(long, value_name = "US", default_value_t = 50)]
     pub busy_poll: u64,
@@ -232,6 +236,9 @@ impl Executor {
             format!("--max-modules={modules}"),
             format!("--max-module-bytes={module_bytes}"),
         ]);
+        let names = ["memory", "pinned", "contexts", "streams", "modules", "module-bytes"];
+        let totals = names.iter().zip(self.totals.amounts());
+        arguments.extend(totals.filter_map(|(name, most)| Some(format!("--vm-{name}={}", most?))));
         arguments.extend(launch_rate.map(|rate| format!("--max-launch-rate={rate}")));
         arguments.extend(self.kernel_timeout.map(|seconds| format!("--kernel-timeout={seconds}")));
         arguments.extend(self.memory.map(|memory| format!("--memory={memory}")));
@@ -312,6 +319,46 @@ pub struct Quotas {
     /// Launches of kernels and graphs per second and session; what comes faster waits
     #[arg(long = "max-launch-rate", value_name = "N", value_parser = clap::value_parser!(u32).range(100..))]
     pub launch_rate: Option<u32>,
+}
+
+/// What all sessions of a VM may have together, besides what each may have.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Totals {
+    /// Device memory of all sessions of the VM together
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub vm_memory: Option<u64>,
+
+    /// Pinned and managed memory of all sessions of the VM together
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub vm_pinned: Option<u64>,
+
+    /// Contexts of all sessions of the VM together
+    #[arg(long, value_name = "N")]
+    pub vm_contexts: Option<u64>,
+
+    /// Streams of all sessions of the VM together
+    #[arg(long, value_name = "N")]
+    pub vm_streams: Option<u64>,
+
+    /// Modules and libraries of all sessions of the VM together
+    #[arg(long, value_name = "N")]
+    pub vm_modules: Option<u64>,
+
+    /// Bytes of modules and libraries, as they are sent, of all sessions of the VM together
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub vm_module_bytes: Option<u64>,
+}
+
+impl Totals {
+    /// In the order of [`Resource`]s.
+    pub fn amounts(&self) -> Amounts<Option<u64>> {
+        [self.vm_memory, self.vm_pinned, self.vm_contexts, self.vm_streams, self.vm_modules, self.vm_module_bytes]
+    }
+
+    /// Whether there is a limit on a resource.
+    pub fn limits(&self, resource: Resource) -> bool {
+        self.amounts().get(resource as usize).copied().flatten().is_some()
+    }
 }
 
 /// Reads a CUDA version such as `12.8`, as 1000 * major + 10 * minor.

@@ -37,6 +37,39 @@ pub struct Shared {
     pub descriptor: Option<OwnedFd>,
 }
 
+/// What all sessions of a VM together may have so much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Resource {
+    /// Device memory, bytes.
+    Memory = 0,
+    /// Pinned and managed memory, bytes.
+    Pinned = 1,
+    /// Contexts.
+    Contexts = 2,
+    /// Streams.
+    Streams = 3,
+    /// Modules and libraries.
+    Modules = 4,
+    /// What those were loaded from, bytes.
+    ModuleBytes = 5,
+}
+
+impl Resource {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Resource; 6] = [
+        Resource::Memory,
+        Resource::Pinned,
+        Resource::Contexts,
+        Resource::Streams,
+        Resource::Modules,
+        Resource::ModuleBytes,
+    ];
+}
+
+/// An amount of each [`Resource`].
+pub type Amounts<T> = [T; Resource::ALL.len()];
+
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -47,14 +80,16 @@ pub enum Op {
     Import = 2,
     /// End a token of this session.
     Forget = 3,
-    /// Whether the worker `process` serves a session of this VM.
+    /// Whether the worker `number` serves a session of this VM.
     Lives = 4,
+    /// The session has `number` of the resource `kind` from now on, if the VM may have that much.
+    Have = 5,
 }
 
 impl Op {
     /// The operation of a number on the wire.
     pub fn from_wire(number: u32) -> Option<Op> {
-        [Op::Export, Op::Import, Op::Forget, Op::Lives].into_iter().find(|op| *op as u32 == number)
+        [Op::Export, Op::Import, Op::Forget, Op::Lives, Op::Have].into_iter().find(|op| *op as u32 == number)
     }
 }
 
@@ -64,12 +99,10 @@ impl Op {
 pub struct Message {
     /// Of a request an [`Op`]; of an answer 1 for success, 0 for an error.
     pub word: u32,
-    /// A [`Kind`].
+    /// A [`Kind`] or a [`Resource`].
     pub kind: u32,
-    /// Of a worker.
-    pub process: u32,
-    /// Reserved, 0.
-    pub reserved: u32,
+    /// A worker's process, or an amount.
+    pub number: u64,
     /// What stands for it in the guest.
     pub token: IpcToken,
     /// What the driver knows it by.
@@ -80,7 +113,7 @@ impl Message {
     /// A message with nothing but its word.
     pub fn new(word: u32) -> Message {
         let (token, handle) = (IpcToken { bytes: [0; 32] }, [0; IPC_HANDLE_SIZE]);
-        Message { word, kind: 0, process: 0, reserved: 0, token, handle }
+        Message { word, kind: 0, number: 0, token, handle }
     }
 }
 
@@ -114,7 +147,13 @@ impl Exchange {
 
     /// Whether a worker serves a session of this VM.
     pub fn lives(&self, process: u32) -> bool {
-        self.ask(&Message { process, ..Message::new(Op::Lives as u32) }, None).is_some()
+        self.ask(&Message { number: process.into(), ..Message::new(Op::Lives as u32) }, None).is_some()
+    }
+
+    /// Says how much the session has of a resource; whether the VM may have that much.
+    pub fn have(&self, resource: Resource, amount: u64) -> bool {
+        let message = Message { kind: resource as u32, number: amount, ..Message::new(Op::Have as u32) };
+        self.ask(&message, None).is_some()
     }
 
     fn ask(&self, message: &Message, descriptor: Option<&OwnedFd>) -> Option<(Message, Option<OwnedFd>)> {

@@ -167,10 +167,10 @@ pub fn start(executor: &Executor) -> Result<DriverApi, GpuError> {
     if executor.gpu != Gpu::Soft && !executor.allow_pageable_access && crate::sys::reaches_pageable_memory(&api) {
         return Err(GpuError::PageableAccess { gpu: gpu() });
     }
-    Ok(match executor.memory {
-        Some(limit) if executor.gpu != Gpu::Soft => crate::quota::limit(api, limit),
-        _ => api,
-    })
+    // The software GPU keeps to its own size by itself.
+    let own = executor.memory.filter(|_| executor.gpu != Gpu::Soft);
+    let counted = own.is_some() || executor.totals.vm_memory.is_some();
+    Ok(if counted { crate::quota::limit(api, own.unwrap_or(u64::MAX)) } else { api })
 }
 
 /// What may be done about a driver that does not start.

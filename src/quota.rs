@@ -11,7 +11,7 @@ mod physical;
 
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arrays::array_bytes;
 use physical::Physical;
@@ -21,6 +21,9 @@ use vgpu_protocol::cuda::{
 };
 use vgpu_protocol::DriverApi;
 
+use crate::exchange::Resource;
+use crate::worker::Totals;
+
 static QUOTA: OnceLock<Quota> = OnceLock::new();
 
 /// The driver behind the limit, and what it has given out.
@@ -28,6 +31,8 @@ struct Quota {
     driver: DriverApi,
     limit: u64,
     taken: Mutex<Taken>,
+    /// What all sessions of the VM may have together.
+    totals: OnceLock<Arc<Totals>>,
 }
 
 #[derive(Default)]
@@ -52,8 +57,20 @@ pub fn limit(driver: DriverApi, limit: u64) -> DriverApi {
         cuDevicePrimaryCtxRelease_v2 cuMemCreate cuMemRelease cuMemMap cuMemUnmap cuMemRetainAllocationHandle
         cuArrayCreate_v2 cuArray3DCreate_v2 cuArrayDestroy cuMipmappedArrayCreate cuMipmappedArrayDestroy
     }
-    let _ = QUOTA.set(Quota { driver, limit, taken: Mutex::default() });
+    let _ = QUOTA.set(Quota { driver, limit, taken: Mutex::default(), totals: OnceLock::new() });
     limited
+}
+
+/// Names what is to be asked whether the VM may have more.
+pub fn ask(totals: Arc<Totals>) {
+    if let Some(quota) = QUOTA.get() {
+        let _ = quota.totals.set(totals);
+    }
+}
+
+/// What the session has, bytes; 0 if nobody counts.
+pub fn taken() -> u64 {
+    QUOTA.get().map_or(0, |quota| quota.taken().bytes)
 }
 
 impl Quota {
@@ -61,12 +78,17 @@ impl Quota {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether that many bytes are not too many, neither for the session nor for all of the VM.
+    fn allows(&self, bytes: u64) -> bool {
+        bytes <= self.limit && self.totals.get().is_none_or(|totals| totals.may_have(Resource::Memory, || bytes))
+    }
+
     /// Allocates with `allocate` if `size` bytes are left: the address and what it really takes.
     fn allocate(&self, size: u64, allocate: impl FnOnce() -> (CUresult, u64, u64)) -> CUresult {
         {
             let mut taken = self.taken();
             match taken.bytes.checked_add(size) {
-                Some(bytes) if bytes <= self.limit => taken.bytes = bytes,
+                Some(bytes) if self.allows(bytes) => taken.bytes = bytes,
                 _ => return CUresult::OUT_OF_MEMORY,
             }
         }
@@ -95,7 +117,7 @@ impl Quota {
     /// Creates physical memory with `create` if `size` bytes are left.
     fn create(&self, size: u64, create: impl FnOnce() -> (CUresult, usize)) -> CUresult {
         let mut taken = self.taken();
-        let Some(bytes) = taken.bytes.checked_add(size).filter(|bytes| *bytes <= self.limit) else {
+        let Some(bytes) = taken.bytes.checked_add(size).filter(|bytes| self.allows(*bytes)) else {
             return CUresult::OUT_OF_MEMORY;
         };
         let (result, handle) = create();

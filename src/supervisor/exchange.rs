@@ -1,4 +1,4 @@
-//! What the sessions of a VM share with each other. A thread per session serves its worker's requests, so
+//! What the sessions of a VM share with each other, and what they have together. A thread per session serves its worker's requests, so
 //! that a worker which does not read answers holds up nobody else; nothing that a worker says is taken for
 //! more than bytes to be passed on.
 
@@ -12,7 +12,7 @@ use vgpu_protocol::cuda::{IpcToken, IPC_HANDLE_SIZE};
 use zerocopy::IntoBytes;
 
 use crate::channel::{receive, send, socket_pair};
-use crate::exchange::{Message, Op};
+use crate::exchange::{Amounts, Message, Op, Resource};
 
 /// Things that a session may share at a time: each may hold a descriptor of this process.
 const SHARED_MAX: usize = 1024;
@@ -25,17 +25,44 @@ struct Entry {
     descriptor: Option<Arc<OwnedFd>>,
 }
 
+/// A session that there is.
+struct Session {
+    process: u32,
+    has: Amounts<u64>,
+}
+
 #[derive(Default)]
 struct Table {
     entries: HashMap<IpcToken, Entry>,
-    /// Processes of the sessions that there are, by their numbers here.
-    sessions: HashMap<u64, u32>,
+    /// By their numbers here.
+    sessions: HashMap<u64, Session>,
     last: u64,
+}
+
+impl Table {
+    /// Notes how much a session has of a resource, unless all together would have more than `limit` then. Less than
+    /// before is always right.
+    fn note(&mut self, session: u64, resource: Resource, amount: u64, limit: u64) -> Option<()> {
+        let index = resource as usize;
+        let has = |session: &Session| session.has.get(index).copied().unwrap_or(0);
+        let all = self.sessions.values().fold(0u64, |sum, one| sum.saturating_add(has(one)));
+        let session = self.sessions.get_mut(&session)?;
+        let before = has(session);
+        let after = all.saturating_sub(before).saturating_add(amount);
+        if amount > before && after > limit {
+            return None;
+        }
+        *session.has.get_mut(index)? = amount;
+        Some(())
+    }
 }
 
 /// The shared things of a VM.
 #[derive(Default)]
-pub struct Exchange(Mutex<Table>);
+pub struct Exchange {
+    table: Mutex<Table>,
+    limits: Amounts<Option<u64>>,
+}
 
 /// A session's part; what it shares ends with this.
 pub struct Member {
@@ -43,9 +70,25 @@ pub struct Member {
     session: u64,
 }
 
+impl Member {
+    /// Says how much the session has of a resource; whether the VM may have that much.
+    pub fn have(&self, resource: Resource, amount: u64) -> bool {
+        self.exchange.lock().note(self.session, resource, amount, self.exchange.limit(resource)).is_some()
+    }
+}
+
 impl Exchange {
+    /// An exchange of sessions that may have so much together.
+    pub fn new(limits: Amounts<Option<u64>>) -> Exchange {
+        Exchange { limits, ..Exchange::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(|poison| poison.into_inner())
+        self.table.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    fn limit(&self, resource: Resource) -> u64 {
+        self.limits.get(resource as usize).copied().flatten().unwrap_or(u64::MAX)
     }
 
     /// Serves a new session; the descriptor is for its worker, the process `process`.
@@ -55,7 +98,7 @@ impl Exchange {
             let mut table = self.lock();
             table.last += 1;
             let session = table.last;
-            table.sessions.insert(session, process.unsigned_abs());
+            table.sessions.insert(session, Session { process: process.unsigned_abs(), has: Amounts::default() });
             session
         };
         let member = Member { exchange: self.clone(), session };
@@ -114,8 +157,15 @@ impl Exchange {
                 own.then(|| table.entries.remove(&request.token)).map(|_| (Message::new(0), None))
             }
             Op::Lives => {
-                let lives = table.sessions.values().any(|process| *process == request.process);
+                let lives = table.sessions.values().any(|one| u64::from(one.process) == request.number);
                 lives.then(|| (Message::new(0), None))
+            }
+            Op::Have => {
+                let resource = Resource::ALL.into_iter().find(|resource| *resource as u32 == request.kind)?;
+                // Pinned memory is counted where it is mapped, not where a worker says so.
+                let own = resource != Resource::Pinned;
+                let limit = self.limit(resource);
+                own.then(|| table.note(session, resource, request.number, limit))?.map(|()| (Message::new(0), None))
             }
         }
     }
@@ -187,6 +237,23 @@ mod tests {
         assert!(b.export(Kind::Memory, &thing(0)).is_some());
         a.forget(tokens[0]);
         assert!(a.export(Kind::Memory, &thing(0)).is_some());
+    }
+
+    #[test]
+    fn test_sessions_have_so_much_together_and_leave_it_to_others() {
+        let mut limits = Amounts::default();
+        limits[Resource::Streams as usize] = Some(10);
+        let exchange = Arc::new(Exchange::new(limits));
+        let ((first, a), (_b, b)) = (join(&exchange, 1), join(&exchange, 2));
+        assert!(a.have(Resource::Streams, 7) && b.have(Resource::Streams, 3));
+        assert!(!b.have(Resource::Streams, 4) && !a.have(Resource::Streams, u64::MAX));
+        assert!(b.have(Resource::Contexts, 1 << 40), "no limit");
+        assert!(a.have(Resource::Streams, 6) && b.have(Resource::Streams, 4), "less makes room");
+        assert!(!a.have(Resource::Pinned, 1), "not a worker's to say");
+        assert!(first.have(Resource::Pinned, 2 << 20));
+        drop(first);
+        assert!(b.have(Resource::Streams, 10), "an ended session has nothing");
+        assert!(!a.have(Resource::Streams, 1));
     }
 
     #[test]

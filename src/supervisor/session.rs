@@ -1,6 +1,7 @@
 //! One session: its worker, and what happens to it when the ring stops, the VM pauses or the
 //! worker dies.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::atomic::Ordering;
@@ -20,6 +21,7 @@ use super::monitor::Monitor;
 use super::process::{wait, Worker};
 use super::vring::RingState;
 use crate::channel::Request;
+use crate::exchange::{Amounts, Resource};
 
 /// How long a worker may take to answer, besides draining: nothing else waits for the GPU.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
@@ -34,6 +36,8 @@ pub struct Settings {
     /// How long work of a GPU that cannot be frozen is awaited when the ring stops; `None`: its
     /// work runs in the worker's own threads and stops with them.
     pub drain: Option<Duration>,
+    /// What all sessions of a VM may have together.
+    pub totals: Amounts<Option<u64>>,
 }
 
 /// A session and its worker process.
@@ -45,8 +49,10 @@ pub struct Session {
     stopped_at: Option<u16>,
     drain: Option<Duration>,
     arena: (u64, u64),
+    /// Length of its chunks by address, bytes.
+    chunks: BTreeMap<u64, u64>,
     /// What it shares with other sessions.
-    _shared: Member,
+    shared: Member,
 }
 
 /// What becomes of a session whose worker ends.
@@ -137,7 +143,8 @@ impl Session {
             stopped_at: Some(0),
             drain: settings.drain,
             arena: (request.arena_base, request.arena_size),
-            _shared: shared,
+            chunks: BTreeMap::new(),
+            shared,
         };
         session.ask(&Request::Create {
             base: request.arena_base,
@@ -154,6 +161,30 @@ impl Session {
     /// The session's shared address range: start and size, bytes.
     pub fn arena(&self) -> (u64, u64) {
         self.arena
+    }
+
+    /// Counts a chunk to come, unless the VM's sessions have too much pinned memory, or this one a chunk there.
+    pub fn note_chunk(&mut self, va: u64, length: u64) -> Result<(), ControlStatus> {
+        if self.chunks.contains_key(&va) {
+            return Err(ControlStatus::BadAddress);
+        }
+        if !self.shared.have(Resource::Pinned, self.pinned().saturating_add(length)) {
+            return Err(ControlStatus::Limit);
+        }
+        self.chunks.insert(va, length);
+        Ok(())
+    }
+
+    /// A chunk is there no more. Parts of one never are one.
+    pub fn forget_chunk(&mut self, va: u64, length: u64) {
+        if self.chunks.get(&va) == Some(&length) {
+            self.chunks.remove(&va);
+            self.shared.have(Resource::Pinned, self.pinned());
+        }
+    }
+
+    fn pinned(&self) -> u64 {
+        self.chunks.values().fold(0, |sum, length| sum.saturating_add(*length))
     }
 
     /// The worker's process id, for messages.

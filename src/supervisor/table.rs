@@ -48,7 +48,8 @@ impl SessionTable {
     /// An empty table for queues 1 to `sessions`.
     pub fn new(settings: Settings, memory: VmMemory, sessions: u32) -> Self {
         let slots = (0..sessions).map(|_| Mutex::new(None)).collect();
-        let (control, meter, exchange) = Default::default();
+        let (control, meter) = Default::default();
+        let exchange = Arc::new(Exchange::new(settings.totals));
         SessionTable { settings, memory, slots, control, meter, exchange }
     }
 
@@ -88,8 +89,8 @@ impl SessionTable {
 
     /// Adds guest memory to a session's arena.
     pub fn map(&self, queue: u32, request: &SessionMap, ranges: &[MapRange]) -> Result<(), ControlStatus> {
-        let slot = self.slot(queue)?;
-        let session = slot.as_ref().filter(|s| s.running()).ok_or(ControlStatus::BadQueue)?;
+        let mut slot = self.slot(queue)?;
+        let session = slot.as_mut().filter(|s| s.running()).ok_or(ControlStatus::BadQueue)?;
         if ranges.is_empty() || ranges.len() > MAX_RANGES {
             return Err(ControlStatus::Malformed);
         }
@@ -99,10 +100,12 @@ impl SessionTable {
         });
         let total = total.ok_or(ControlStatus::Malformed)?;
         check_chunk(session.arena(), request.va, total)?;
+        session.note_chunk(request.va, total)?;
         let mapped = self.map_ranges(session, request.va, ranges);
         mapped.and_then(|()| session.ask(&Request::Chunk { va: request.va, length: total })).map(drop).inspect_err(
             |_| {
                 let _ = session.ask(&Request::Unmap { va: request.va, length: total });
+                session.forget_chunk(request.va, total);
             },
         )
     }
@@ -123,10 +126,12 @@ impl SessionTable {
 
     /// Takes guest memory away from a session.
     pub fn unmap(&self, queue: u32, request: &SessionUnmap) -> Result<(), ControlStatus> {
-        let slot = self.slot(queue)?;
-        let session = slot.as_ref().filter(|s| s.running()).ok_or(ControlStatus::BadQueue)?;
+        let mut slot = self.slot(queue)?;
+        let session = slot.as_mut().filter(|s| s.running()).ok_or(ControlStatus::BadQueue)?;
         check_chunk(session.arena(), request.va, request.length)?;
-        session.ask(&Request::Unmap { va: request.va, length: request.length }).map(drop)
+        session.ask(&Request::Unmap { va: request.va, length: request.length })?;
+        session.forget_chunk(request.va, request.length);
+        Ok(())
     }
 
     /// Ends a session; its worker is gone on return.

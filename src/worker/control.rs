@@ -17,12 +17,14 @@ use super::context::Failure;
 use super::dispatcher::{Bell, Dispatcher};
 use super::ffi::driver;
 use super::output::Output;
+use super::quotas::Totals;
 use super::ring::Ring;
 use super::session::Session;
 use super::sharing::Sharing;
 use super::watch::Watch;
-use crate::args::{Executor, Quotas};
+use crate::args::{self, Executor, Quotas};
 use crate::channel::{Channel, Reply, Request};
+use crate::exchange::Exchange;
 use crate::exit;
 
 /// Why the process ends.
@@ -45,6 +47,7 @@ pub struct Control {
     is_cpu: bool,
     api: DriverApi,
     quotas: Quotas,
+    totals: args::Totals,
     /// How long a call of the driver may take; `None`: as long as it likes.
     call_time: Option<Duration>,
     output: Arc<Output>,
@@ -64,7 +67,8 @@ impl Control {
         let busy_poll = Duration::from_micros(args.busy_poll);
         let is_cpu = args.gpu.is_cpu();
         let call_time = (!is_cpu).then(|| args.call_time());
-        Control { busy_poll, is_cpu, quotas: args.quotas, call_time, api, output, serving: None }
+        let (quotas, totals) = (args.quotas, args.totals);
+        Control { busy_poll, is_cpu, quotas, totals, call_time, api, output, serving: None }
     }
 
     /// Answers requests until the supervisor closes the connection.
@@ -82,7 +86,7 @@ impl Control {
     fn answer(&mut self, request: Request) -> Result<u64, ControlStatus> {
         if let Request::Create { base, size, home, offset, memory, exchange } = request {
             let arena = Arena::create(base, size, memory, offset, self.quotas.pinned)?;
-            return self.create(arena, home, Sharing::new(exchange)).map(|()| 0);
+            return self.create(arena, home, Arc::new(Exchange::new(exchange))).map(|()| 0);
         }
         let serving = self.serving.as_ref().ok_or(ControlStatus::BadQueue)?;
         let session = &serving.session;
@@ -105,7 +109,7 @@ impl Control {
         }
     }
 
-    fn create(&mut self, arena: Arena, home: u64, sharing: Sharing) -> Result<(), ControlStatus> {
+    fn create(&mut self, arena: Arena, home: u64, exchange: Arc<Exchange>) -> Result<(), ControlStatus> {
         if self.serving.is_some() {
             return Err(ControlStatus::BadQueue);
         }
@@ -114,7 +118,10 @@ impl Control {
         let region = GuestRegionMmap::new(region, GuestAddress(home)).ok_or(ControlStatus::BadAddress)?;
         let ring = Ring::new(Arc::new(region)).ok_or(ControlStatus::BadAddress)?;
         let (api, output) = (self.api.clone(), self.output.clone());
-        let session = Arc::new(Session::new(api, self.is_cpu, self.quotas, arena, ring, output, sharing));
+        let totals = Arc::new(Totals::new(self.totals, exchange.clone()));
+        crate::quota::ask(totals.clone());
+        let sharing = Sharing::new(exchange);
+        let session = Arc::new(Session::new(api, self.is_cpu, self.quotas, totals, arena, ring, output, sharing));
         let bell = Bell::new().map_err(host("make an eventfd"))?;
         let dispatcher = Dispatcher::new(session.clone(), bell.clone(), self.busy_poll);
         let thread = |name: &str| std::thread::Builder::new().name(name.into());

@@ -29,6 +29,7 @@ use rustix::process::{set_parent_process_death_signal, Signal};
 use vgpu_protocol::DriverApi;
 
 pub use probe::probe;
+pub use quotas::Totals;
 
 use self::control::Control;
 use self::output::Output;

@@ -1,6 +1,6 @@
 //! How much a session may have of what costs the host something besides the GPU's memory.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use vgpu_protocol::cuda::CUresult;
@@ -9,6 +9,7 @@ use vgpu_protocol::HandleKind;
 use super::context::Failure;
 use super::session::{lock, Session};
 use crate::args::Quotas;
+use crate::exchange::{Amounts, Exchange, Resource};
 
 /// The driver has no room for more, as it says of its own limits.
 pub const EXHAUSTED: Failure = Failure::Cuda(CUresult::OUT_OF_MEMORY);
@@ -20,6 +21,63 @@ fn most(quotas: &Quotas, kind: HandleKind) -> Option<u32> {
         HandleKind::Stream => Some(quotas.streams),
         HandleKind::Module | HandleKind::Library => Some(quotas.modules),
         _ => None,
+    }
+}
+
+/// What the session has of the resources of which the VM's sessions may have so much together. The supervisor is told
+/// of more before there is more, and of less some time after.
+pub struct Totals {
+    limits: crate::args::Totals,
+    exchange: Arc<Exchange>,
+    told: Mutex<Amounts<Told>>,
+}
+
+/// What the supervisor knows of a resource.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    amount: u64,
+    /// More was asked for since the last look: it may not be there yet.
+    growing: bool,
+}
+
+impl Totals {
+    /// Nothing yet.
+    pub fn new(limits: crate::args::Totals, exchange: Arc<Exchange>) -> Totals {
+        Totals { limits, exchange, told: Mutex::default() }
+    }
+
+    /// Whether the session may have that much; it is about to.
+    pub fn may_have(&self, resource: Resource, amount: impl FnOnce() -> u64) -> bool {
+        if !self.limits.limits(resource) {
+            return true;
+        }
+        // Asked for without our lock: who counts has one, too.
+        let amount = amount();
+        let mut told = lock(&self.told);
+        let Some(told) = told.get_mut(resource as usize) else { return false };
+        told.growing = true;
+        if amount > told.amount {
+            if !self.exchange.have(resource, amount) {
+                log::warn!("the VM's sessions have used up their quota: {resource:?}");
+                return false;
+            }
+            told.amount = amount;
+        }
+        true
+    }
+
+    /// Tells the supervisor what the session has by now.
+    pub fn settle(&self, resource: Resource, amount: impl FnOnce() -> u64) {
+        if !self.limits.limits(resource) {
+            return;
+        }
+        let amount = amount();
+        let mut told = lock(&self.told);
+        let Some(told) = told.get_mut(resource as usize) else { return };
+        let growing = std::mem::take(&mut told.growing);
+        if !growing && amount != told.amount && self.exchange.have(resource, amount) {
+            told.amount = amount;
+        }
     }
 }
 
@@ -62,17 +120,57 @@ impl Session {
             log::warn!("the session has used up its quota of objects: {kind:?}");
             return Err(EXHAUSTED);
         }
-        Ok(())
+        match counted(kind) {
+            Some(resource) if !self.totals.may_have(resource, || self.has(resource).saturating_add(1)) => {
+                Err(EXHAUSTED)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses an image of `size` bytes beyond the quota.
     pub fn check_image(&self, size: u64) -> Result<(), Failure> {
         match self.ledger.image_bytes().checked_add(size) {
-            Some(bytes) if bytes <= self.quotas.module_bytes => Ok(()),
+            Some(bytes) if bytes <= self.quotas.module_bytes => {}
             _ => {
                 log::warn!("the session has used up its quota of bytes for modules");
-                Err(EXHAUSTED)
+                return Err(EXHAUSTED);
             }
         }
+        match self.totals.may_have(Resource::ModuleBytes, || self.ledger.image_bytes().saturating_add(size)) {
+            true => Ok(()),
+            false => Err(EXHAUSTED),
+        }
+    }
+
+    /// Gives back to the VM's other sessions what this one has no more.
+    pub fn settle(&self) {
+        for resource in Resource::ALL {
+            self.totals.settle(resource, || self.has(resource));
+        }
+    }
+
+    /// What it has of a resource.
+    fn has(&self, resource: Resource) -> u64 {
+        let count = |kind| u64::from(self.ledger.count(kind));
+        match resource {
+            Resource::Memory => crate::quota::taken(),
+            // The supervisor counts what it maps.
+            Resource::Pinned => 0,
+            Resource::Contexts => count(HandleKind::Context),
+            Resource::Streams => count(HandleKind::Stream) + self.lane_stream_count(),
+            Resource::Modules => count(HandleKind::Module) + count(HandleKind::Library),
+            Resource::ModuleBytes => self.ledger.image_bytes(),
+        }
+    }
+}
+
+/// What an object of a kind is counted as.
+fn counted(kind: HandleKind) -> Option<Resource> {
+    match kind {
+        HandleKind::Context => Some(Resource::Contexts),
+        HandleKind::Stream => Some(Resource::Streams),
+        HandleKind::Module | HandleKind::Library => Some(Resource::Modules),
+        _ => None,
     }
 }

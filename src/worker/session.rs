@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use vgpu_protocol::cuda::CUresult;
-use vgpu_protocol::{DriverApi, Handle};
+use vgpu_protocol::{DriverApi, Handle, HandleKind};
 
 use super::arena::Arena;
 use super::commands::{Graph, Link, ObjectKind};
@@ -15,11 +15,12 @@ use super::hostfunc::HostFunctions;
 use super::ledger::{Ledger, Pointer};
 use super::linker::Linker;
 use super::output::Output;
-use super::quotas::{Pace, EXHAUSTED};
+use super::quotas::{Pace, Totals, EXHAUSTED};
 use super::ring::Ring;
 use super::sharing::Sharing;
 use super::watch::Progress;
 use crate::args::Quotas;
+use crate::exchange::Resource;
 
 /// The session that this process serves.
 pub struct Session {
@@ -51,6 +52,8 @@ pub struct Session {
     pub fences: Fences,
     /// What it may have.
     pub quotas: Quotas,
+    /// What it has of what all sessions of the VM may have together.
+    pub totals: Arc<Totals>,
     /// How fast it may launch.
     pub pace: Pace,
     /// What the dispatcher is at.
@@ -81,6 +84,7 @@ impl Session {
         api: DriverApi,
         is_cpu: bool,
         quotas: Quotas,
+        totals: Arc<Totals>,
         arena: Arena,
         ring: Ring,
         output: Arc<Output>,
@@ -103,6 +107,7 @@ impl Session {
             links: Mutex::default(),
             fences: Fences::default(),
             quotas,
+            totals,
             pace: Pace::new(quotas.launch_rate),
             progress: Progress::default(),
             prints: AtomicBool::new(false),
@@ -169,12 +174,19 @@ impl Session {
         if let Some(stream) = streams.get(&(lane, context)) {
             return Ok(*stream);
         }
-        if streams.len() >= self.quotas.streams as usize {
+        let most = self.quotas.streams as usize;
+        let all = || u64::from(self.ledger.count(HandleKind::Stream)).saturating_add(streams.len() as u64 + 1);
+        if streams.len() >= most || !self.totals.may_have(Resource::Streams, all) {
             return Err(EXHAUSTED.into());
         }
         let stream = make()?;
         streams.insert((lane, context), stream);
         Ok(stream)
+    }
+
+    /// How many streams of lanes there are.
+    pub fn lane_stream_count(&self) -> u64 {
+        lock(&self.lane_streams).len() as u64
     }
 
     /// All lanes' streams in a context.

@@ -2,7 +2,6 @@
 //! the driver knows by handles and descriptors.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use vgpu_protocol::cuda::{CUresult, IpcToken, IPC_HANDLE_SIZE};
@@ -30,9 +29,8 @@ extern "C" fn lives(process: u32) -> i32 {
 }
 
 impl Sharing {
-    /// `socket` leads to the supervisor.
-    pub fn new(socket: OwnedFd) -> Sharing {
-        let exchange = Arc::new(Exchange::new(socket));
+    /// `exchange` asks the supervisor.
+    pub fn new(exchange: Arc<Exchange>) -> Sharing {
         let _ = ASKED.set(exchange.clone());
         carrier::set_liveness(lives);
         Sharing { exchange, exports: Mutex::default() }

@@ -84,6 +84,42 @@ fn test_pinned_memory_beyond_the_quota_is_refused() {
 }
 
 #[test]
+fn test_what_the_vms_sessions_have_together_is_limited() {
+    let options = ["--vm-streams", "3", "--vm-memory", "4M", "--vm-pinned", "4M", "--vm-contexts", "2"];
+    let backend = Backend::start_with(&options);
+    let mut vm = Vm::start(&backend.socket());
+    let (mut one, mut other) = (Client::open(&mut vm, 1), Client::open(&mut vm, 2));
+    let streams: Vec<Handle> = (0..3).map(|_| one.mint(HandleKind::Stream)).collect();
+    let results = streams[..2].iter().map(|stream| latched(&mut one, &vm, *stream)).collect::<Vec<_>>();
+    let (first, second) = (other.mint(HandleKind::Stream), other.mint(HandleKind::Stream));
+    assert_eq!((results, latched(&mut other, &vm, first)), (vec![0, 0], 0));
+    assert_eq!(latched(&mut other, &vm, second), OUT_OF_MEMORY);
+    assert_eq!(latched(&mut one, &vm, streams[2]), OUT_OF_MEMORY, "of whichever session");
+    // Both have their primary context.
+    let ctx = one.mint(HandleKind::Context);
+    assert_eq!(one.result(&vm, &cmd::VgpuContextCreate { dev: 0, flags: 0, ctx }), OUT_OF_MEMORY);
+
+    let allocate = |client: &mut Client, bytesize| client.ask(&vm, &cmd::CuMemAllocV2 { bytesize });
+    let memory = allocate(&mut one, 3 << 20).1.unwrap().dptr;
+    assert_eq!(allocate(&mut other, 2 << 20).0.result, OUT_OF_MEMORY);
+    one.call(&vm, &cmd::CuMemFreeV2 { dptr: memory });
+    eventually("the memory is there for the other", || allocate(&mut other, 2 << 20).1);
+
+    let chunk = 2u64 << 20;
+    let place = |queue: u32, n: u64| (arena(queue) + (1 + n) * chunk, [(CHUNKS + n * chunk, chunk)]);
+    let mut map = |queue, n| {
+        let (va, ranges) = place(queue, n);
+        vm.map(queue, va, &ranges)
+    };
+    assert_eq!([map(1, 0), map(2, 1), map(1, 2)], [ControlStatus::Ok, ControlStatus::Ok, ControlStatus::Limit]);
+    // What a session had is there for others when it ends.
+    vm.destroy(1);
+    let (va, ranges) = place(2, 3);
+    assert_eq!(vm.map(2, va, &ranges), ControlStatus::Ok);
+    assert_eq!(latched(&mut other, &vm, second), 0);
+}
+
+#[test]
 fn test_a_session_beyond_the_last_queue_is_refused() {
     let backend = Backend::start_with(&["--sessions", "2"]);
     let mut vm = Vm::start(&backend.socket());
