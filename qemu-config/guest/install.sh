@@ -3,7 +3,7 @@
 # from the unpacked package; ./uninstall.sh undoes every change.
 #
 # The library folder is registered with ldconfig and nothing else: no preload,
-# no wrapper, no kernel module. A program that does not open libcuda.so.1 or
+# no wrapper, no kernel module of ours. A program that does not open libcuda.so.1 or
 # libnvidia-ml.so.1 never runs a line of this code.
 set -eu
 cd "$(dirname "$0")"
@@ -22,7 +22,7 @@ if [ "$(uname -m)" != x86_64 ]; then
     exit 1
 fi
 
-install -d "$lib" "$share" /etc/ld.so.conf.d /etc/sysctl.d
+install -d "$lib" "$share" /etc/ld.so.conf.d /etc/sysctl.d /etc/modules-load.d
 install -m 644 lib/libcuda.so.1 lib/libnvidia-ml.so.1 "$lib/"
 ln -sf libcuda.so.1 "$lib/libcuda.so"
 ln -sf libnvidia-ml.so.1 "$lib/libnvidia-ml.so"
@@ -44,6 +44,10 @@ if [ "$before" -lt "$wanted" ]; then
         echo "install.sh: only $got of $wanted hugepages could be reserved now; reboot to get all" >&2
     fi
 fi
+
+# The kernel's own module passes the device's interrupts on to vgpud, which does without if there is none.
+echo uio_pci_generic >/etc/modules-load.d/vgpu.conf
+modprobe uio_pci_generic 2>/dev/null || true
 
 if [ -d /run/systemd/system ]; then
     install -m 644 vgpud.service /etc/systemd/system/vgpud.service

@@ -23,9 +23,10 @@ fi
 if [ -s "$share/hugepages-before" ]; then
     cat "$share/hugepages-before" >/proc/sys/vm/nr_hugepages
 fi
-rm -f /etc/ld.so.conf.d/vgpu.conf /etc/sysctl.d/vgpu.conf /usr/sbin/vgpud /usr/bin/vgpu
+modprobe -r uio_pci_generic 2>/dev/null || true # in use, built in, or not there
+rm -f /etc/ld.so.conf.d/vgpu.conf /etc/sysctl.d/vgpu.conf /etc/modules-load.d/vgpu.conf /usr/sbin/vgpud /usr/bin/vgpu
 rm -rf "$lib" "$share"
-rmdir --ignore-fail-on-non-empty /etc/sysctl.d # a minimal system has none
+rmdir --ignore-fail-on-non-empty /etc/sysctl.d /etc/modules-load.d # a minimal system has none
 ldconfig
 
 # Only a user can have put the library there, and it is gone now: every program

@@ -123,7 +123,8 @@ impl Waiter {
         let mut fds = [PollFd::new(&self.completion, PollFlags::IN), PollFd::new(&self.broker, PollFlags::empty())];
         let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: HEARTBEAT_MS as i64 * 1_000_000 }));
         if fds[0].revents().contains(PollFlags::IN) {
-            let _ = rustix::io::read(&self.completion, &mut [0u8; 8]);
+            // Several signals are worth no more than one.
+            let _ = rustix::io::read(&self.completion, &mut [0u8; 256]);
         }
     }
 

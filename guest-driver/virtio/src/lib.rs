@@ -55,7 +55,7 @@ pub struct QueueAccess {
     pub home: SharedMemory,
     /// Eventfd that the client writes to.
     pub doorbell: OwnedFd,
-    /// Eventfd for completions.
+    /// What becomes readable with completions: an eventfd or a socket.
     pub completion: OwnedFd,
     /// Whether the device signals `completion`.
     pub interrupts: bool,

@@ -15,7 +15,7 @@ pub struct Structure {
     pub length: usize,
 }
 
-/// The structures that a driver without interrupts needs.
+/// The structures that a driver needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Structures {
     /// Common configuration (4.1.4.3).
@@ -26,6 +26,8 @@ pub struct Structures {
     pub notify_multiplier: usize,
     /// Device configuration (4.1.4.6).
     pub device: Structure,
+    /// Interrupt status (4.1.4.5); interrupts without MSI-X need it.
+    pub isr: Option<Structure>,
 }
 
 /// Offsets in the configuration header (PCI 3.0, 6.1 and 6.7).
@@ -41,6 +43,7 @@ const VENDOR_SPECIFIC: u8 = 0x09;
 /// `cfg_type` of the structures (4.1.4).
 const COMMON: u8 = 1;
 const NOTIFY: u8 = 2;
+const ISR: u8 = 3;
 const DEVICE: u8 = 4;
 /// Size of `struct virtio_pci_cap`, and with the notify multiplier behind it.
 const CAPABILITY_SIZE: usize = 16;
@@ -56,7 +59,7 @@ const COMMON_SIZE: usize = 56;
 pub fn parse(config: &[u8], bar_sizes: &[usize; 6]) -> Result<Structures, TransportError> {
     let mut found: [Option<(Structure, usize)>; 5] = [None; 5];
     for capability in Capabilities::new(config) {
-        let Some([VENDOR_SPECIFIC, _, _, kind @ (COMMON | NOTIFY | DEVICE)]) = capability.first_chunk() else {
+        let Some([VENDOR_SPECIFIC, _, _, kind @ (COMMON | NOTIFY | ISR | DEVICE)]) = capability.first_chunk() else {
             continue;
         };
         let Some(slot) = found.get_mut(usize::from(*kind)) else { continue };
@@ -77,6 +80,7 @@ pub fn parse(config: &[u8], bar_sizes: &[usize; 6]) -> Result<Structures, Transp
         notify,
         notify_multiplier,
         device: take(DEVICE, "device configuration", size_of::<DeviceConfig>())?.0,
+        isr: take(ISR, "interrupt status", 1).ok().map(|(structure, _)| structure),
     })
 }
 

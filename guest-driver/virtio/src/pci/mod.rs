@@ -1,11 +1,11 @@
 //! The transport in a VM: the virtual GPU's PCI function, driven through sysfs.
 //!
-//! The device sends no interrupts: INTx is disabled and no MSI-X vector is set, so clients sleep and
-//! look. A driver that takes interrupts (vfio-pci, uio_pci_generic) would signal the completion
-//! eventfds that [`Transport::open_queue`] gives out.
+//! Where the kernel's module `uio_pci_generic` is loaded, the device's interrupt (INTx; no MSI-X vector is set) signals
+//! the completion eventfds that [`Transport::open_queue`] gives out. Elsewhere clients sleep and look.
 
 mod capability;
 pub mod hugepages;
+mod interrupts;
 mod keeper;
 mod registers;
 pub mod sysfs;
@@ -15,27 +15,35 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::EventfdFlags;
-use vgpu_protocol::control::{DeviceConfig, CONTROL_QUEUE_SIZE, MAGIC, MAX_SESSIONS, PROTOCOL_VERSION};
+use vgpu_protocol::control::{
+    ControlHeader, ControlOp, DeviceConfig, CONTROL_QUEUE_SIZE, MAGIC, MAX_SESSIONS, PROTOCOL_VERSION,
+};
 use vgpu_protocol::session;
 
 use self::hugepages::{Hugepages, HUGEPAGE};
+use self::interrupts::Interrupts;
 use self::keeper::Keeper;
 use self::registers::{Doorbell, QueueAddresses, Registers};
 use self::sysfs::{Function, Taken};
 use crate::ring::{self, Bell, ControlQueue, CONTROL_SIZE, REPLY_TIMEOUT};
 use crate::sys::Mapping;
-use crate::{QueueAccess, SharedMemory, Transport, TransportError};
+use crate::{QueueAccess, SharedMemory, Transport, TransportError, MAX_REPLY};
+use zerocopy::IntoBytes;
 
 const _: () = assert!(session::HOME_SIZE == HUGEPAGE && CONTROL_SIZE <= HUGEPAGE);
 
 /// Hugepages for chunks that should be there at start: a client's first chunk has 16.
 const CHUNK_PAGES: u64 = 16;
+/// How long a device may take for its first interrupt, which is asked for at the start.
+const INTERRUPT_LIMIT: Duration = Duration::from_millis(500);
 /// Time between two looks at the control queue.
 const LOOK_INTERVAL: Duration = Duration::from_micros(200);
 
 /// A virtual GPU on the PCI bus.
 pub struct Pci {
     keeper: Option<Keeper>,
+    /// Where they come.
+    interrupts: Option<Interrupts>,
     taken: Taken,
     location: String,
     pool: Hugepages,
@@ -66,7 +74,9 @@ impl Pci {
                 let keeper = Keeper::start(&function);
                 let keeper =
                     keeper.inspect_err(|error| log::warn!("nothing stops the device if vgpud is killed: {error}"));
-                Ok(Some(started.with(taken, function.address(), keeper.ok())))
+                let mut device = started.with(taken, function.address(), keeper.ok());
+                device.interrupts = device.find_interrupts(&function, Path::new("/dev"));
+                Ok(Some(device))
             }
             Err(error) => {
                 taken.restore();
@@ -170,6 +180,7 @@ impl Started {
     fn with(self, taken: Taken, location: &str, keeper: Option<Keeper>) -> Pci {
         Pci {
             keeper,
+            interrupts: None,
             taken,
             location: location.to_string(),
             pool: self.pool,
@@ -183,6 +194,27 @@ impl Started {
 }
 
 impl Pci {
+    /// Interrupts, if they come: a request is made for which there must be one.
+    fn find_interrupts(&mut self, function: &Function, dev: &Path) -> Option<Interrupts> {
+        let isr = self.bell.registers.isr()?;
+        let interrupts = match Interrupts::start(function, dev, isr) {
+            Ok(interrupts) => interrupts,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                log::warn!("completions are found by looking: the device's interrupts cannot be had: {error}");
+                return None;
+            }
+        };
+        let status = ControlHeader { op: ControlOp::Status as u32, queue: 0 };
+        let answered = self.control(status.as_bytes(), &mut [0; MAX_REPLY]);
+        if answered.is_ok() && interrupts.wait_for_first(INTERRUPT_LIMIT) {
+            log::info!("completions are told by interrupts");
+            return Some(interrupts);
+        }
+        log::warn!("completions are found by looking: the device's interrupts do not come");
+        None
+    }
+
     fn queue(&mut self, queue: u32) -> Result<&mut SessionQueue, TransportError> {
         let slot = (queue as usize).checked_sub(1).and_then(|index| self.queues.get_mut(index));
         slot.ok_or_else(|| TransportError::NoMemory(format!("there is no session queue {queue}")))
@@ -207,13 +239,22 @@ impl Transport for Pci {
     }
 
     fn open_queue(&mut self, queue: u32) -> Result<QueueAccess, TransportError> {
-        let (doorbell, completion) = (eventfd()?, eventfd()?);
+        let doorbell = eventfd()?;
+        let completion = match &self.interrupts {
+            Some(interrupts) => interrupts
+                .add(queue)
+                .map_err(|error| TransportError::NoMemory(format!("a socket for completions: {error}")))?,
+            None => eventfd()?,
+        };
         let home = self.queue(queue)?.home.take();
         let home = home.ok_or_else(|| TransportError::NoMemory(format!("session queue {queue} has lost its home")))?;
-        Ok(QueueAccess { home, doorbell, completion, interrupts: false, relay: true })
+        Ok(QueueAccess { home, doorbell, completion, interrupts: self.interrupts.is_some(), relay: true })
     }
 
     fn close_queue(&mut self, queue: u32, home: SharedMemory) -> Result<(), TransportError> {
+        if let Some(interrupts) = &self.interrupts {
+            interrupts.remove(queue);
+        }
         // The device knows the home by its address: the next session gets the same page.
         let home = self.pool.renew(home)?;
         self.queue(queue)?.home = Some(home);
@@ -246,6 +287,7 @@ impl Transport for Pci {
     }
 
     fn shut_down(&mut self) {
+        self.interrupts = None;
         match self.bell.registers.reset() {
             Ok(()) => {
                 if let Some(keeper) = self.keeper.take() {

@@ -103,6 +103,18 @@ pub struct Registers {
     notify: Window,
     notify_multiplier: usize,
     device: Window,
+    isr: Option<Isr>,
+}
+
+/// The interrupt status register (4.1.4.5).
+#[derive(Clone, Debug)]
+pub struct Isr(Window);
+
+impl Isr {
+    /// Has the device take its interrupt back: reading does so.
+    pub fn acknowledge(&self) {
+        self.0.read::<u8>(0);
+    }
 }
 
 impl Registers {
@@ -129,7 +141,13 @@ impl Registers {
             notify: window(structures.notify)?,
             notify_multiplier: structures.notify_multiplier,
             device: window(structures.device)?,
+            isr: structures.isr.map(&mut window).transpose()?.map(Isr),
         })
+    }
+
+    /// The interrupt status, if the device has it.
+    pub fn isr(&self) -> Option<Isr> {
+        self.isr.clone()
     }
 
     /// Stops the device: it touches no memory when this returns.
@@ -252,6 +270,18 @@ impl Registers {
 }
 
 #[cfg(test)]
+impl Isr {
+    /// A register that nobody looks at.
+    pub fn for_test() -> Isr {
+        use std::os::fd::AsFd;
+        let fd = rustix::fs::memfd_create("isr", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        rustix::fs::ftruncate(&fd, 4096).unwrap();
+        let bar = Arc::new(Mapping::new(fd.as_fd(), 0, 4096).unwrap());
+        Isr(Window { bar, at: Structure { bar: 0, offset: 0, length: 1 } })
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
@@ -270,7 +300,8 @@ mod tests {
         device.write(common::QUEUE_SIZE, 256u16);
         change(&device);
         let at = |offset| Structure { bar: 2, offset, length: 0x1000 };
-        let structures = Structures { common: at(0), device: at(0x2000), notify: at(0x3000), notify_multiplier: 4 };
+        let structures =
+            Structures { common: at(0), device: at(0x2000), notify: at(0x3000), notify_multiplier: 4, isr: None };
         Registers::new(&structures, |_| Ok(map())).unwrap()
     }
 

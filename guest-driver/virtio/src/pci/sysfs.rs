@@ -17,6 +17,8 @@ pub const DEVICE: u32 = 0x1040 + vgpu_protocol::control::VIRTIO_ID;
 
 /// The driver that a stock kernel binds to the function; it does nothing with it.
 const STOCK_DRIVER: &str = "virtio-pci";
+/// The driver that passes interrupts on to a process; what else it does is to stop the device when that ends.
+const INTERRUPT_DRIVER: &str = "uio_pci_generic";
 /// A driver name that no driver has keeps others from binding.
 const NO_DRIVER: &str = "none";
 
@@ -74,24 +76,57 @@ impl Function {
         fs::write(&path, text).map_err(TransportError::set_up(format_args!("cannot write to {}", path.display())))
     }
 
-    /// Takes the function from the stock driver and lets it reach memory, with no interrupts.
+    /// Takes the function from the stock driver, gives it to the one for interrupts if that is loaded, and lets it
+    /// reach memory, with interrupts masked.
     pub fn take(&self) -> Result<Taken, TransportError> {
         match self.driver() {
-            Some(driver) if driver != STOCK_DRIVER => Err(TransportError::SetUp(format!(
+            Some(driver) if driver != STOCK_DRIVER && driver != INTERRUPT_DRIVER => {
+                Err(TransportError::SetUp(format!(
                 "{} is bound to the driver {driver}; release it with: echo {} > /sys/bus/pci/drivers/{driver}/unbind",
                 self.address, self.address
-            ))),
+            )))
+            }
             driver => {
                 let was = fs::read_to_string(self.file("driver_override")).unwrap_or_default();
-                let taken = Taken { function: self.clone(), was: was.trim().to_string(), bound: driver.is_some() };
+                let left = driver.as_deref() == Some(INTERRUPT_DRIVER);
+                // What a process that was killed has left behind is nobody's wish.
+                let was = if left { String::new() } else { was.trim().to_string() };
+                let taken = Taken { function: self.clone(), was, bound: driver.is_some() };
                 self.write("driver_override", NO_DRIVER)?;
                 if taken.bound {
                     self.write("driver/unbind", &self.address)?;
                 }
+                self.bind_interrupts();
                 self.change_command(0, COMMAND_MEMORY | COMMAND_BUS_MASTER | COMMAND_INTX_DISABLE)?;
                 Ok(taken)
             }
         }
+    }
+
+    /// Gives the function to the driver for interrupts. Without it there are none.
+    fn bind_interrupts(&self) {
+        let bind = self.sysfs.join("bus/pci/drivers").join(INTERRUPT_DRIVER).join("bind");
+        if !bind.exists() {
+            return log::info!("without the kernel's module {INTERRUPT_DRIVER}, completions are found by looking");
+        }
+        let bound = self.write("driver_override", INTERRUPT_DRIVER).and_then(|()| {
+            fs::write(&bind, &self.address)
+                .map_err(TransportError::set_up(format_args!("cannot write to {}", bind.display())))
+        });
+        if let Err(error) = bound {
+            log::warn!("completions are found by looking: {error}");
+        }
+    }
+
+    /// Name of the device file that tells interrupts.
+    pub fn uio(&self) -> io::Result<String> {
+        let entry = fs::read_dir(self.file("uio"))?.next().ok_or(io::ErrorKind::NotFound)??;
+        Ok(entry.file_name().to_string_lossy().into_owned())
+    }
+
+    /// Lets an interrupt through.
+    pub fn unmask_interrupts(&self) -> io::Result<()> {
+        self.change_command(COMMAND_INTX_DISABLE, 0).map_err(io::Error::other)
     }
 
     /// Takes the way to memory from the function: on return it writes nothing any more.
@@ -171,6 +206,11 @@ pub struct Taken {
 impl Taken {
     /// Leaves the function to the driver it had.
     pub fn restore(&self) {
+        if self.function.driver().as_deref() == Some(INTERRUPT_DRIVER) {
+            if let Err(error) = self.function.write("driver/unbind", &self.function.address) {
+                log::warn!("{error}");
+            }
+        }
         let was = if self.was == "(null)" || self.was.is_empty() { "\n" } else { &self.was };
         let mut done = self.function.write("driver_override", was);
         if done.is_ok() && self.bound {
@@ -244,6 +284,24 @@ pub(super) mod tests {
         let error = Function::find_all(root.path()).unwrap()[0].take().unwrap_err().to_string();
         assert!(error.contains("vfio-pci") && error.contains("unbind"), "{error}");
         assert_eq!(fs::read_to_string(folder.join("driver_override")).unwrap(), "(null)\n");
+    }
+
+    #[test]
+    fn the_driver_for_interrupts_gets_the_function_where_it_is_loaded() {
+        let (root, folder) = tree();
+        let driver = root.path().join("bus/pci/drivers").join(INTERRUPT_DRIVER);
+        fs::create_dir_all(&driver).unwrap();
+        fs::write(driver.join("bind"), "").unwrap();
+        let function = &Function::find_all(root.path()).unwrap()[0];
+        function.take().unwrap();
+        assert_eq!(fs::read_to_string(folder.join("driver_override")).unwrap(), INTERRUPT_DRIVER);
+        assert_eq!(fs::read_to_string(driver.join("bind")).unwrap(), "0000:00:03.0");
+        assert!(function.uio().is_err());
+        fs::create_dir_all(folder.join("uio/uio3")).unwrap();
+        assert_eq!(function.uio().unwrap(), "uio3");
+        function.unmask_interrupts().unwrap();
+        let config = function.config().unwrap();
+        assert_eq!(u16::from_le_bytes([config[4], config[5]]), 0x0006);
     }
 
     #[test]
