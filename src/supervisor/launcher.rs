@@ -6,7 +6,7 @@
 use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::{Mutex, PoisonError};
 
@@ -36,7 +36,10 @@ impl Launcher {
     pub fn start(executor: &Executor, user: &User) -> Result<Launcher, LauncherError> {
         let (near, far) = socket_pair()?;
         let images = Images::new(executor)?;
+        let supervisors = near.as_raw_fd();
         crate::sys::fork(|| {
+            // With this copy open, it would not see the end of a supervisor that is killed before it asks to be.
+            drop(crate::sys::own(supervisors));
             let served = confine(executor, user).and_then(|()| serve(&far, &images));
             match served {
                 Ok(()) => 0,

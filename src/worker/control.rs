@@ -17,7 +17,6 @@ use super::context::Failure;
 use super::dispatcher::{Bell, Dispatcher};
 use super::ffi::driver;
 use super::output::Output;
-use super::quotas::Totals;
 use super::ring::Ring;
 use super::session::Session;
 use super::sharing::Sharing;
@@ -86,7 +85,8 @@ impl Control {
     fn answer(&mut self, request: Request) -> Result<u64, ControlStatus> {
         if let Request::Create { base, size, home, offset, memory, exchange } = request {
             let arena = Arena::create(base, size, memory, offset, self.quotas.pinned)?;
-            return self.create(arena, home, Arc::new(Exchange::new(exchange))).map(|()| 0);
+            let sharing = Sharing::new(Exchange::new(exchange), self.totals);
+            return self.create(arena, home, sharing).map(|()| 0);
         }
         let serving = self.serving.as_ref().ok_or(ControlStatus::BadQueue)?;
         let session = &serving.session;
@@ -109,7 +109,7 @@ impl Control {
         }
     }
 
-    fn create(&mut self, arena: Arena, home: u64, exchange: Arc<Exchange>) -> Result<(), ControlStatus> {
+    fn create(&mut self, arena: Arena, home: u64, sharing: Sharing) -> Result<(), ControlStatus> {
         if self.serving.is_some() {
             return Err(ControlStatus::BadQueue);
         }
@@ -118,10 +118,8 @@ impl Control {
         let region = GuestRegionMmap::new(region, GuestAddress(home)).ok_or(ControlStatus::BadAddress)?;
         let ring = Ring::new(Arc::new(region)).ok_or(ControlStatus::BadAddress)?;
         let (api, output) = (self.api.clone(), self.output.clone());
-        let totals = Arc::new(Totals::new(self.totals, exchange.clone()));
-        crate::quota::ask(totals.clone());
-        let sharing = Sharing::new(exchange);
-        let session = Arc::new(Session::new(api, self.is_cpu, self.quotas, totals, arena, ring, output, sharing));
+        crate::quota::ask(sharing.totals.clone());
+        let session = Arc::new(Session::new(api, self.is_cpu, self.quotas, arena, ring, output, sharing));
         let bell = Bell::new().map_err(host("make an eventfd"))?;
         let dispatcher = Dispatcher::new(session.clone(), bell.clone(), self.busy_poll);
         let thread = |name: &str| std::thread::Builder::new().name(name.into());

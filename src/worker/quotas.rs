@@ -121,7 +121,7 @@ impl Session {
             return Err(EXHAUSTED);
         }
         match counted(kind) {
-            Some(resource) if !self.totals.may_have(resource, || self.has(resource).saturating_add(1)) => {
+            Some(resource) if !self.sharing.totals.may_have(resource, || self.has(resource).saturating_add(1)) => {
                 Err(EXHAUSTED)
             }
             _ => Ok(()),
@@ -137,7 +137,7 @@ impl Session {
                 return Err(EXHAUSTED);
             }
         }
-        match self.totals.may_have(Resource::ModuleBytes, || self.ledger.image_bytes().saturating_add(size)) {
+        match self.sharing.totals.may_have(Resource::ModuleBytes, || self.ledger.image_bytes().saturating_add(size)) {
             true => Ok(()),
             false => Err(EXHAUSTED),
         }
@@ -146,7 +146,7 @@ impl Session {
     /// Gives back to the VM's other sessions what this one has no more.
     pub fn settle(&self) {
         for resource in Resource::ALL {
-            self.totals.settle(resource, || self.has(resource));
+            self.sharing.totals.settle(resource, || self.has(resource));
         }
     }
 

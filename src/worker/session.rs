@@ -15,7 +15,7 @@ use super::hostfunc::HostFunctions;
 use super::ledger::{Ledger, Pointer};
 use super::linker::Linker;
 use super::output::Output;
-use super::quotas::{Pace, Totals, EXHAUSTED};
+use super::quotas::{Pace, EXHAUSTED};
 use super::ring::Ring;
 use super::sharing::Sharing;
 use super::watch::Progress;
@@ -52,8 +52,6 @@ pub struct Session {
     pub fences: Fences,
     /// What it may have.
     pub quotas: Quotas,
-    /// What it has of what all sessions of the VM may have together.
-    pub totals: Arc<Totals>,
     /// How fast it may launch.
     pub pace: Pace,
     /// What the dispatcher is at.
@@ -84,7 +82,6 @@ impl Session {
         api: DriverApi,
         is_cpu: bool,
         quotas: Quotas,
-        totals: Arc<Totals>,
         arena: Arena,
         ring: Ring,
         output: Arc<Output>,
@@ -107,7 +104,6 @@ impl Session {
             links: Mutex::default(),
             fences: Fences::default(),
             quotas,
-            totals,
             pace: Pace::new(quotas.launch_rate),
             progress: Progress::default(),
             prints: AtomicBool::new(false),
@@ -176,7 +172,7 @@ impl Session {
         }
         let most = self.quotas.streams as usize;
         let all = || u64::from(self.ledger.count(HandleKind::Stream)).saturating_add(streams.len() as u64 + 1);
-        if streams.len() >= most || !self.totals.may_have(Resource::Streams, all) {
+        if streams.len() >= most || !self.sharing.totals.may_have(Resource::Streams, all) {
             return Err(EXHAUSTED.into());
         }
         let stream = make()?;

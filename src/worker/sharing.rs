@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use vgpu_protocol::cuda::{CUresult, IpcToken, IPC_HANDLE_SIZE};
 
 use super::context::Failure;
+use super::quotas::Totals;
 use super::session::lock;
-use crate::carrier;
 use crate::exchange::{Exchange, Kind, Shared};
+use crate::{args, carrier};
 
 /// By kind and address or handle: what the driver called it, and the token.
 type Exports = HashMap<(Kind, u64), ([u8; IPC_HANDLE_SIZE], IpcToken)>;
@@ -17,6 +18,8 @@ type Exports = HashMap<(Kind, u64), ([u8; IPC_HANDLE_SIZE], IpcToken)>;
 /// The session's part.
 pub struct Sharing {
     exchange: Arc<Exchange>,
+    /// What it has of what all sessions of the VM may have together.
+    pub totals: Arc<Totals>,
     /// What has a token.
     exports: Mutex<Exports>,
 }
@@ -29,11 +32,13 @@ extern "C" fn lives(process: u32) -> i32 {
 }
 
 impl Sharing {
-    /// `exchange` asks the supervisor.
-    pub fn new(exchange: Arc<Exchange>) -> Sharing {
+    /// `exchange` asks the supervisor, `limits` says for what.
+    pub fn new(exchange: Exchange, limits: args::Totals) -> Sharing {
+        let exchange = Arc::new(exchange);
+        let totals = Arc::new(Totals::new(limits, exchange.clone()));
         let _ = ASKED.set(exchange.clone());
         carrier::set_liveness(lives);
-        Sharing { exchange, exports: Mutex::default() }
+        Sharing { exchange, totals, exports: Mutex::default() }
     }
 
     /// The token of what the driver calls `handle`; the same as long as that does not change.

@@ -18,6 +18,24 @@ fn add_params(address: u64, value: u32) -> Vec<u8> {
 }
 
 #[test]
+fn test_63_sessions_are_served_at_once() {
+    let backend = Backend::start_with(&["--sessions", "63", "--log-level", "error"]);
+    let mut vm = Vm::start(&backend.socket());
+    let mut clients: Vec<Client> = (1..=63).map(|number| Client::open(&mut vm, number)).collect();
+    assert_eq!(backend.workers().len(), 63);
+    let sent: Vec<_> = clients
+        .iter_mut()
+        .map(|client| {
+            let batch = client.batch(0).with(&cmd::CuMemAllocV2 { bytesize: 64 });
+            client.send_batch(&vm, &batch)
+        })
+        .collect();
+    for (client, sent) in clients.iter().zip(sent) {
+        assert_eq!(client.wait(&vm, sent).0.result, 0, "session {}", client.number);
+    }
+}
+
+#[test]
 fn test_program_runs() {
     let backend = Backend::start();
     let mut vm = Vm::start(&backend.socket());

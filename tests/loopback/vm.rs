@@ -21,9 +21,9 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::backend::{eventually, Backend};
 
-/// Guest-physical start and size of the memory.
+/// Guest-physical start and size of the memory: room for the homes of 63 sessions.
 pub const START: u64 = 1 << 32;
-pub const SIZE: u64 = 64 << 20;
+pub const SIZE: u64 = 132 << 20;
 /// The control queue's buffers.
 const REQUEST: u64 = START + 0x4000;
 const REPLY: u64 = START + 0x1_0000;

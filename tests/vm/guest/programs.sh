@@ -11,6 +11,7 @@ check programs/lspci device_is_listed
 check programs/lspci-with-our-ids named_device_is_listed
 check programs/smi vgpu smi
 check programs/doctor vgpu doctor
+check programs/interrupts grep 'completions are told by interrupts' /run/vgpu/vgpud.log
 for program in "$@"; do
     check "programs/$program" "./$program"
 done

@@ -1,7 +1,7 @@
 //! The measurements themselves, on whichever driver they are given.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -31,26 +31,26 @@ pub(super) const PTX: &std::ffi::CStr = c"
 }
 ";
 
-/// How long [`WORK`] runs, longer than anybody looks without sleeping; seconds.
-const WORK_TIME: f64 = 1e-3;
-/// How often it runs.
+/// How often [`WORK`] runs.
 const WORKS: usize = 1000;
 
-/// A kernel that ends when a millisecond has passed.
+/// A kernel that runs for a millisecond, longer than anybody looks without sleeping, and says when it ends.
 const WORK: &std::ffi::CStr = c"
 .version 6.3
 .target sm_50
 .address_size 64
-.visible .entry work()
+.visible .entry work(.param .u64 ended)
 {
-    .reg .b64 %rd<4>;
+    .reg .b64 %rd<5>;
     .reg .pred %p1;
+    ld.param.u64 %rd4, [ended];
     mov.u64 %rd1, %globaltimer;
 again:
     mov.u64 %rd2, %globaltimer;
     sub.u64 %rd3, %rd2, %rd1;
     setp.lt.u64 %p1, %rd3, 1000000;
     @%p1 bra again;
+    st.global.u64 [%rd4], %rd2;
     ret;
 }
 ";
@@ -138,7 +138,8 @@ pub fn run(target: Target) -> Result<()> {
 fn of_driver(driver: Driver) -> Result<Vec<Sample>> {
     driver.init()?;
     driver.use_device()?;
-    let mut samples = vec![round_trip(&driver)?, launch(&driver)?, launch_rate(&driver)?, wake(&driver)?];
+    let mut samples = vec![round_trip(&driver)?, launch(&driver)?, launch_rate(&driver)?];
+    samples.extend(wake(&driver)?);
     samples.extend(copies(&driver)?);
     Ok(samples)
 }
@@ -176,11 +177,22 @@ fn launch_rate(driver: &Driver) -> Result<Sample, CallError> {
     Ok(rate("launch_rate", LAUNCHES, start.elapsed()))
 }
 
-/// From the end of a kernel to that of a call that has slept for it; the start of the kernel counts, too.
-fn wake(driver: &Driver) -> Result<Sample, CallError> {
+/// From the end of a kernel to that of a call that has slept for it. `None` of a driver that
+/// runs nothing; only the software GPU's clock is the host's.
+fn wake(driver: &Driver) -> Result<Option<Sample>, CallError> {
     let kernel = driver.kernel(WORK, "work")?;
-    let times = timed(WORKS, || driver.launch(kernel, 1, 1, &mut []).and_then(|()| driver.synchronize()))?;
-    Ok(latency("sleeper_wake", times.into_iter().map(|time| time - WORK_TIME).collect()))
+    let mut ended = driver.allocate_pinned(8)?;
+    let mut times = Vec::with_capacity(WORKS);
+    for _ in 0..WORKS {
+        let address = ended.bytes().as_ptr() as u64;
+        driver.launch(kernel, 1, 1, &mut [address])?;
+        driver.synchronize()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let end = ended.bytes().first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+        times.push(now.saturating_sub(Duration::from_nanos(end)).as_secs_f64());
+    }
+    let ran = ended.bytes().iter().any(|byte| *byte != 0);
+    Ok(ran.then(|| latency("sleeper_wake", times)))
 }
 
 fn copies(driver: &Driver) -> Result<Vec<Sample>, CallError> {
