@@ -126,8 +126,21 @@ impl Control {
         thread("dispatcher").spawn(move || dispatcher.run()).map_err(host("start a thread"))?;
         let (beating, call_time) = (session.clone(), self.call_time);
         thread("heartbeat").spawn(move || beat(&beating, call_time)).map_err(host("start a thread"))?;
+        if self.totals.amounts().iter().any(Option::is_some) {
+            let settling = session.clone();
+            thread("quotas").spawn(move || settle(&settling)).map_err(host("start a thread"))?;
+        }
         self.serving = Some(Serving { session, bell });
         Ok(())
+    }
+}
+
+/// Gives back to the VM's other sessions what this one has no more, from time to time: what counts may be
+/// locked while the driver works.
+fn settle(session: &Session) {
+    loop {
+        std::thread::sleep(Duration::from_millis(50));
+        session.settle();
     }
 }
 

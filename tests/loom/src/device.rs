@@ -3,18 +3,19 @@
 use loom::sync::atomic::{fence, AtomicBool, Ordering};
 use loom::sync::Mutex;
 use vgpu_protocol::session::{
-    BatchHeader, ReplyHeader, COMMAND_OFFSET, COMMAND_SIZE, REPLY_DONE, REPLY_OFFSET, REPLY_SIZE,
+    BatchHeader, ReplyHeader, BATCH_POSTED, COMMAND_OFFSET, COMMAND_SIZE, REPLY_DONE, REPLY_OFFSET, REPLY_SIZE,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::sync::Signal;
 use crate::sys::{avail_entry, used_entry, Shared, AVAIL_EVENT, AVAIL_INDEX, USED_EVENT, USED_INDEX};
 
-/// A batch that was taken: its slot and number.
+/// A batch that was taken: its slot, its number, and whether nobody waits for it.
 #[derive(Clone, Copy)]
 pub struct Taken {
     slot: usize,
     sequence: u64,
+    posted: bool,
 }
 
 #[derive(Default)]
@@ -48,18 +49,25 @@ impl Device {
         let mut header = [0; size_of::<BatchHeader>()];
         home.read(COMMAND_OFFSET + slot * COMMAND_SIZE, &mut header);
         let header = BatchHeader::read_from_bytes(&header).unwrap();
-        Some(Taken { slot, sequence: header.sequence })
+        Some(Taken { slot, sequence: header.sequence, posted: header.flags & BATCH_POSTED != 0 })
     }
 
-    /// `Ring::complete`, with `Queue::add_used` and `Queue::needs_notification` of virtio-queue.
+    /// `Ring::complete` and `Ring::complete_in_silence`, with `Queue::add_used` and `Queue::needs_notification` of
+    /// virtio-queue.
     pub fn complete(&self, home: &Shared, taken: Taken) {
-        let at = REPLY_OFFSET + taken.slot * REPLY_SIZE;
-        let header = ReplyHeader { sequence: taken.sequence, ..ReplyHeader::default() };
-        home.write(at, header.as_bytes());
-        home.word(at).store(REPLY_DONE, Ordering::Release);
+        let mut written = 0;
+        if !taken.posted {
+            let at = REPLY_OFFSET + taken.slot * REPLY_SIZE;
+            let header = ReplyHeader { sequence: taken.sequence, ..ReplyHeader::default() };
+            home.write(at, header.as_bytes());
+            home.word(at).store(REPLY_DONE, Ordering::Release);
+            written = size_of::<ReplyHeader>() as u32;
+        }
         let needed = {
             let mut queue = self.queue.lock().unwrap();
-            home.word(used_entry(queue.next_used)).store(2 * taken.slot as u32, Ordering::Relaxed);
+            let entry = used_entry(queue.next_used);
+            home.word(entry).store(2 * taken.slot as u32, Ordering::Relaxed);
+            home.word(entry + 4).store(written, Ordering::Relaxed);
             queue.next_used += 1;
             home.half(USED_INDEX).store(queue.next_used, Ordering::Release);
             fence(Ordering::SeqCst);

@@ -55,7 +55,12 @@ impl Default for Shared {
         let cells = slots.clone().map(command).chain(slots.map(reply));
         Shared {
             halves: halves.map(|offset| (offset, AtomicU16::new(0))).collect(),
-            words: lengths.chain(status).chain(entries().map(used_entry)).map(|at| (at, AtomicU32::new(0))).collect(),
+            words: lengths
+                .chain(status)
+                .chain(entries().map(used_entry))
+                .chain(entries().map(|index| used_entry(index) + 4))
+                .map(|at| (at, AtomicU32::new(0)))
+                .collect(),
             bytes: cells.map(|offset| (offset, UnsafeCell::new(vec![0; 256]))).collect(),
         }
     }

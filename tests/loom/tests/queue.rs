@@ -29,7 +29,6 @@ impl Client {
     /// Sends a batch of one command. `Session::post` and `Session::begin`.
     fn submit(&self, lane: u32, waits: bool) -> Ticket {
         let mut stream = self.stream.lock().unwrap();
-        stream.reap(&self.home).unwrap();
         stream.append(&self.home, lane, 0, &CuMemFreeV2 { dptr: 64 }).unwrap();
         let (ticket, kick) = stream.submit(&self.home, waits).unwrap();
         drop(stream);
