@@ -9,9 +9,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use vgpu_engine::engine::texture::Snapshot;
-use vgpu_engine::engine::{Compiler, DeviceHeap, Engine, Launch, Native, Program, Source, Tier};
+use vgpu_engine::engine::{Compiler, DeviceHeap, Engine, FaultKind, Launch, Native, Program, Source, Tier};
 use vgpu_engine::memory::Memory;
-use vgpu_engine::{ir, ptx};
+use vgpu_engine::ptx;
 use vgpu_llvm::Llvm;
 
 /// LLVM, with an account of what it has compiled.
@@ -57,6 +57,8 @@ fn main() {
         start.elapsed()
     });
     let fastest = fastest.min().unwrap_or_default();
+    let speed = bytes as f64 / 1e6 / fastest.as_secs_f64();
+    println!("{} modules of {bytes} bytes, parsed at {speed:.1} MB/s", files.len());
     let (memory, accountant) = (Memory::new(4 << 30).expect("device memory"), Arc::new(Accountant::default()));
     let engine = Engine::with_compiler(1, Some(accountant.clone()), Tier::Compiled);
     let (mut kernels, mut instructions) = (0, 0);
@@ -70,7 +72,7 @@ fn main() {
             }
         };
         instructions += module.functions.iter().map(|function| function.insts.len()).sum::<usize>();
-        let program = match Program::load(module.clone(), &memory) {
+        let program = match Program::load(module, &memory) {
             Ok(program) => program,
             Err(error) => {
                 // Texts for a link are not whole.
@@ -80,15 +82,13 @@ fn main() {
         };
         for kernel in program.kernel_names().map(str::to_string).collect::<Vec<_>>() {
             kernels += 1;
-            if let Some(refusal) = decode(&engine, &program, &memory, &kernel, &module) {
+            if let Some(refusal) = decode(&engine, &program, &memory, &kernel) {
                 println!("{name}: `{kernel}`: {refusal}");
                 failures += 1;
             }
         }
     }
-    let speed = bytes as f64 / 1e6 / fastest.as_secs_f64();
-    println!("{} modules, {kernels} kernels, {instructions} instructions, {bytes} bytes", files.len());
-    println!("parsed at {speed:.1} MB/s");
+    println!("{kernels} kernels, {instructions} instructions");
     let (compiled, compiled_instructions, time) = *accountant.compiled.lock().expect("no panic");
     let each = time.as_secs_f64() * 1e3 / compiled_instructions.max(1) as f64;
     println!("compiled: {compiled} kernels in {:.1} s, {each:.3} ms per instruction", time.as_secs_f64());
@@ -99,14 +99,10 @@ fn main() {
 }
 
 /// Decodes a kernel and has it compiled, with a launch that is stopped before its first block; says why that failed.
-fn decode(engine: &Engine, program: &Program, memory: &Arc<Memory>, name: &str, module: &ir::Module) -> Option<String> {
+fn decode(engine: &Engine, program: &Program, memory: &Arc<Memory>, name: &str) -> Option<String> {
     let kernel = program.kernel(name)?;
     let most = kernel.attributes().max_threads;
     let block = kernel.attributes().required_block.unwrap_or([most.min(256), 1, 1]);
-    let refused = |(_, function): (ir::FunctionId, &ir::Function)| function.unsupported.clone();
-    if let Some(unsupported) = module.entry(name).and_then(refused) {
-        return Some(unsupported.what);
-    }
     let stopped = engine.launch(&Launch {
         kernel: &kernel,
         grid: [1; 3],
@@ -122,5 +118,7 @@ fn decode(engine: &Engine, program: &Program, memory: &Arc<Memory>, name: &str, 
         objects: &Snapshot::default(),
     });
     let fault = stopped.err()?;
-    (fault.kind != vgpu_engine::engine::FaultKind::Cancelled).then(|| fault.to_string())
+    // What other texts define comes with a link.
+    let is_refused = fault.kind != FaultKind::Cancelled && !fault.detail.contains(ptx::UNRESOLVED);
+    is_refused.then(|| fault.to_string())
 }
