@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_void, CStr};
 use std::path::Path;
 
 use vgpu_protocol::control::{Sensors, UNKNOWN};
+use vgpu_protocol::GUEST_LIBRARY_SYMBOL;
 
 use crate::monitor::{Process, MAX_PROCESSES};
 
@@ -13,6 +14,9 @@ pub enum NvmlError {
     /// the library cannot be loaded
     #[error("cannot load NVML: {0}")]
     Load(#[from] libloading::Error),
+    /// the name led to the library for guests
+    #[error("the NVML found is this project's library for guests: take its folder out of LD_LIBRARY_PATH, or see --nvml")]
+    GuestLibrary,
     /// it does not start
     #[error("NVML does not start (error {0})")]
     Start(u32),
@@ -63,6 +67,10 @@ macro_rules! functions {
             fn load(path: &Path) -> Result<Nvml, NvmlError> {
                 // SAFETY: loading a library runs its constructors; the person who started us named it.
                 let library = Box::leak(Box::new(unsafe { libloading::Library::new(path) }?));
+                // SAFETY: the address is not used.
+                if unsafe { library.get::<*const c_void>(GUEST_LIBRARY_SYMBOL.to_bytes_with_nul()) }.is_ok() {
+                    return Err(NvmlError::GuestLibrary);
+                }
                 // SAFETY: a library that exports names of NVML has its functions behind them.
                 Ok(unsafe { Nvml { $($field: library.get::<$ty>($name).ok().map(|function| *function),)* } })
             }

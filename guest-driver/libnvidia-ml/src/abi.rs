@@ -257,6 +257,11 @@ pub extern "C" fn nvmlErrorString(code: u32) -> *const c_char {
     describe(code).as_ptr()
 }
 
+/// By this a backend tells this library from the NVML of a host (`vgpu_protocol::GUEST_LIBRARY_SYMBOL`).
+#[no_mangle]
+#[allow(non_upper_case_globals)]
+pub static vgpu_guest_library: u8 = 1;
+
 /// The private table that `nvidia-smi` asks for; it can do without what is in it.
 const TOOL_TABLE_ID: [u8; 16] = 0xc4fe3e6c_c98f_6c4e_a327_ee696e12f7c4_u128.to_be_bytes();
 

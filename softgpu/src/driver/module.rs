@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_void};
 use vgpu_protocol::cuda::{CUfunction, CUmodule, CUresult};
 
 use super::abi::{guard, image, name as name_of, out, out_opt, set};
-use super::core::{compile, current, driver, JitLog, Module, Result};
+use super::core::{current, driver, JitLog, Module, Result};
 use super::jit::JitOptions;
 
 /// More than the first bytes by which the kind and the extent of an image are told.
@@ -28,8 +28,8 @@ pub unsafe extern "C" fn cuModuleLoadDataEx(
         let mut options = unsafe { JitOptions::new(numOptions, options, optionValues) }?;
         let context = current()?;
         let mut log = JitLog::default();
-        let loaded = compile(image, context.driver.capability(), &mut log)
-            .and_then(|code| Module::load(&context, code, false, &mut log));
+        let loaded =
+            context.driver.compile(image, &mut log).and_then(|code| Module::load(&context, code, false, &mut log));
         options.finish(&log);
         module.write(loaded?.handle as CUmodule);
         Ok(())

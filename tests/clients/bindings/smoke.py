@@ -246,7 +246,10 @@ def nvml_counts_memory_and_processes():
         assert memory.total == ok(driver.cuDeviceTotalMem(0))
         assert 0 <= memory.free <= memory.total and memory.free + memory.used <= memory.total
     processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-    assert os.getpid() in [process.pid for process in processes], processes
+    used = {process.pid: process.usedGpuMemory for process in processes}
+    assert os.getpid() in used, processes
+    # Another driver of a host may not tell it.
+    assert used[os.getpid()] is None or 64 << 20 <= used[os.getpid()] <= memory.total, used
     usage = pynvml.nvmlDeviceGetUtilizationRates(handle)
     assert 0 <= usage.gpu <= 100 and 0 <= usage.memory <= 100
     pynvml.nvmlShutdown()
@@ -269,7 +272,7 @@ def nvml_refuses_what_there_is_not():
             query()
         except pynvml.NVMLError_NotSupported:
             refused += 1
-    assert refused == 5, refused
+    assert refused == 5 or "software" not in Device().name, refused
     for call, error in (
         (lambda: pynvml.nvmlDeviceGetHandleByIndex(7), pynvml.NVMLError_InvalidArgument),
         (lambda: pynvml.nvmlDeviceGetHandleByUUID("GPU-00000000-0000-0000-0000-000000000000"), pynvml.NVMLError_NotFound),

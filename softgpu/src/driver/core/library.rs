@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use vgpu_protocol::cuda::CUresult;
 
-use super::image::{compile, JitLog};
+use super::image::JitLog;
 use super::state::Driver;
 use super::{Code, Context, Function, Module, Result};
 
@@ -33,7 +33,7 @@ pub(in crate::driver) struct Kernel {
 impl Library {
     /// Compiles an image; returns the library's handle.
     pub(in crate::driver) fn load(driver: &Driver, image: &[u8], log: &mut JitLog) -> Result<u64> {
-        let code = compile(image, driver.capability(), log)?;
+        let code = driver.compile(image, log)?;
         let make = |handle| Arc::new(Library { handle, code, modules: Mutex::default(), kernels: Mutex::default() });
         Ok(driver.libraries.insert_with(make).0)
     }

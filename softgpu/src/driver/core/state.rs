@@ -19,7 +19,9 @@ use super::registry::Registry;
 use super::staging::Staging;
 use super::texture::Textures;
 use super::watchdog::Watchdog;
-use super::{Context, Event, Function, Kernel, Library, Link, Module, Pool, Result, Soft, Stream};
+use super::{
+    Code, CodeCache, Context, Event, Function, JitLog, Kernel, Library, Link, Module, Pool, Result, Soft, Stream,
+};
 use vgpu_engine::engine::{Compiler, Engine};
 use vgpu_engine::memory::{Memory, Physical};
 use vgpu_graphs::Graphs;
@@ -39,6 +41,7 @@ pub(in crate::driver) struct Driver {
     pub(in crate::driver) contexts: Registry<Context>,
     pub(in crate::driver) streams: Registry<Stream>,
     pub(in crate::driver) events: Registry<Event>,
+    code_cache: CodeCache,
     pub(in crate::driver) modules: Registry<Module>,
     pub(in crate::driver) functions: Registry<Function>,
     pub(in crate::driver) libraries: Registry<Library>,
@@ -122,6 +125,7 @@ impl Driver {
             contexts: Registry::new(HandleKind::Context),
             streams: Registry::new(HandleKind::Stream),
             events: Registry::new(HandleKind::Event),
+            code_cache: CodeCache::default(),
             modules: Registry::new(HandleKind::Module),
             functions: Registry::new(HandleKind::Function),
             libraries: Registry::new(HandleKind::Library),
@@ -159,6 +163,11 @@ impl Driver {
     pub(in crate::driver) fn capability(&self) -> u32 {
         let (major, minor) = self.config.capability;
         u32::try_from(major * 10 + minor).unwrap_or(0)
+    }
+
+    /// The code of an image, which is compiled unless it was before.
+    pub(in crate::driver) fn compile(&self, image: &[u8], log: &mut JitLog) -> Result<Code> {
+        self.code_cache.compile(image, self.capability(), log)
     }
 
     /// `cuDeviceGet`-style check: there is one device.
