@@ -53,7 +53,7 @@ pub fn run(args: &Executor) -> ExitCode {
     match serve(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            log::warn!("{message}; guests are told no figures of the GPU");
+            log::info!("{message}; guests are told no figures of the GPU");
             ExitCode::from(exit::NO_GPU)
         }
     }

@@ -15,7 +15,9 @@ pub enum NvmlError {
     #[error("cannot load NVML: {0}")]
     Load(#[from] libloading::Error),
     /// the name led to the library for guests
-    #[error("the NVML found is this project's library for guests: take its folder out of LD_LIBRARY_PATH, or see --nvml")]
+    #[error(
+        "the NVML found is this project's library for guests: take its folder out of LD_LIBRARY_PATH, or see --nvml"
+    )]
     GuestLibrary,
     /// it does not start
     #[error("NVML does not start (error {0})")]

@@ -2,6 +2,7 @@
 //! that drains.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,7 @@ pub enum ControlError {
 struct Serving {
     session: Arc<Session>,
     bell: Arc<Bell>,
+    usage: Usage,
 }
 
 /// Carries out the supervisor's requests.
@@ -105,7 +107,7 @@ impl Control {
                 Ok(0)
             }
             Request::Stop { drain_ms } => stop(session, drain_ms.map(Duration::from_millis)),
-            Request::Usage => Ok(usage(session).unwrap_or(0)),
+            Request::Usage => Ok(serving.usage.ask(session)),
         }
     }
 
@@ -130,7 +132,7 @@ impl Control {
             let settling = session.clone();
             thread("quotas").spawn(move || settle(&settling)).map_err(host("start a thread"))?;
         }
-        self.serving = Some(Serving { session, bell });
+        self.serving = Some(Serving { session, bell, usage: Usage::default() });
         Ok(())
     }
 }
@@ -212,6 +214,38 @@ fn with_context<T>(session: &Session, call: impl FnOnce() -> Result<T, Failure>)
 
 fn unregister(session: &Session, va: u64) {
     with_context(session, || driver!(session, cuMemHostUnregister(va as *mut std::ffi::c_void)));
+}
+
+/// GPU memory in use, bytes, as last heard of: a driver that is busy, say with compiling, lets whoever asks wait.
+#[derive(Default)]
+struct Usage(Arc<Asked>);
+
+#[derive(Default)]
+struct Asked {
+    bytes: AtomicU64,
+    under_way: AtomicBool,
+}
+
+impl Usage {
+    fn ask(&self, session: &Arc<Session>) -> u64 {
+        /// What a driver that is not busy needs by far.
+        const PATIENCE: Duration = Duration::from_millis(100);
+        if !self.0.under_way.swap(true, Ordering::AcqRel) {
+            let (asked, session) = (self.0.clone(), session.clone());
+            let thread = std::thread::Builder::new().name("usage".into()).spawn(move || {
+                asked.bytes.store(usage(&session).unwrap_or(0), Ordering::Release);
+                asked.under_way.store(false, Ordering::Release);
+            });
+            if thread.is_err() {
+                self.0.under_way.store(false, Ordering::Release);
+            }
+        }
+        let start = Instant::now();
+        while self.0.under_way.load(Ordering::Acquire) && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        self.0.bytes.load(Ordering::Acquire)
+    }
 }
 
 /// GPU memory in use, bytes.

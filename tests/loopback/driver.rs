@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 
-use vgpu_protocol::control::ControlStatus;
+use vgpu_protocol::control::{ControlOp, ControlStatus};
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::session::{ERROR_OFFSET, STAGING_OFFSET, STATE_DEAD, STATE_OFFSET};
 use vgpu_protocol::{cmd, Handle, HandleKind};
@@ -162,6 +162,20 @@ fn test_a_driver_that_hangs_ends_its_session_only() {
     backend.signal(rustix::process::Signal::TERM);
     let (_, messages) = backend.end();
     assert!(messages.contains("--call-timeout"), "{messages}");
+}
+
+#[test]
+fn test_a_busy_driver_is_not_taken_for_dead_when_its_memory_is_asked_for() {
+    let backend = scripted("cuMemGetInfo_v2@1=block", &[]);
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    let workers = backend.workers();
+    for _ in 0..3 {
+        let (status, _) = vm.control(ControlOp::Status, 0, &[]);
+        assert_eq!(status, ControlStatus::Ok);
+    }
+    client.call(&vm, &cmd::CuMemAllocV2 { bytesize: 64 });
+    assert_eq!(backend.workers(), workers);
 }
 
 /// A file for the log of calls where workers may write, removed when dropped.

@@ -52,8 +52,7 @@ impl Ring {
         home.store_u16(entry, 2 * slot as u16);
         let old = self.avail;
         self.avail = old.wrapping_add(1);
-        home.store_u16(AVAIL_INDEX, self.avail);
-        full_fence();
+        home.store_u16_before_loads(AVAIL_INDEX, self.avail);
         needs_event(home.load_u16(AVAIL_EVENT), self.avail, old)
     }
 

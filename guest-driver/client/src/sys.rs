@@ -129,6 +129,17 @@ impl Shared {
         self.atomic_u16(offset).store(value, Ordering::Release);
     }
 
+    /// Stores a `u16` before any later load, as the virtqueue's event index needs.
+    pub fn store_u16_before_loads(&self, offset: usize, value: u16) {
+        // On x86 an exchange costs less than a store and a fence, and orders as much.
+        if cfg!(target_arch = "x86_64") {
+            self.atomic_u16(offset).swap(value, Ordering::SeqCst);
+        } else {
+            self.store_u16(offset, value);
+            full_fence();
+        }
+    }
+
     /// Loads a `u32` with acquire order.
     pub fn load_u32(&self, offset: usize) -> u32 {
         self.atomic_u32(offset).load(Ordering::Acquire)

@@ -93,6 +93,12 @@ impl Shared {
         self.half(offset).store(value, Ordering::Release);
     }
 
+    /// As the client's where an exchange is no fence: loom takes one for less than x86 does.
+    pub fn store_u16_before_loads(&self, offset: usize, value: u16) {
+        self.store_u16(offset, value);
+        full_fence();
+    }
+
     pub fn load_u32(&self, offset: usize) -> u32 {
         self.word(offset).load(Ordering::Acquire)
     }

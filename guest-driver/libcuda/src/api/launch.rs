@@ -23,7 +23,8 @@ use crate::trace;
 const PARAM_END: usize = 0;
 const PARAM_BUFFER_POINTER: usize = 1;
 const PARAM_BUFFER_SIZE: usize = 2;
-/// Parameter blocks up to this size are packed on the stack, bytes.
+/// Parameter blocks up to these sizes are packed on the stack, bytes.
+const TINY_BLOCK: usize = 64;
 const SMALL_BLOCK: usize = 512;
 /// Parameters and attributes that travel in the command; a larger block goes through staging, bytes.
 const MAX_BLOCK: usize = 7 << 10;
@@ -169,13 +170,17 @@ pub(super) unsafe fn launch(
     if size > PIECE_SIZE || given.is_some_and(|given| given.len() < size) {
         return Err(CUresult::INVALID_VALUE);
     }
-    let (mut small, mut large) = ([0; SMALL_BLOCK], Vec::new());
-    let block = match size {
-        0..=SMALL_BLOCK => &mut small[..size],
-        _ => {
-            large.resize(size, 0);
-            &mut large[..]
-        }
+    // Only the one that is used is cleared.
+    let (mut tiny, mut small, mut large): ([u8; TINY_BLOCK], [u8; SMALL_BLOCK], Vec<u8>);
+    let block = if size <= TINY_BLOCK {
+        tiny = [0; TINY_BLOCK];
+        &mut tiny[..size]
+    } else if size <= SMALL_BLOCK {
+        small = [0; SMALL_BLOCK];
+        &mut small[..size]
+    } else {
+        large = vec![0; size];
+        &mut large[..]
     };
     match given {
         Some(given) => block.copy_from_slice(&given[..size]),

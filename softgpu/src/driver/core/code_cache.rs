@@ -20,8 +20,16 @@ struct Entry {
 }
 
 /// Compiled images, the ones used last in front.
-#[derive(Default)]
-pub(in crate::driver) struct CodeCache(Mutex<VecDeque<Entry>>);
+pub(in crate::driver) struct CodeCache {
+    room: usize,
+    entries: Mutex<VecDeque<Entry>>,
+}
+
+impl Default for CodeCache {
+    fn default() -> Self {
+        CodeCache { room: ROOM, entries: Mutex::default() }
+    }
+}
 
 impl CodeCache {
     /// The code of an image, for a device of this capability (times ten), which is the same at every call.
@@ -40,7 +48,7 @@ impl CodeCache {
     }
 
     fn find(&self, image: &[u8]) -> Option<(Code, String)> {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let index = entries.iter().position(|entry| *entry.image == *image)?;
         let entry = entries.remove(index)?;
         let found = (entry.code.clone(), entry.info.clone());
@@ -49,13 +57,13 @@ impl CodeCache {
     }
 
     fn keep(&self, entry: Entry) {
-        if entry.image.len() > ROOM {
+        if entry.image.len() > self.room {
             return;
         }
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.push_front(entry);
         let mut bytes: usize = entries.iter().map(|entry| entry.image.len()).sum();
-        while bytes > ROOM || entries.len() > MOST {
+        while bytes > self.room || entries.len() > MOST {
             let Some(oldest) = entries.pop_back() else { return };
             bytes -= oldest.image.len();
         }
@@ -97,8 +105,8 @@ mod tests {
 
     #[test]
     fn what_was_not_used_for_longest_goes_when_there_is_no_room() {
-        let cache = CodeCache::default();
-        let third = ROOM / 3;
+        let third = 1000;
+        let cache = CodeCache { room: 3 * third, ..CodeCache::default() };
         let codes: Vec<Code> = (0..3).map(|name| load(&cache, &text(name, third))).collect();
         assert!(Arc::ptr_eq(&codes[0].module, &load(&cache, &text(0, third)).module));
         load(&cache, &text(3, third));
