@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::net::sockopt::{set_socket_timeout, Timeout};
 use vgpu_protocol::control::BackendStatus;
 use zerocopy::{FromZeros, IntoBytes};
@@ -15,8 +16,8 @@ use crate::args::Mode;
 use crate::channel::{receive, send, socket_pair};
 use crate::monitor::Reading;
 
-/// How long an answer may take; one that takes longer is the last.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer is waited for. One that comes later, as the first where NVML takes long to start, is for nobody.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Answers as old as this are as good as new ones: GPUs measure no more often.
 const FRESH: Duration = Duration::from_millis(100);
 
@@ -27,6 +28,8 @@ pub struct Monitor(Mutex<State>);
 #[derive(Default)]
 struct State {
     socket: Option<OwnedFd>,
+    /// An answer is still to come.
+    late: bool,
     /// The last readings by UUID.
     known: Vec<([u8; 16], Instant, Reading)>,
 }
@@ -42,7 +45,7 @@ impl Monitor {
                 log::debug!("the process that asks NVML ended ({end})");
             }
         })?;
-        Ok(Monitor(Mutex::new(State { socket: Some(near), known: Vec::new() })))
+        Ok(Monitor(Mutex::new(State { socket: Some(near), ..State::default() })))
     }
 
     /// What is known of a GPU by now.
@@ -52,15 +55,17 @@ impl Monitor {
         if let Some((_, _, reading)) = known {
             return Some(*reading);
         }
-        let socket = state.socket.as_ref()?;
-        match ask(socket, uuid) {
+        match state.ask(uuid) {
             Ok(reading) => {
                 state.known.retain(|(other, _, _)| other != uuid);
                 state.known.push((*uuid, Instant::now(), reading));
                 Some(reading)
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                state.late = true;
+                None
+            }
             Err(error) => {
-                // Its end of the socket being closed ends it, unless it hangs: then it ends with this process.
                 log::debug!("NVML does not answer: {error}");
                 state.socket = None;
                 None
@@ -69,8 +74,23 @@ impl Monitor {
     }
 }
 
-fn ask(socket: &OwnedFd, uuid: &[u8; 16]) -> io::Result<Reading> {
-    send(socket, uuid, &[])?;
+impl State {
+    fn ask(&mut self, uuid: &[u8; 16]) -> io::Result<Reading> {
+        let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        if self.late {
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            if poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&now))? == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            answer(socket)?;
+            self.late = false;
+        }
+        send(socket, uuid, &[])?;
+        answer(socket)
+    }
+}
+
+fn answer(socket: &OwnedFd) -> io::Result<Reading> {
     let mut reading = Reading::new_zeroed();
     let (length, _) = receive(socket, reading.as_mut_bytes())?;
     if length == size_of::<Reading>() {

@@ -143,7 +143,7 @@ fn test_errors_of_the_device_stay_with_their_session() {
 
 #[test]
 fn test_a_driver_that_hangs_ends_its_session_only() {
-    let mut backend = scripted("cuMemAlloc_v2@2=block,cuStreamSynchronize@1=block", &["--call-timeout", "0.3"]);
+    let mut backend = scripted("cuMemAlloc_v2@2=block,cuStreamSynchronize@1=block", &["--call-timeout", "3"]);
     let mut vm = Vm::start(&backend.socket());
     let mut other = Client::open(&mut vm, 2);
     let mut client = Client::open(&mut vm, 1);
@@ -154,7 +154,7 @@ fn test_a_driver_that_hangs_ends_its_session_only() {
     assert_eq!(vm.load(home(1) + ERROR_OFFSET as u64), CUresult::UNKNOWN.0);
     // What waits for the GPU may take as long as it likes, and idling is no hanging.
     let sleep = other.kernel(&vm, "sleep");
-    let long = 600u64.to_le_bytes();
+    let long = 4000u64.to_le_bytes();
     let batch = other.batch(0).with(&other.launch(sleep, &long)).with(&cmd::CuCtxSynchronize {});
     let sent = other.send_batch(&vm, &batch);
     assert_eq!(other.wait(&vm, sent).0.result, 0);

@@ -23,8 +23,11 @@ fn test_nvml_tells_the_state_of_each_gpu() {
     let backend = start(&["--nvml", nvml.to_str().unwrap()]);
     let mut vm = Vm::start(&backend.socket());
     for device in 0..2 {
-        let told = status(&mut vm, device);
         let number = device;
+        let told = eventually("NVML answers", || {
+            let told = status(&mut vm, device);
+            (told.sensors != Sensors::NONE).then_some(told)
+        });
         let clocks = [1000, 2000, 3000, 4000].map(|clock| clock + number);
         let expected = Sensors {
             utilization: 50 + number,
@@ -59,6 +62,15 @@ fn test_a_vm_sees_its_own_sessions_memory_only() {
     let known: Vec<usize> = (0..64).filter(|queue| told.session_memory[*queue] != u64::MAX).collect();
     assert_eq!(known, [1, 3]);
     assert_eq!(told.session_memory[3], 123 << 20);
+}
+
+#[test]
+fn test_an_nvml_that_starts_slowly_is_asked_again() {
+    let nvml = mock_nvml();
+    let environment = [("MOCK_NVML_DELAY", "1500")];
+    let backend = Backend::start_in(&environment, &["--nvml", nvml.to_str().unwrap()]);
+    let mut vm = Vm::start(&backend.socket());
+    eventually("NVML answers", || (status(&mut vm, 0).sensors.temperature == 40).then_some(()));
 }
 
 #[test]

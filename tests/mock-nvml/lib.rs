@@ -1,5 +1,6 @@
 //! NVML for tests, loaded by `--nvml PATH`: two GPUs with the UUIDs of the mock driver's. Processes are those
 //! that the caller's parent has started, each with as many MiB as tests expect, and one that is none of theirs.
+//! `MOCK_NVML_DELAY` is how long it takes to start, milliseconds.
 
 #![allow(non_snake_case)]
 
@@ -44,6 +45,8 @@ unsafe fn give<T>(out: *mut T, value: T) -> u32 {
 
 #[no_mangle]
 extern "C" fn nvmlInit_v2() -> u32 {
+    let delay = std::env::var("MOCK_NVML_DELAY").map_or(0, |milliseconds| milliseconds.parse().unwrap());
+    std::thread::sleep(std::time::Duration::from_millis(delay));
     STARTED.store(true, Ordering::Relaxed);
     0
 }
