@@ -102,7 +102,7 @@ pub enum Treatment {
 #[derive(Clone, Copy)]
 pub struct RegInfo {
     pub shape: Shape,
-    /// Lanes that do not execute a write keep their value, which matters to them.
+    /// Some write happens while other lanes wait to whom the value before it matters.
     pub blend: bool,
     /// It holds `f32` whose NaNs are not canonical yet.
     pub lazy: bool,
@@ -124,30 +124,25 @@ pub struct Analysis {
 struct Def {
     inst: usize,
     block: usize,
-    guard: Option<Guard>,
 }
 
-pub fn analyse(source: &Source<'_>, treat: &dyn Fn(&Op) -> Treatment) -> Result<Analysis, String> {
+pub fn analyse(
+    source: &Source<'_>,
+    liveness: &Liveness<'_>,
+    treat: &dyn Fn(&Op) -> Treatment,
+) -> Result<Analysis, String> {
     let function = source.function;
     let graph = Graph::new(function)?;
     let count = function.regs.len();
     let mut defs: Vec<Vec<Def>> = (0..count).map(|_| Vec::new()).collect();
-    let mut uses: Vec<BTreeSet<(usize, usize)>> = vec![BTreeSet::new(); count];
     for &block in &graph.order {
         let b = &function.blocks[block];
         for inst in b.first as usize..b.end as usize {
             let all = Uses::of_inst(function, &function.insts[inst]);
             all.writes.iter().for_each(|r| {
-                defs[*r as usize].push(Def { inst, block, guard: function.insts[inst].guard });
-            });
-            all.reads.iter().for_each(|r| {
-                uses[*r as usize].insert((block, inst));
+                defs[*r as usize].push(Def { inst, block });
             });
         }
-        let all = Uses::of_terminator(function, &b.terminator);
-        all.reads.iter().for_each(|r| {
-            uses[*r as usize].insert((block, b.end as usize));
-        });
     }
     let mut regs = vec![RegInfo { shape: Shape::Uniform, blend: false, lazy: false }; count];
     let mut known: Vec<bool> = defs.iter().map(Vec::is_empty).collect();
@@ -155,8 +150,7 @@ pub fn analyse(source: &Source<'_>, treat: &dyn Fn(&Op) -> Treatment) -> Result<
         let diverges: Vec<bool> = (0..function.blocks.len()).map(|b| diverges(function, b, &regs)).collect();
         let waiting = graph.waiting(&diverges);
         for reg in 0..count {
-            let partial = |d: &Def| !waiting[d.block].is_empty();
-            regs[reg].blend = defs[reg].iter().any(partial) && !is_clean(&graph, &waiting, &defs[reg], &uses[reg]);
+            regs[reg].blend = defs[reg].iter().any(|d| keeps_others(liveness, &waiting[d.block], reg as u32));
             if regs[reg].blend {
                 regs[reg].shape = Shape::Varying;
             }
@@ -188,18 +182,9 @@ pub fn analyse(source: &Source<'_>, treat: &dyn Fn(&Op) -> Treatment) -> Result<
     }
 }
 
-/// Whether lanes that take no part in a register's only write never need what it held before.
-fn is_clean(graph: &Graph, waiting: &[BTreeSet<usize>], defs: &[Def], uses: &BTreeSet<(usize, usize)>) -> bool {
-    let [def] = defs else { return false };
-    if def.guard.is_some() {
-        return false;
-    }
-    let follows = |(block, inst): &(usize, usize)| match *block == def.block {
-        true => *inst > def.inst,
-        false => graph.dominates(def.block, *block),
-    };
-    let divergent = |l: &&crate::flow::Loop| l.contains[def.block] && !waiting[l.head].is_empty();
-    uses.iter().all(follows) && graph.loops.iter().filter(divergent).all(|l| uses.iter().all(|(b, _)| l.contains[*b]))
+/// Whether a write has to keep what a register holds for lanes that wait at other blocks meanwhile.
+pub fn keeps_others(liveness: &Liveness<'_>, waiting: &BTreeSet<usize>, reg: u32) -> bool {
+    waiting.iter().any(|block| contains(liveness.live_in(*block), reg))
 }
 
 fn diverges(function: &Function, block: usize, regs: &[RegInfo]) -> bool {

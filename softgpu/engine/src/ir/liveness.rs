@@ -26,7 +26,8 @@ fn insert(set: &mut Set, reg: u32) {
     set[reg as usize / 64] |= 1 << (reg % 64);
 }
 
-fn contains(set: &Set, reg: u32) -> bool {
+/// Whether a register is in a set.
+pub fn contains(set: &Set, reg: u32) -> bool {
     set[reg as usize / 64] >> (reg % 64) & 1 != 0
 }
 

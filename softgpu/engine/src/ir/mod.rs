@@ -26,7 +26,7 @@ mod video;
 mod visit;
 
 pub use inst::*;
-pub use liveness::{intervals, members, Interval, Liveness, Set, Uses};
+pub use liveness::{contains, intervals, members, Interval, Liveness, Set, Uses};
 pub use matrix::*;
 pub use postdom::{for_each_successor, set_post_dominators};
 pub use texture::*;

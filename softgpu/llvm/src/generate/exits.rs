@@ -328,7 +328,3 @@ impl Gen<'_> {
         self.regular(reg, shape, self.home(reg), lanes, is_pred).unwrap_or(value)
     }
 }
-
-fn contains(set: &Set, reg: u32) -> bool {
-    set[reg as usize / 64] >> (reg % 64) & 1 != 0
-}

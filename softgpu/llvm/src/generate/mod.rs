@@ -73,7 +73,8 @@ pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
     if function.insts.len() > MAX_INSTS {
         return Err(format!("it has {} instructions", function.insts.len()));
     }
-    let analysis = shape::analyse(source, &|op| treat::treatment(source, op))?;
+    let liveness = Liveness::new(function);
+    let analysis = shape::analyse(source, &liveness, &|op| treat::treatment(source, op))?;
     let b = Builder::new();
     let first = b.label();
     b.place(first);
@@ -84,7 +85,7 @@ pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
     let (fuel, live, exec) = (b.variable(b.int(64)), b.variable(word), b.variable(word));
     let mut gen = Gen {
         vars: Vec::new(),
-        liveness: Liveness::new(function),
+        liveness,
         b,
         source,
         function,

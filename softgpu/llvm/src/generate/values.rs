@@ -237,7 +237,7 @@ impl Gen<'_> {
             };
             value = self.halves(info.shape, |h| self.b.select(holds.parts[h], value.parts[h], old.parts[h]));
         }
-        if info.blend {
+        if info.blend && shape::keeps_others(&self.liveness, &self.analysis.waiting[self.block], dst.0) {
             let exec = self.lanes_of(self.running());
             value = self.halves(info.shape, |h| self.b.select(exec.parts[h], value.parts[h], old.parts[h]));
         }
