@@ -14,7 +14,7 @@ mod sys;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use vgpu_engine::engine::{Compiler, Entry, Frame, Lanes, Native, Shape, Source};
+use vgpu_engine::engine::{Compiler, Entry, Native, Run, Shape, Source};
 
 /// Where listings of compiled kernels are written.
 static LISTINGS: OnceLock<PathBuf> = OnceLock::new();
@@ -52,7 +52,7 @@ pub(crate) struct Kernel {
 // SAFETY: `generate` emits only accesses to the frame, to what it refers to within the sizes it says, and
 // to addresses in ranges that the engine has found to be live.
 unsafe impl Native for Kernel {
-    fn function(&self) -> unsafe extern "C" fn(*mut Frame, *mut Lanes, u32) -> u32 {
+    fn function(&self) -> Run {
         self.code.function()
     }
 

@@ -106,6 +106,8 @@ pub struct RegInfo {
     pub blend: bool,
     /// It holds `f32` whose NaNs are not canonical yet.
     pub lazy: bool,
+    /// What it always holds.
+    pub constant: Option<u64>,
 }
 
 /// The result of the analyses.
@@ -144,7 +146,8 @@ pub fn analyse(
             });
         }
     }
-    let mut regs = vec![RegInfo { shape: Shape::Uniform, blend: false, lazy: false }; count];
+    let mut regs = vec![RegInfo { shape: Shape::Uniform, blend: false, lazy: false, constant: None }; count];
+    find_constants(function, &defs, &mut regs);
     let mut known: Vec<bool> = defs.iter().map(Vec::is_empty).collect();
     loop {
         let diverges: Vec<bool> = (0..function.blocks.len()).map(|b| diverges(function, b, &regs)).collect();
@@ -227,10 +230,11 @@ fn result(source: &Source<'_>, regs: &[RegInfo], def: &Def, reg: usize, treat: &
     if inst.guard.is_some_and(|g| regs[g.reg.0 as usize].shape != Shape::Uniform) || regs[reg].blend {
         return Shape::Varying;
     }
+    let op = with_constants(regs, &inst.op);
     match treat(&inst.op) {
-        Treatment::Pure => pure(source, regs, &inst.op),
+        Treatment::Pure => pure(source, regs, &op),
         Treatment::Access => loaded(source, regs, &inst.op),
-        Treatment::Warp => crate::generate::warp::shape(source, regs, &inst.op),
+        Treatment::Warp => crate::generate::warp::shape(source, regs, &op),
         Treatment::Execute | Treatment::ExecuteTogether(_) | Treatment::Barrier | Treatment::No(_) => Shape::Varying,
     }
 }
@@ -245,6 +249,51 @@ fn loaded(source: &Source<'_>, regs: &[RegInfo], op: &Op) -> Shape {
         Space::Local | Space::Generic => Shape::Varying,
         Space::Global | Space::Const | Space::Shared => Shape::lanewise([operand(source, regs, addr.base, bits)]),
     }
+}
+
+/// Finds registers that are written once, with a constant.
+fn find_constants(function: &Function, defs: &[Vec<Def>], regs: &mut [RegInfo]) {
+    for (defs, info) in defs.iter().zip(regs) {
+        let [def] = &defs[..] else { continue };
+        let Inst { guard: None, op: Op::Mov { width: Some(width), src: Operand::Imm(value), .. } } =
+            function.insts[def.inst]
+        else {
+            continue;
+        };
+        info.constant = match width {
+            Width::W32 => Some(u64::from(value as u32)),
+            Width::W64 => Some(value),
+            _ => None,
+        };
+    }
+}
+
+/// An operand, or the constant that it always is.
+pub fn known(regs: &[RegInfo], operand: Operand) -> Operand {
+    match operand {
+        Operand::Reg(reg) => regs[reg.0 as usize].constant.map_or(operand, Operand::Imm),
+        _ => operand,
+    }
+}
+
+/// An operation with constants in place of registers that always hold them, but for addresses.
+pub fn with_constants(regs: &[RegInfo], op: &Op) -> Op {
+    struct Constants<'a>(&'a [RegInfo]);
+    impl Visitor for Constants<'_> {
+        fn def(&mut self, _: &mut Reg) {}
+        fn read(&mut self, operand: &mut Operand) {
+            *operand = known(self.0, *operand);
+        }
+        fn read_reg(&mut self, _: &mut Reg) {}
+        fn def_list(&mut self, _: RegList) {}
+        fn read_list(&mut self, _: OperandList) {}
+        fn arg_list(&mut self, _: ArgList, _: bool) {}
+    }
+    let mut op = *op;
+    if !matches!(op, Op::Load { .. } | Op::LoadVec { .. } | Op::Store { .. } | Op::StoreVec { .. } | Op::Atom { .. }) {
+        op.visit(&mut Constants(regs));
+    }
+    op
 }
 
 /// The constant that an operand is.

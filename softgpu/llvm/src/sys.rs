@@ -11,14 +11,14 @@ use llvm_sys::target::{LLVM_InitializeNativeAsmPrinter, LLVM_InitializeNativeTar
 use llvm_sys::target_machine::*;
 use llvm_sys::transforms::pass_builder::*;
 use llvm_sys::LLVMAttributeFunctionIndex;
-pub use llvm_sys::{LLVMIntPredicate as IntPredicate, LLVMRealPredicate as RealPredicate};
+pub use llvm_sys::{LLVMAtomicRMWBinOp as Rmw, LLVMIntPredicate as IntPredicate, LLVMRealPredicate as RealPredicate};
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 use std::sync::OnceLock;
-use vgpu_engine::engine::{Frame, Lanes};
+use vgpu_engine::engine::Run;
 
 /// A type of values.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl Drop for Builder {
 pub struct Code {
     engine: LLVMExecutionEngineRef,
     context: LLVMContextRef,
-    function: unsafe extern "C" fn(*mut Frame, *mut Lanes, u32) -> u32,
+    function: Run,
 }
 
 // SAFETY: the code is immutable, and the rest is used by `drop` only.
@@ -162,7 +162,7 @@ unsafe impl Sync for Code {}
 
 impl Code {
     /// The compiled function.
-    pub fn function(&self) -> unsafe extern "C" fn(*mut Frame, *mut Lanes, u32) -> u32 {
+    pub fn function(&self) -> Run {
         self.function
     }
 }
@@ -185,7 +185,7 @@ macro_rules! build {
 }
 
 impl Builder {
-    /// A module with a function `i32 (ptr, ptr, i32)`, at whose first block the builder is.
+    /// A module with a function `i32 (ptr)`, at whose first block the builder is.
     pub fn new() -> Builder {
         host();
         // SAFETY: everything is made in this context, which lives as long as the builder.
@@ -194,8 +194,8 @@ impl Builder {
             let module = LLVMModuleCreateWithNameInContext(c"kernel".as_ptr(), context);
             let pointer = LLVMPointerTypeInContext(context, 0);
             let int = LLVMInt32TypeInContext(context);
-            let mut params = [pointer, pointer, int];
-            let function = LLVMAddFunction(module, c"run".as_ptr(), LLVMFunctionType(int, params.as_mut_ptr(), 3, 0));
+            let mut params = [pointer];
+            let function = LLVMAddFunction(module, c"run".as_ptr(), LLVMFunctionType(int, params.as_mut_ptr(), 1, 0));
             let allocas = LLVMCreateBuilderInContext(context);
             let builder = LLVMCreateBuilderInContext(context);
             LLVMPositionBuilderAtEnd(allocas, LLVMAppendBasicBlockInContext(context, function, c"variables".as_ptr()));
@@ -204,11 +204,9 @@ impl Builder {
             this.attribute(c"target-features", &host().features);
             this.attribute(c"prefer-vector-width", c"512");
             this.attribute(c"min-legal-vector-width", c"512");
-            for (index, name) in ["noalias", "noalias"].iter().enumerate() {
-                let kind = LLVMGetEnumAttributeKindForName(name.as_ptr().cast(), name.len());
-                let attribute = LLVMCreateEnumAttribute(context, kind, 0);
-                LLVMAddAttributeAtIndex(function, index as u32 + 1, attribute);
-            }
+            let name = "noalias";
+            let kind = LLVMGetEnumAttributeKindForName(name.as_ptr().cast(), name.len());
+            LLVMAddAttributeAtIndex(function, 1, LLVMCreateEnumAttribute(context, kind, 0));
             this
         }
     }
@@ -229,9 +227,9 @@ impl Builder {
     }
 
     /// Argument of the function.
-    pub fn argument(&self, index: u32) -> Value {
-        // SAFETY: the function has three arguments.
-        Value(unsafe { LLVMGetParam(self.function, index.min(2)) })
+    pub fn argument(&self) -> Value {
+        // SAFETY: the function has one argument.
+        Value(unsafe { LLVMGetParam(self.function, 0) })
     }
 
     /// A new block.
@@ -452,6 +450,24 @@ impl Builder {
         unsafe { LLVMBuildFence(self.builder, ordering, 0, NAME) };
     }
 
+    /// An atomic operation on host memory, sequentially consistent; gives the old value.
+    pub fn update(&self, rmw: Rmw, pointer: Value, value: Value) -> Value {
+        let ordering = llvm_sys::LLVMAtomicOrdering::LLVMAtomicOrderingSequentiallyConsistent;
+        // SAFETY: pointer and value are of this function; the value is an integer, or a float for `FAdd`.
+        Value(unsafe { LLVMBuildAtomicRMW(self.builder, rmw, pointer.0, value.0, ordering, 0) })
+    }
+
+    /// Writes `new` where `expected` is; gives the old value.
+    pub fn compare_exchange(&self, pointer: Value, expected: Value, new: Value) -> Value {
+        let ordering = llvm_sys::LLVMAtomicOrdering::LLVMAtomicOrderingSequentiallyConsistent;
+        // SAFETY: as in `update`; the first part of the result is the old value.
+        Value(unsafe {
+            let (pointer, expected, new) = (pointer.0, expected.0, new.0);
+            let pair = LLVMBuildAtomicCmpXchg(self.builder, pointer, expected, new, ordering, ordering, 0);
+            LLVMBuildExtractValue(self.builder, pair, 0, NAME)
+        })
+    }
+
     pub fn jump(&self, target: Label) {
         // SAFETY: the label is one of this function.
         unsafe { LLVMBuildBr(self.builder, target.0) };
@@ -478,13 +494,13 @@ impl Builder {
         }
     }
 
-    /// Jumps by value: to `targets[i]` for `i`, else to `other`.
-    pub fn switch(&self, value: Value, targets: &[Label], other: Label) {
+    /// Jumps by value to the target beside it, else to `other`.
+    pub fn switch(&self, value: Value, targets: &[(u32, Label)], other: Label) {
         // SAFETY: as in `branch`; cases are constants of the value's type.
         unsafe {
             let switch = LLVMBuildSwitch(self.builder, value.0, other.0, targets.len() as u32);
-            for (i, target) in targets.iter().enumerate() {
-                LLVMAddCase(switch, LLVMConstInt(LLVMTypeOf(value.0), i as u64, 0), target.0);
+            for (case, target) in targets {
+                LLVMAddCase(switch, LLVMConstInt(LLVMTypeOf(value.0), (*case).into(), 0), target.0);
             }
         }
     }
@@ -530,9 +546,7 @@ impl Builder {
                 LLVMContextDispose(self.context);
                 return Err("LLVM has no memory for the code".into());
             }
-            let function = std::mem::transmute::<usize, unsafe extern "C" fn(*mut Frame, *mut Lanes, u32) -> u32>(
-                address as usize,
-            );
+            let function = std::mem::transmute::<usize, Run>(address as usize);
             Ok(Code { engine, context: self.context, function })
         }
     }

@@ -27,8 +27,6 @@ pub(super) struct Warp {
     pub(super) preds: Vec<u32>,
     pub(super) control: Control,
     pub(super) local: Local,
-    /// The warp as machine code sees it.
-    pub(super) lanes: Option<Lanes>,
     /// The interpreter runs it until its next turn.
     interpreted: bool,
 }
@@ -47,9 +45,13 @@ struct Barrier {
 /// A block that runs or is about to.
 #[derive(Default)]
 pub(super) struct Block {
-    index: [u32; 3],
+    pub(super) index: [u32; 3],
     pub(super) warps: Vec<Warp>,
-    shared: Shared,
+    /// The warps as machine code sees them.
+    pub(super) lanes: Vec<Lanes>,
+    /// The entry of machine code where all warps are that have not ended; then [`Warp::control`] tells nothing.
+    pub(super) together: Option<u32>,
+    pub(super) shared: Shared,
     barriers: [Barrier; BARRIERS],
     pub(super) live_threads: u32,
     /// The warp whose turn it is.
@@ -58,41 +60,69 @@ pub(super) struct Block {
     pub(super) turns: u32,
 }
 
+/// The lanes of a warp that exist in a block of so many threads.
+pub(super) fn existing(threads: u32, warp: usize) -> u32 {
+    let rest = threads - warp as u32 * LANES as u32;
+    if rest >= LANES as u32 {
+        FULL
+    } else {
+        (1 << rest) - 1
+    }
+}
+
 impl Block {
-    /// Prepares the first instruction of block `index`.
-    pub(super) fn start(&mut self, env: &Env<'_>, code: &Code, index: [u32; 3]) {
-        let threads = env.block_threads();
+    /// Memory for the blocks of a launch.
+    pub(super) fn new(env: &Env<'_>, code: &Code) -> Block {
+        let warp = |w: usize| Warp::new(env, code, existing(env.block_threads(), w));
+        Block { warps: (0..env.warps as usize).map(warp).collect(), ..Block::default() }
+    }
+
+    /// Goes to the start of block `index`.
+    pub(super) fn start(&mut self, env: &Env<'_>, index: [u32; 3]) {
         self.index = index;
-        self.turn = 0;
         self.turns = 0;
-        self.live_threads = threads;
-        self.barriers = [Barrier::default(); BARRIERS];
+        self.together = Some(0);
         self.shared.reset(env.shared);
         if env.check.is_some() {
             self.shared.shadow.get_or_insert_default().start(env.warps * LANES as u32, env.shared);
         }
-        self.warps.resize_with(env.warps as usize, Warp::default);
-        for (w, warp) in self.warps.iter_mut().enumerate() {
-            let rest = threads - w as u32 * LANES as u32;
-            let lanes = if rest >= LANES as u32 { FULL } else { (1 << rest) - 1 };
-            warp.start(env, code, lanes);
-        }
+        self.live_threads = env.block_threads();
     }
 
-    /// Runs until the block ends or its time slice does.
-    pub(super) fn run(&mut self, context: Context<'_>, native: Option<(&dyn Native, &mut Cache)>) -> Outcome {
+    /// Prepares for warps that go apart.
+    fn spread(&mut self) {
+        self.turn = 0;
+        self.barriers = [Barrier::default(); BARRIERS];
+    }
+
+    /// Runs until the block ends or its time slice does; when it has ended, also the blocks that `next` gives.
+    pub(super) fn run(
+        &mut self,
+        context: Context<'_>,
+        native: Option<(&dyn Native, &mut Cache)>,
+        next: &dyn Fn() -> Option<[u32; 3]>,
+    ) -> Outcome {
         let mut fuel = SLICE;
         self.turns += 1;
-        let index = self.index;
-        let mut session = native
-            .map(|(native, cache)| Session::new(native, context, cache, &mut self.warps, &mut self.shared, index));
-        if let (1, Some(session)) = (self.turns, &mut session) {
-            match self.run_together(session, &mut fuel) {
-                Together::Done => return Outcome::Done,
-                Together::Apart if fuel <= 0 => return Outcome::Yielded,
-                Together::Apart => {}
-                Together::Failed(w) => {
-                    return Outcome::Failed(self.fault(context.env, context.code, w, session.take_fault()))
+        let mut session = native.map(|(native, cache)| Session::new(native, context, cache, self));
+        match (self.together.take(), &mut session) {
+            (None, _) => {}
+            (Some(_), None) => {
+                self.spread();
+                for (w, warp) in self.warps.iter_mut().enumerate() {
+                    warp.control.start(existing(context.env.block_threads(), w), context.code.kernel);
+                }
+            }
+            (Some(at), Some(session)) => {
+                self.spread();
+                match self.run_together(session, at, next, &mut fuel) {
+                    Together::Done => return Outcome::Done,
+                    Together::Yielded => return Outcome::Yielded,
+                    Together::Apart if fuel <= 0 => return Outcome::Yielded,
+                    Together::Apart => {}
+                    Together::Failed(w) => {
+                        return Outcome::Failed(self.fault(context.env, context.code, w, session.take_fault()))
+                    }
                 }
             }
         }
@@ -139,16 +169,16 @@ impl Block {
                 let entry = session.entry(&warp.control).filter(|_| !warp.interpreted);
                 if let Some(entry) = entry {
                     *session.fuel() = *fuel * SPEED;
-                    let status = session.enter(warp, entry);
+                    let status = session.enter(warp, &mut self.lanes[w], entry);
                     *fuel = *session.fuel() / SPEED;
-                    if status & 0xff == status::FAULT {
+                    if status == status::FAULT {
                         let fault = session.take_fault();
                         return Err(self.fault(env, code, w, fault));
                     }
                     self.settle(session, w, status);
                     self.pass_barriers();
                     let warp = &mut self.warps[w];
-                    match status & 0xff {
+                    match status {
                         status::YIELD if warp.control.others.is_empty() => {
                             *fuel = (*fuel).min(-1);
                             warp.control.rotate();
@@ -295,17 +325,16 @@ fn note_barrier(shadow: &mut Shadow, warps: &[Warp], id: u8, of_all: bool) {
 }
 
 impl Warp {
-    fn start(&mut self, env: &Env<'_>, code: &Code, lanes: u32) {
-        let kernel = code.kernel;
-        if self.rows.len() < kernel.rows as usize {
-            self.rows.resize(kernel.rows as usize, Row::ZERO);
-        }
-        if self.preds.len() < kernel.preds as usize {
-            self.preds.resize(kernel.preds as usize, 0);
-        }
-        self.preds[Pred::FALSE.index()] = 0;
-        self.local.resize(env.local);
-        self.control.start(lanes, kernel);
+    fn new(env: &Env<'_>, code: &Code, lanes: u32) -> Warp {
+        let mut warp = Warp {
+            rows: vec![Row::ZERO; code.kernel.rows as usize],
+            preds: vec![0; code.kernel.preds as usize],
+            ..Warp::default()
+        };
+        warp.preds[Pred::FALSE.index()] = 0;
+        warp.local.resize(env.local);
+        warp.control.start(lanes, code.kernel);
+        warp
     }
 
     /// Lets the fragments at a barrier go on and gives them its result.

@@ -112,6 +112,9 @@ impl Env<'_> {
 
     fn block_index(&self, linear: u64) -> [u32; 3] {
         let [x, y, _] = self.grid.map(u64::from);
+        if linear < x {
+            return [linear as u32, 0, 0];
+        }
         [(linear % x) as u32, (linear / x % y) as u32, (linear / x / y) as u32]
     }
 }
@@ -325,8 +328,8 @@ impl Run<'_> {
             }
             if self.may_start(&resident) {
                 if let Some(index) = self.next_block() {
-                    let mut block = spare.take().unwrap_or_default();
-                    block.start(self.env, self.code, index);
+                    let mut block = spare.take().unwrap_or_else(|| Block::new(self.env, self.code));
+                    block.start(self.env, index);
                     resident.push_front(block);
                 }
             }
@@ -338,7 +341,9 @@ impl Run<'_> {
             }
             let memory = self.memory.pin();
             let context = Context { code: self.code, env: self.env, memory: &memory, worker };
-            match block.run(context, native.map(|native| (&**native, &mut cache))) {
+            let alone = resident.is_empty() && !self.cooperative;
+            let next = || if alone && !self.stop.load(Relaxed) { self.next_block() } else { None };
+            match block.run(context, native.map(|native| (&**native, &mut cache)), &next) {
                 Outcome::Done => spare = Some(block),
                 Outcome::Yielded => resident.push_back(block),
                 Outcome::Failed(fault) => return self.fail(fault),

@@ -40,4 +40,4 @@ pub use heap::DeviceHeap;
 pub use launch::{Engine, Launch, MAX_SHARED, MAX_THREADS};
 pub use program::{Global, Kernel, KernelAttributes, LoadError, Param, Program};
 pub use space::window;
-pub use tier::{status, Compiler, Entry, Frame, Lanes, Native, Shape, Site, Source, Tier, FOREIGN};
+pub use tier::{status, Compiler, Entry, Frame, Lanes, Native, Regular, Run, Shape, Site, Source, Tier, FOREIGN};

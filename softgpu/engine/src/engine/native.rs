@@ -1,13 +1,15 @@
 //! Running the warps of a block in machine code.
 
-use super::block::{Block, Warp};
-use super::code::{Code, FULL, LANES};
-use super::control::{Control, Fragment, Wait};
+use super::block::{existing, Block, Warp};
+use super::code::{Code, Row, FULL, LANES};
+use super::control::{Control, Fragment, Wait, SLICE};
 use super::cx::{Cx, Flow, LaneFault};
 use super::launch::Env;
 use super::shared::Shared;
-use super::tier::{status, Entry, Frame, Lanes, Native, Site, FOREIGN};
+use super::tier::{status, Entry, Frame, Lanes, Native, Regular, Site, FOREIGN};
 use crate::memory::Pinned;
+use std::cmp::Ordering::{Equal, Greater, Less};
+use std::ops::Range;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr;
 
@@ -48,7 +50,7 @@ struct Host<'a> {
     fault: Option<LaneFault>,
 }
 
-/// A block whose warps may run in machine code.
+/// Blocks whose warps may run in machine code, one at a time.
 pub(super) struct Session<'a> {
     host: Host<'a>,
     frame: Frame,
@@ -70,27 +72,12 @@ impl<'a> Session<'a> {
         native: &'a dyn Native,
         context: Context<'a>,
         cache: &'a mut Cache,
-        warps: &mut [Warp],
-        shared: &mut Shared,
-        block: [u32; 3],
+        block: &mut Block,
     ) -> Session<'a> {
         let Context { code, env, memory, worker } = context;
         cache.prepare(native, memory.generation());
-        let indices = env.thread_indices();
-        for (index, warp) in warps.iter_mut().enumerate() {
-            warp.lanes = Some(Lanes {
-                rows: warp.rows.as_mut_ptr().cast(),
-                preds: warp.preds.as_mut_ptr(),
-                local: warp.local.pointer(),
-                local_size: warp.local.stride().into(),
-                tid: indices[index].as_ptr(),
-                warp: index as u32,
-                running: 0,
-                exited: 0,
-                pc: 0,
-            });
-        }
-        let (data, size) = shared.raw();
+        block.show_lanes(env);
+        let (data, size) = block.shared.raw();
         let frame = Frame {
             params: env.params.as_ptr(),
             shared: data,
@@ -100,9 +87,17 @@ impl<'a> Session<'a> {
             execute,
             locate,
             fuel: 0,
+            reserve: SLICE * SPEED / 4,
+            first: ptr::null_mut(),
+            end: ptr::null_mut(),
+            current: ptr::null_mut(),
+            together: 0,
+            at: 0,
+            stop: 0,
+            parted: 0,
             ntid: env.block,
             nctaid: env.grid,
-            ctaid: block,
+            ctaid: block.index,
             warps: env.warps,
             dynamic_shared: env.dynamic_shared,
             host: ptr::null_mut(),
@@ -111,10 +106,10 @@ impl<'a> Session<'a> {
             code,
             env,
             memory,
-            warps: warps.as_mut_ptr(),
-            shared,
+            warps: block.warps.as_mut_ptr(),
+            shared: &mut block.shared,
             sites: cache.sites.as_mut_ptr(),
-            block,
+            block: block.index,
             worker,
             fault: None,
         };
@@ -140,7 +135,7 @@ impl<'a> Session<'a> {
     }
 
     /// Takes the lanes of a warp that is ready over into machine code.
-    pub(super) fn enter(&mut self, warp: &mut Warp, entry: u32) -> u32 {
+    pub(super) fn enter(&mut self, warp: &mut Warp, lanes: &mut Lanes, entry: u32) -> u32 {
         let control = &mut warp.control;
         for fragment in control.others.drain(..) {
             let blocks = &self.host.code.map.blocks;
@@ -150,20 +145,27 @@ impl<'a> Session<'a> {
                 unsafe { *self.masks.add(*block as usize) |= fragment.mask };
             }
         }
-        let (running, exited) = (control.mask, control.exited);
+        (lanes.running, lanes.exited) = (control.mask, control.exited);
         control.mask = 0;
-        self.run(warp, entry | FOREIGN, running, exited)
+        warp.show(lanes);
+        self.run(std::slice::from_mut(lanes), entry | FOREIGN, false)
     }
 
-    /// Runs lanes of a warp from an entry on.
-    pub(super) fn run(&mut self, warp: &mut Warp, entry: u32, running: u32, exited: u32) -> u32 {
-        let Some(lanes) = &mut warp.lanes else { return status::FAULT };
-        (lanes.running, lanes.exited) = (running, exited);
-        let lanes: *mut Lanes = lanes;
+    /// Runs warps from an entry on.
+    fn run(&mut self, lanes: &mut [Lanes], entry: u32, together: bool) -> u32 {
+        let Range { start, end } = lanes.as_mut_ptr_range();
+        (self.frame.first, self.frame.end) = (start, end);
+        (self.frame.at, self.frame.stop, self.frame.together) = (entry, 0, together.into());
         self.frame.host = ptr::from_mut(&mut self.host).cast();
         // SAFETY: the frame's pointers are those of the block's own memory, which lives as long as `self`
         // and does not move; `Native` promises the rest.
-        unsafe { self.native.function()(&mut self.frame, lanes, entry) }
+        unsafe { self.native.function()(&mut self.frame) }
+    }
+
+    /// Goes on with another block, which lies where the one before it has been.
+    fn move_to(&mut self, index: [u32; 3]) {
+        self.frame.ctaid = index;
+        self.host.block = index;
     }
 
     pub(super) fn fuel(&mut self) -> &mut i64 {
@@ -175,8 +177,7 @@ impl<'a> Session<'a> {
     }
 
     /// Gives the lanes of a warp back to the interpreter where machine code has left them.
-    pub(super) fn leave(&mut self, warp: &mut Warp) {
-        let Some(lanes) = &warp.lanes else { return };
+    fn leave(&mut self, warp: &mut Warp, lanes: &Lanes) {
         let control = &mut warp.control;
         control.exit(lanes.exited & !control.exited);
         control.enter(0);
@@ -256,6 +257,8 @@ unsafe extern "C" fn locate(frame: *mut Frame, site: u32, address: u64, write: u
 pub(super) enum Together {
     /// All have ended.
     Done,
+    /// They are still together, and the time slice is used up.
+    Yielded,
     /// The general way has to go on, from the state in which the warps are now.
     Apart,
     /// One of them has failed.
@@ -263,110 +266,160 @@ pub(super) enum Together {
 }
 
 impl Block {
-    /// Runs a block that has just been started, as long as all its warps go from barrier to barrier
-    /// together: then nothing needs to be kept about them but where they are.
-    pub(super) fn run_together(&mut self, session: &mut Session<'_>, fuel: &mut i64) -> Together {
-        let mut at = 0u32;
-        let count = self.warps.len();
-        let mut masks = [(0u32, 0u32); super::MAX_THREADS as usize / LANES];
-        for (warp, mask) in self.warps.iter().zip(&mut masks) {
-            *mask = (!warp.control.exited, warp.control.exited);
-        }
+    /// Runs a block, and then those that `next` gives, as long as all warps go from barrier to barrier together:
+    /// then nothing needs to be kept about them but where they are.
+    pub(super) fn run_together(
+        &mut self,
+        session: &mut Session<'_>,
+        mut at: u32,
+        next: &dyn Fn() -> Option<[u32; 3]>,
+        fuel: &mut i64,
+    ) -> Together {
+        let env = session.host.env;
+        let cost = session.host.code.ops.len() as i64 * i64::from(env.warps);
         *session.fuel() = *fuel * SPEED;
         loop {
-            let mut stop: Option<(u32, u8)> = None;
-            for w in 0..count {
-                let (running, exited) = masks[w];
-                if running == 0 {
-                    continue;
-                }
-                let warp = &mut self.warps[w];
-                let status = session.run(warp, at, running, exited);
-                let Some(lanes) = &warp.lanes else { return Together::Apart };
-                let place = (lanes.pc, (status >> 8) as u8);
-                match status & 0xff {
-                    status::DONE => masks[w] = (0, FULL),
-                    status::BARRIER if stop.is_none_or(|stop| stop == place) => {
-                        stop = Some(place);
-                        masks[w] = (lanes.running, lanes.exited);
-                    }
-                    _ => {
-                        *fuel = *session.fuel() / SPEED;
-                        return self.part(session, &masks, w, status, stop, at);
-                    }
-                }
+            let status = session.run(&mut self.lanes, at, true);
+            if status == status::DONE {
+                *session.fuel() -= cost;
+                let another = if session.frame.fuel > 0 { next() } else { None };
+                let Some(index) = another else { return Together::Done };
+                self.start(env, index);
+                session.move_to(index);
+                (self.together, self.turns, at) = (None, 1, 0);
+                continue;
             }
-            let Some((pc, _)) = stop else {
-                self.live_threads = 0;
-                return Together::Done;
-            };
-            let entry = session.native.entries().iter().position(|e| e.pc == pc);
-            match entry {
-                Some(entry) if *session.fuel() > 0 => at = entry as u32,
-                _ => {
-                    *fuel = *session.fuel() / SPEED;
-                    self.stay(session, &masks, count, stop, at);
-                    self.pass_barriers();
-                    return Together::Apart;
-                }
+            *fuel = session.frame.fuel / SPEED;
+            if status == status::BARRIER {
+                self.together = Some(session.frame.stop);
+                return Together::Yielded;
             }
+            return self.part(session, status);
         }
     }
 
-    /// Warp `w` has gone another way than those before it.
-    fn part(
-        &mut self,
-        session: &mut Session<'_>,
-        masks: &[(u32, u32)],
-        w: usize,
-        status: u32,
-        stop: Option<(u32, u8)>,
-        at: u32,
-    ) -> Together {
-        self.stay(session, masks, w, stop, at);
-        if status & 0xff == status::FAULT {
-            return Together::Failed(w);
+    /// Writes down where warps are after one of them has gone another way than those before it.
+    fn part(&mut self, session: &mut Session<'_>, status: u32) -> Together {
+        let Frame { first, current, at, stop, .. } = session.frame;
+        let current = (current as usize - first as usize) / size_of::<Lanes>();
+        for w in 0..self.warps.len() {
+            self.warps[w].control.start(self.lanes[w].existing, session.host.code.kernel);
+            match w.cmp(&current) {
+                Less => self.stay(session, w, stop, true),
+                Equal => {}
+                Greater => self.stay(session, w, at, false),
+            }
         }
-        self.settle(session, w, status);
+        if status == status::FAULT {
+            return Together::Failed(current);
+        }
+        self.settle(session, current, status);
         self.pass_barriers();
         Together::Apart
     }
 
-    /// Writes down where warps are: those before `done` at `stop`, the others still at entry `at`.
-    fn stay(&mut self, session: &Session<'_>, masks: &[(u32, u32)], done: usize, stop: Option<(u32, u8)>, at: u32) {
-        for (w, (running, exited)) in masks.iter().copied().enumerate().take(self.warps.len()) {
-            let warp = &mut self.warps[w];
-            let ended = exited & !warp.control.exited;
-            warp.control.exit(ended);
-            warp.control.others.clear();
-            warp.control.enter(0);
-            warp.control.mask = 0;
-            self.live_threads -= ended.count_ones();
-            if running == 0 {
-                continue;
-            }
-            match stop {
-                Some((pc, id)) if w < done => self.wait_at(w, pc, id, running),
-                _ => {
-                    let pc = session.entry_of(at).pc;
-                    self.warps[w].control.park(pc, running, Wait::Ready);
-                }
-            }
+    /// Writes down that a warp has ended, or is at an entry, where it waits or not.
+    fn stay(&mut self, session: &Session<'_>, w: usize, entry: u32, waits: bool) {
+        let lanes = &self.lanes[w];
+        let running = if entry == 0 && !waits { lanes.existing } else { lanes.running };
+        let warp = &mut self.warps[w];
+        warp.control.others.clear();
+        warp.control.exit(lanes.existing & !running);
+        self.live_threads -= (lanes.existing & !running).count_ones();
+        if running == 0 {
+            return;
+        }
+        let entry = session.entry_of(entry);
+        warp.complete(&entry.regular);
+        match entry.barrier {
+            Some(id) if waits => self.wait_at(w, entry.pc, id, running),
+            _ => warp.control.park(entry.pc, running, Wait::Ready),
         }
     }
 
     /// Acts on what machine code has returned for a warp, other than a fault.
     pub(super) fn settle(&mut self, session: &mut Session<'_>, w: usize, status: u32) {
-        let warp = &mut self.warps[w];
+        let (warp, lanes) = (&mut self.warps[w], &mut self.lanes[w]);
         let before = warp.control.exited;
         warp.control.others.clear();
-        session.leave(warp);
-        let control = &mut warp.control;
-        self.live_threads -= (control.exited & !before).count_ones();
-        if status & 0xff == status::BARRIER {
-            let (pc, lanes) = (control.pc, control.mask);
-            control.mask = 0;
-            self.wait_at(w, pc, (status >> 8) as u8, lanes);
+        let entry = match status {
+            status::DONE => {
+                (lanes.running, lanes.exited) = (0, FULL);
+                None
+            }
+            status::BARRIER => Some(session.frame.stop),
+            status::PARTED => Some(session.frame.parted),
+            _ => None,
+        };
+        if entry.is_some() {
+            lanes.exited = !lanes.running;
         }
+        session.leave(warp, lanes);
+        let running = lanes.running;
+        self.live_threads -= (warp.control.exited & !before).count_ones();
+        if let Some(entry) = entry {
+            let entry = session.entry_of(entry);
+            warp.control.mask = 0;
+            warp.complete(&entry.regular);
+            self.wait_at(w, entry.pc, entry.barrier.unwrap_or(0), running);
+        }
+    }
+}
+
+impl Warp {
+    /// Tells machine code where the warp's registers are.
+    pub(super) fn show(&mut self, lanes: &mut Lanes) {
+        lanes.rows = self.rows.as_mut_ptr().cast();
+        lanes.preds = self.preds.as_mut_ptr();
+        lanes.local = self.local.pointer();
+        lanes.local_size = self.local.stride().into();
+    }
+
+    /// Gives all lanes their values of registers that machine code has left in the short form.
+    fn complete(&mut self, regular: &[Regular]) {
+        for register in regular {
+            let row = register.row as usize;
+            let half = |h: usize| if register.stride.is_some() { h } else { 0 };
+            let stride = register.stride.unwrap_or(0);
+            if register.wide {
+                let first = |row: &Row| u64::from(row.0[0]) | u64::from(row.0[1]) << 32;
+                let bases = [first(&self.rows[row]), first(&self.rows[row + half(1)])];
+                for lane in 0..LANES {
+                    let value = bases[lane / 16].wrapping_add((stride as u64).wrapping_mul(lane as u64 % 16));
+                    let row = &mut self.rows[row + lane / 16].0;
+                    (row[lane % 16 * 2], row[lane % 16 * 2 + 1]) = (value as u32, (value >> 32) as u32);
+                }
+            } else {
+                let row = &mut self.rows[row].0;
+                let bases = [row[0], row[16 * half(1)]];
+                for lane in 0..LANES {
+                    row[lane] = bases[lane / 16].wrapping_add((stride as u32).wrapping_mul(lane as u32 % 16));
+                }
+            }
+        }
+    }
+}
+
+impl Block {
+    /// Tells machine code where the warps are.
+    fn show_lanes(&mut self, env: &Env<'_>) {
+        let indices = env.thread_indices();
+        let threads = env.block_threads();
+        if self.lanes.len() != self.warps.len() {
+            let lanes = |w: usize| Lanes {
+                rows: ptr::null_mut(),
+                preds: ptr::null_mut(),
+                local: ptr::null_mut(),
+                local_size: 0,
+                tid: indices[w].as_ptr(),
+                warp: w as u32,
+                existing: existing(threads, w),
+                running: 0,
+                exited: 0,
+                pc: 0,
+            };
+            self.lanes = (0..self.warps.len()).map(lanes).collect();
+        }
+        self.warps.iter_mut().zip(&mut self.lanes).for_each(|(warp, lanes)| warp.show(lanes));
     }
 }

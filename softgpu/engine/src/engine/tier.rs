@@ -65,9 +65,8 @@ pub trait Compiler: Send + Sync {
 /// The function of [`Native::function`] may be called with frames as [`Frame`] describes them,
 /// for as long as the value lives. It accesses nothing but what the frame refers to.
 pub unsafe trait Native: Send + Sync {
-    /// Runs a warp from one of the entries on; the result is one of [`status`]. With [`FOREIGN`] added to
-    /// the entry, something else than this code may have written the warp's registers.
-    fn function(&self) -> unsafe extern "C" fn(*mut Frame, *mut Lanes, u32) -> u32;
+    /// The code.
+    fn function(&self) -> Run;
     /// Where warps may begin. Entry 0 is the kernel's start.
     fn entries(&self) -> &[Entry];
     /// How many [`Frame::sites`] it uses.
@@ -76,7 +75,12 @@ pub unsafe trait Native: Send + Sync {
     fn masks(&self) -> usize;
 }
 
-/// Bit of an entry: registers may hold what the code does not expect; if so it returns at once.
+/// Runs the warps `first..end` of a frame, one after the other, from its entry `at` on; with `together`, and
+/// if all of them come to the same barrier, from there on, and so forth. The result is one of [`status`].
+pub type Run = unsafe extern "C" fn(*mut Frame) -> u32;
+
+/// Bit of an entry: the warp's registers are as the interpreter leaves them. If they hold what the code does
+/// not expect, it returns at once.
 pub const FOREIGN: u32 = 1 << 31;
 
 /// A place where machine code can take over a warp.
@@ -86,20 +90,42 @@ pub struct Entry {
     pub pc: u32,
     /// Blocks at whose first operation other lanes may wait meanwhile.
     pub waiting: Vec<u32>,
+    /// The barrier behind which it lies. There, and at the kernel's start, warps can go on without [`FOREIGN`].
+    pub barrier: Option<u8>,
+    /// Registers that machine code leaves there in a short form.
+    pub regular: Vec<Regular>,
+}
+
+/// A register whose value follows from that of the first lane, or of the first of each half, which alone is in
+/// its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Regular {
+    /// First row.
+    pub row: u32,
+    /// Whether it has 64 bits.
+    pub wide: bool,
+    /// How much more each lane has than the one before it in its half; `None` if all lanes have the same.
+    pub stride: Option<i64>,
 }
 
 /// What machine code returns.
 pub mod status {
-    /// All lanes have ended.
+    /// All warps have ended.
     pub const DONE: u32 = 0;
-    /// All lanes are at a barrier of the whole block, to go on at [`super::Lanes::pc`]; from bit 8 on its number.
+    /// All warps that have not ended are at the barrier of entry [`super::Frame::stop`].
     pub const BARRIER: u32 = 1;
-    /// The interpreter has to go on. Lanes are at [`super::Lanes::pc`] and at the blocks of [`super::Frame::masks`].
+    /// The interpreter has to go on with warp `current`. Its lanes are at [`super::Lanes::pc`] and at the blocks of
+    /// [`super::Frame::masks`].
+    ///
+    /// In this case and the next ones, warps before `current` have ended or are at the barrier of entry
+    /// [`super::Frame::stop`], and those behind it have ended or are still at the entry [`super::Frame::at`].
     pub const INTERPRET: u32 = 2;
     /// As `INTERPRET`, because the time slice is used up.
     pub const YIELD: u32 = 3;
     /// What [`super::Frame::execute`] returned.
     pub const FAULT: u32 = 4;
+    /// Warp `current` is at another barrier than those before it, that of entry [`super::Frame::parted`].
+    pub const PARTED: u32 = 5;
 }
 
 /// How the threads of a block lie in its warps.
@@ -189,8 +215,21 @@ pub struct Frame {
     pub execute: unsafe extern "C" fn(*mut Frame, *mut Lanes, first: u32, end: u32, lanes: u32) -> u32,
     /// Looks up the live range around an address for a site; the last argument says whether it is to be written.
     pub locate: unsafe extern "C" fn(*mut Frame, site: u32, address: u64, write: u32),
-    /// What is left of the time slice.
+    /// What is left of the time slice, and what must be left for warps to go on together behind a barrier.
     pub fuel: i64,
+    pub reserve: i64,
+    /// Warps to run, which lie in one array.
+    pub first: *mut Lanes,
+    pub end: *mut Lanes,
+    /// The warp that runs.
+    pub current: *mut Lanes,
+    /// Whether warps go on together behind barriers.
+    pub together: u32,
+    /// The entry where all warps have been; that of the barrier where those are that have run since, or 0; that
+    /// of the barrier where `current` is.
+    pub at: u32,
+    pub stop: u32,
+    pub parted: u32,
     pub ntid: [u32; 3],
     pub nctaid: [u32; 3],
     pub ctaid: [u32; 3],
@@ -213,7 +252,9 @@ pub struct Lanes {
     pub tid: *const [u32; 32],
     /// Index of the warp.
     pub warp: u32,
-    /// Lanes that begin, and that go on where machine code has stopped.
+    /// Lanes that exist.
+    pub existing: u32,
+    /// Lanes that go on where machine code has stopped; none if the warp has ended.
     pub running: u32,
     /// Lanes that have ended or never existed.
     pub exited: u32,

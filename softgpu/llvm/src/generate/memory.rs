@@ -1,7 +1,8 @@
 //! Loads and stores: a check that nearly always holds, vectors where addresses lie in rows, and the
 //! interpreter for the rest.
 
-use super::{field, Gen, Val, HALF};
+use super::atomic::{compiled_bytes, Atom};
+use super::{field, Constants, Gen, Val, HALF};
 use crate::shape::Shape;
 use crate::sys::{op, IntPredicate, Value};
 use vgpu_engine::engine::Site;
@@ -23,12 +24,16 @@ pub(super) fn constant_address(addr: Address) -> Option<u64> {
     }
 }
 
+/// Largest distance between lanes at which what lies between the outer ones is certain to be between their
+/// addresses: larger ones wrap around.
+const FARTHEST_STRIDE: u64 = 1 << 32;
+
 /// An access as the instruction says it.
-struct Access<'a> {
-    space: Space,
+pub(super) struct Access<'a> {
+    pub(super) space: Space,
     addr: Address,
     /// Bytes of an element, and how many there are.
-    bytes: u32,
+    pub(super) bytes: u32,
     count: u32,
     kind: Kind<'a>,
 }
@@ -36,15 +41,16 @@ struct Access<'a> {
 enum Kind<'a> {
     Load { dst: &'a [Reg], signed: bool },
     Store { src: &'a [Operand] },
+    Atom(Atom),
 }
 
 /// The memory that an access is checked against.
-struct Bank {
+pub(super) struct Bank {
     /// First address of what is accessible, and how many bytes.
     first: Value,
     size: Value,
     /// Host address of address 0.
-    origin: Value,
+    pub(super) origin: Value,
     /// Bytes between the memories of neighbouring lanes; `None` if all lanes see the same.
     stride: Option<Value>,
     /// Bytes that there are at least.
@@ -79,6 +85,10 @@ impl Gen<'_> {
                 let kind = Kind::Store { src: self.function.operand_list(src) };
                 Access { space, addr, bytes: width.bytes(), count: src.len, kind }
             }
+            Op::Atom { op, ty, space, dst, addr, b, c, .. } => {
+                let bytes = compiled_bytes(op, ty).unwrap_or(0);
+                Access { space, addr, bytes, count: 1, kind: Kind::Atom(Atom { op, ty, dst, b, c }) }
+            }
             _ => return Err(format!("an access that is not compiled at line {}", self.line())),
         };
         if access.space == Space::Param {
@@ -91,16 +101,17 @@ impl Gen<'_> {
         self.b.place(slow);
         if let Some(site) = site {
             let first = self.some_address(address, lanes);
-            let write = u32::from(matches!(access.kind, Kind::Store { .. }));
+            let write = u32::from(!matches!(access.kind, Kind::Load { .. }));
             let function = self.b.load(self.b.pointer(), field!(self, frame.locate), 8);
             self.b.call(function, None, &[self.frame, self.c32(site), first, self.c32(write)]);
         }
-        self.interpret(operation, guard, lanes)?;
+        self.interpret(guard, lanes)?;
         self.b.jump(done);
         self.b.place(fast);
         match &access.kind {
             Kind::Load { dst, signed } => self.load(&access, &bank, address, lanes, dst, *signed, guard)?,
             Kind::Store { src } => self.store(&access, &bank, address, lanes, src),
+            Kind::Atom(atom) => self.atomic(&access, &bank, address, lanes, *atom, guard)?,
         }
         self.b.jump(done);
         self.b.place(done);
@@ -123,7 +134,8 @@ impl Gen<'_> {
         }
         let site = self.new_site(access.space);
         let bank = self.bank(access.space, site);
-        let others = if guard.is_none() { self.followers(access) } else { Vec::new() };
+        let alone = guard.is_some() || matches!(access.kind, Kind::Atom(_));
+        let others = if alone { Vec::new() } else { self.followers(access) };
         let offsets = others.iter().map(|(_, offset)| *offset).chain([access.addr.offset]);
         let (least, most) = offsets.fold((i64::MAX, i64::MIN), |(a, b), o| (a.min(o), b.max(o)));
         let back = self.c64(access.addr.offset.wrapping_sub(least) as u64);
@@ -176,7 +188,7 @@ impl Gen<'_> {
     fn load_parameter(&mut self, access: &Access<'_>, guard: Option<Val>) -> Result<(), String> {
         let offset = constant_address(access.addr).unwrap_or(0);
         let Kind::Load { dst, signed } = access.kind else { return Err("a store to parameters".into()) };
-        let params = self.b.load(self.b.pointer(), field!(self, frame.params), 8);
+        let params = self.constants.params;
         for (n, reg) in (0u64..).zip(dst) {
             let place = self.b.offset(params, self.c64(offset + n * u64::from(access.bytes)));
             let value = self.b.load(self.b.int(access.bytes * 8), place, 1);
@@ -213,10 +225,9 @@ impl Gen<'_> {
     fn bank(&mut self, space: Space, site: Option<u32>) -> Bank {
         match space {
             Space::Shared => {
-                let data = self.b.load(self.b.pointer(), field!(self, frame.shared), 8);
-                let size = self.b.load(self.long(), field!(self, frame.shared_size), 8);
-                let origin = self.b.cast(op::PTRTOINT, data, self.long());
-                Bank { first: self.c64(0), size, origin, stride: None, least: self.function.shared_size }
+                let Constants { shared, shared_size, .. } = self.constants;
+                let least = self.function.shared_size;
+                Bank { first: self.c64(0), size: shared_size, origin: shared, stride: None, least }
             }
             Space::Local => {
                 let data = self.b.load(self.b.pointer(), field!(self, lanes.local), 8);
@@ -227,8 +238,7 @@ impl Gen<'_> {
             }
             _ => {
                 let site = site.unwrap_or(0);
-                let sites = self.b.load(self.b.pointer(), field!(self, frame.sites), 8);
-                let place = self.b.field(sites, site as usize * size_of::<Site>());
+                let place = self.b.field(self.constants.sites, site as usize * size_of::<Site>());
                 let first = self.b.load(self.long(), place, 8);
                 let size = self.b.load(self.long(), self.b.field(place, 8), 8);
                 Bank { first, size, origin: self.c64(0), stride: None, least: 0 }
@@ -262,27 +272,38 @@ impl Gen<'_> {
                 let sure = self.within_one(offset, self.c64(most + 1), align, address.parts[0]);
                 self.b.binary(op::OR, sure, within)
             }
-            Shape::Affine(stride) if stride.unsigned_abs() & align == 0 => {
-                let half = |gen: &mut Self, h: usize| {
-                    let base = address.parts[h];
-                    let (first, last) = gen.ends(lanes, h);
-                    let at = |gen: &Self, lane: Value| {
-                        let steps = gen.b.binary(op::MUL, lane, gen.c64(stride as u64));
-                        let place = gen.b.binary(op::ADD, base, steps);
-                        (gen.b.binary(op::SUB, place, bank.first), place)
-                    };
-                    let (low, place) = at(gen, first);
-                    let low = gen.within_one(low, limit, align, place);
-                    if stride == 0 {
-                        return gen.or_nobody(low, lanes, h);
-                    }
-                    let (high, place) = at(gen, last);
-                    let high = gen.within_one(high, limit, 0, place);
-                    let both = gen.b.binary(op::AND, low, high);
-                    gen.or_nobody(both, lanes, h)
+            Shape::Affine(stride) if stride.unsigned_abs() & align == 0 && stride.unsigned_abs() <= FARTHEST_STRIDE => {
+                let ends = (self.c64(0), self.c64(15));
+                let rows = |gen: &Self, ends: &dyn Fn(usize) -> (Value, Value)| {
+                    [0, 1].map(|h| {
+                        let at = |lane: Value| {
+                            let steps = gen.b.binary(op::MUL, lane, gen.c64(stride as u64));
+                            gen.b.binary(op::SUB, gen.b.binary(op::ADD, address.parts[h], steps), bank.first)
+                        };
+                        let low = gen.within_one(at(ends(h).0), limit, align, address.parts[h]);
+                        if stride == 0 {
+                            return low;
+                        }
+                        gen.b.binary(op::AND, low, gen.within_one(at(ends(h).1), limit, 0, address.parts[h]))
+                    })
                 };
-                let (low, high) = (half(self, 0), half(self, 1));
-                self.b.binary(op::AND, low, high)
+                let [low, high] = rows(self, &|_| ends);
+                let all = self.b.binary(op::AND, low, high);
+                if self.whole {
+                    return all;
+                }
+                // Mostly, what lanes would access that take no part is there too; else these are left out.
+                let (some, done) = (self.b.label(), self.b.label());
+                let within = self.b.variable(self.b.int(1));
+                self.b.set(within, all);
+                self.b.branch_rarely(self.b.binary(op::XOR, all, self.b.constant(self.b.int(1), 1)), some, done);
+                self.b.place(some);
+                let [low, high] = rows(self, &|h| self.ends(lanes, h));
+                let (low, high) = (self.or_nobody(low, lanes, 0), self.or_nobody(high, lanes, 1));
+                self.b.set(within, self.b.binary(op::AND, low, high));
+                self.b.jump(done);
+                self.b.place(done);
+                self.b.get(self.b.int(1), within)
             }
             _ => {
                 let vectors = self.varying(address);
@@ -316,9 +337,6 @@ impl Gen<'_> {
 
     /// First and last lane of half a warp that take part.
     fn ends(&self, lanes: Value, h: usize) -> (Value, Value) {
-        if self.whole {
-            return (self.c64(0), self.c64(15));
-        }
         let half = self.half_mask(lanes, h);
         let none = self.b.constant(self.b.int(1), 0);
         let leading = self.b.intrinsic("llvm.ctlz", &[self.b.int(16)], &[half, none]);
@@ -329,9 +347,6 @@ impl Gen<'_> {
 
     /// Whether a condition holds or half a warp takes no part.
     fn or_nobody(&self, condition: Value, lanes: Value, h: usize) -> Value {
-        if self.whole {
-            return condition;
-        }
         let half = self.half_mask(lanes, h);
         let nobody = self.b.icmp(IntPredicate::LLVMIntEQ, half, self.b.constant(self.b.int(16), 0));
         self.b.binary(op::OR, condition, nobody)
@@ -349,7 +364,7 @@ impl Gen<'_> {
         self.b.select(in_low, of(0), of(1))
     }
 
-    fn host(&self, bank: &Bank, address: Value) -> Value {
+    pub(super) fn host(&self, bank: &Bank, address: Value) -> Value {
         let sum = self.b.binary(op::ADD, address, bank.origin);
         self.b.cast(op::INTTOPTR, sum, self.b.pointer())
     }

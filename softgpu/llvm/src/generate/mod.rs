@@ -1,5 +1,6 @@
 //! From the IR of a kernel to LLVM's.
 
+mod atomic;
 mod convert;
 mod exits;
 mod float;
@@ -12,8 +13,9 @@ pub(crate) mod warp;
 use crate::shape::{self, Analysis, Shape, Treatment};
 use crate::sys::{op, Builder, IntPredicate, Label, Type, Value};
 use crate::Kernel;
+use exits::{Point, Resumption};
 use std::collections::{BTreeSet, HashMap};
-use vgpu_engine::engine::{status, Entry, Source};
+use vgpu_engine::engine::{status, Entry, Frame, Source};
 use vgpu_engine::ir::*;
 
 /// Lanes of half a warp, for which there is one vector.
@@ -44,7 +46,10 @@ struct Gen<'a> {
     /// Variables of each register; two the same where it is uniform.
     vars: Vec<[Value; 2]>,
     frame: Value,
+    /// Variable: the current warp's [`vgpu_engine::engine::Lanes`].
     lanes: Value,
+    constants: Constants,
+    turns: Turns,
     fuel: Value,
     /// Lanes that have not ended.
     live: Value,
@@ -55,7 +60,8 @@ struct Gen<'a> {
     labels: Vec<Label>,
     sites: u32,
     entries: Vec<Entry>,
-    entry_labels: Vec<Label>,
+    /// Of each entry: where warps go on that this code has left there, and that come from the interpreter.
+    entry_labels: Vec<(Option<Label>, Label)>,
     /// Whether all lanes are known to run the current block, and the current instruction.
     full: bool,
     whole: bool,
@@ -65,6 +71,28 @@ struct Gen<'a> {
     checked: HashMap<(u32, bool), ()>,
     /// Accesses that have been checked with an earlier one: whether they are within bounds, and their site.
     together: HashMap<usize, (Value, Option<u32>)>,
+    /// Memory for values of all lanes.
+    tables: Option<[Value; 4]>,
+}
+
+/// What is the same during a call of the code.
+struct Constants {
+    params: Value,
+    /// Address of shared memory, and its bytes.
+    shared: Value,
+    shared_size: Value,
+    sites: Value,
+}
+
+/// The loop over warps.
+struct Turns {
+    /// A warp begins.
+    begin: Label,
+    /// A warp has come to the barrier of entry `arrived`, has ended, or is followed by the next.
+    arrive: Label,
+    arrived: Value,
+    done: Label,
+    next: Label,
 }
 
 /// Compiles a kernel.
@@ -78,11 +106,15 @@ pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
     let b = Builder::new();
     let first = b.label();
     b.place(first);
-    let (frame, lanes) = (b.argument(0), b.argument(1));
+    let frame = b.argument();
+    let lanes = b.variable(b.pointer());
     let word = b.int(32);
     let labels = function.blocks.iter().map(|_| b.label()).collect();
     let masks = function.blocks.iter().map(|_| b.variable(word)).collect();
     let (fuel, live, exec) = (b.variable(b.int(64)), b.variable(word), b.variable(word));
+    let constants = Constants::load(&b, frame);
+    let turns =
+        Turns { begin: b.label(), arrive: b.label(), arrived: b.variable(word), done: b.label(), next: b.label() };
     let mut gen = Gen {
         vars: Vec::new(),
         liveness,
@@ -92,6 +124,8 @@ pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
         analysis,
         frame,
         lanes,
+        constants,
+        turns,
         fuel,
         live,
         exec,
@@ -106,13 +140,14 @@ pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
         inst: 0,
         checked: HashMap::new(),
         together: HashMap::new(),
+        tables: None,
     };
     for reg in 0..function.regs.len() {
         let vars = gen.make_variables(reg)?;
         gen.vars.push(vars);
     }
     gen.blocks()?;
-    gen.dispatch(first)?;
+    gen.take_turns(first);
     let Gen { b, entries, sites, .. } = gen;
     let code = b.finish(first, PASSES, crate::listing(source).as_deref())?;
     Ok(Kernel { code, entries, sites: sites as usize, masks: function.blocks.len() })
@@ -124,10 +159,22 @@ macro_rules! field {
         $gen.b.field($gen.frame, std::mem::offset_of!(vgpu_engine::engine::Frame, $field))
     };
     ($gen:ident, lanes.$field:ident) => {
-        $gen.b.field($gen.lanes, std::mem::offset_of!(vgpu_engine::engine::Lanes, $field))
+        $gen.b.field($gen.b.get($gen.b.pointer(), $gen.lanes), std::mem::offset_of!(vgpu_engine::engine::Lanes, $field))
     };
 }
 use field;
+
+impl Constants {
+    fn load(b: &Builder, frame: Value) -> Constants {
+        let load = |ty: Type, offset: usize| b.load(ty, b.field(frame, offset), 8);
+        Constants {
+            params: load(b.pointer(), std::mem::offset_of!(Frame, params)),
+            shared: b.cast(op::PTRTOINT, load(b.pointer(), std::mem::offset_of!(Frame, shared)), b.int(64)),
+            shared_size: load(b.int(64), std::mem::offset_of!(Frame, shared_size)),
+            sites: load(b.pointer(), std::mem::offset_of!(Frame, sites)),
+        }
+    }
+}
 
 impl Gen<'_> {
     fn word(&self) -> Type {
@@ -162,12 +209,9 @@ impl Gen<'_> {
     fn blocks(&mut self) -> Result<(), String> {
         let nowhere = self.b.label();
         self.b.place(nowhere);
-        self.enter_at(
-            self.source.block(0),
-            self.labels[0],
-            &BTreeSet::new(),
-            &vec![0; self.function.regs.len().div_ceil(64)],
-        );
+        let none = vec![0; self.function.regs.len().div_ceil(64)];
+        let start = Point { pc: self.source.block(0), target: self.labels[0], waiting: &BTreeSet::new(), alive: &none };
+        self.enter_at(&start, Resumption::Start);
         self.b.jump(self.labels[0]);
         for block in self.analysis.graph.order.clone() {
             self.block(block)?;
@@ -231,7 +275,8 @@ impl Gen<'_> {
         self.leave(status::YIELD, pc, &alive);
         self.b.place(goes_on);
         let waiting = self.analysis.waiting[head].clone();
-        self.enter_at(pc, self.labels[head], &waiting, &alive);
+        let point = Point { pc, target: self.labels[head], waiting: &waiting, alive: &alive };
+        self.enter_at(&point, Resumption::Loop);
     }
 
     /// Passes the running lanes on.
@@ -319,7 +364,7 @@ impl Gen<'_> {
             self.visit(*candidate);
             self.b.place(other);
         }
-        self.finish_done();
+        self.b.jump(self.turns.done);
     }
 
     fn visit(&mut self, block: usize) {
@@ -332,15 +377,16 @@ impl Gen<'_> {
 
     fn instruction(&mut self, inst: &Inst) -> Result<(), String> {
         let guard = inst.guard.map(|g| self.predicate(g));
+        let op = shape::with_constants(&self.analysis.regs, &inst.op);
         match treat::treatment(self.source, &inst.op) {
-            Treatment::Pure => self.pure(&inst.op, guard),
-            Treatment::Access => self.under_guard(guard, |gen, lanes| gen.access(&inst.op, guard, lanes)),
-            Treatment::Execute => self.under_guard(guard, |gen, lanes| gen.interpret(&inst.op, guard, lanes)),
+            Treatment::Pure => self.pure(&op, guard),
+            Treatment::Access => self.under_guard(guard, |gen, lanes| gen.access(&op, guard, lanes)),
+            Treatment::Execute => self.under_guard(guard, |gen, lanes| gen.interpret(guard, lanes)),
             Treatment::ExecuteTogether(mask) => self.under_guard(guard, |gen, lanes| {
                 gen.meet(Some(mask), lanes)?;
-                gen.interpret(&inst.op, guard, lanes)
+                gen.interpret(guard, lanes)
             }),
-            Treatment::Warp => self.under_guard(guard, |gen, lanes| gen.warp(&inst.op, guard, lanes)),
+            Treatment::Warp => self.under_guard(guard, |gen, lanes| gen.warp(&op, guard, lanes)),
             Treatment::Barrier => self.barrier(inst, guard),
             Treatment::No(why) => Err(format!("{why} at line {}", self.line())),
         }

@@ -69,13 +69,18 @@ fn by_operation(source: &Source<'_>, op: &Op) -> Treatment {
         Op::StoreVec { width, space, addr, src, ordering } => {
             access(source, is_quiet(space, ordering) && width.bytes() <= 8, space, addr, width.bytes() * src.len)
         }
+        Op::Atom { op, ty, space, addr, .. } => match super::atomic::compiled_bytes(op, ty) {
+            Some(bytes) if matches!(space, Space::Shared | Space::Global | Space::Generic) => {
+                access(source, true, space, addr, bytes)
+            }
+            _ => Execute,
+        },
         Op::Dp4a { .. }
         | Op::Dp2a { .. }
         | Op::Testp { .. }
         | Op::Set { .. }
         | Op::CvtPackFloat { .. }
         | Op::CvtPackInt { .. }
-        | Op::Atom { .. }
         | Op::CpAsync { .. }
         | Op::Tex(_)
         | Op::TexQuery { .. }

@@ -295,8 +295,7 @@ impl Gen<'_> {
             WarpSize => self.uniform(self.c32(32)),
             DynamicSmemSize => self.uniform(self.b.load(self.word(), field!(self, frame.dynamic_shared), 4)),
             TotalSmemSize | DynamicSmemBase => {
-                let total = self.b.load(self.long(), field!(self, frame.shared_size), 8);
-                let total = self.b.cast(op::TRUNC, total, self.word());
+                let total = self.b.cast(op::TRUNC, self.constants.shared_size, self.word());
                 let dynamic = self.b.load(self.word(), field!(self, frame.dynamic_shared), 4);
                 let base = self.b.binary(op::SUB, total, dynamic);
                 self.uniform(if register == TotalSmemSize { total } else { base })

@@ -36,14 +36,14 @@ impl Gen<'_> {
             }
             Op::ActiveMask { dst } => self.write(dst, self.uniform(lanes), false, guard),
             Op::WarpSync { mask } => self.meet(Some(mask), lanes),
-            Op::Vote { mode, dst, p, mask } => self.vote(operation, (mode, dst, p, mask), guard, lanes),
+            Op::Vote { mode, dst, p, mask } => self.vote((mode, dst, p, mask), guard, lanes),
             Op::Shfl { mode, dst, in_range, a, b, c, mask } => {
                 self.meet(mask, lanes)?;
                 match (b, c) {
                     (Operand::Imm(b), Operand::Imm(c)) => {
                         self.shuffle_by_constant(mode, (dst, in_range), a, b as u32, c as u32, guard)
                     }
-                    _ => self.interpret(operation, guard, lanes),
+                    _ => self.interpret(guard, lanes),
                 }
             }
             _ => Err(format!("an operation that is not compiled at line {}", self.line())),
@@ -53,6 +53,7 @@ impl Gen<'_> {
     /// Sees to it that the lanes that an operation names are here; else the interpreter goes on.
     pub(super) fn meet(&mut self, mask: Option<Operand>, lanes: Value) -> Result<(), String> {
         let Some(mask) = mask else { return Ok(()) };
+        let mask = shape::known(&self.analysis.regs, mask);
         if self.whole && matches!(mask, Operand::Imm(_)) {
             return Ok(());
         }
@@ -78,7 +79,6 @@ impl Gen<'_> {
 
     fn vote(
         &mut self,
-        operation: &Op,
         (mode, dst, p, mask): (VoteMode, Reg, PredOperand, Option<Operand>),
         guard: Option<Val>,
         lanes: Value,
@@ -89,7 +89,7 @@ impl Gen<'_> {
             None => self.uniform(self.c32(u32::MAX)),
         };
         if named.shape != Shape::Uniform {
-            return self.interpret(operation, guard, lanes);
+            return self.interpret(guard, lanes);
         }
         let peers = self.b.binary(op::AND, named.parts[0], lanes);
         let holds = self.condition(p);
