@@ -1,7 +1,7 @@
 //! Tier 1 of the software GPU: kernels compiled by LLVM, with vectors over the lanes of a warp.
 //!
-//! IR → `flow` (order of blocks, who waits meanwhile) and `shape` (what is the same in all lanes, what
-//! counts up) → `generate` (LLVM IR: scalars for uniform values, two bases for counting ones, two
+//! IR → `flow` (order of blocks, who waits meanwhile), `shape` (what is the same in all lanes, what
+//! counts up) and `homes` (what need not be stored at barriers) → `generate` (LLVM IR: scalars for uniform values, two bases for counting ones, two
 //! vectors of 16 for the rest; masks where lanes diverge) → `sys` (LLVM).
 //!
 //! Whatever an instruction's vector form cannot do (an address outside of what was checked, a rare
@@ -9,6 +9,7 @@
 
 mod flow;
 mod generate;
+mod homes;
 mod shape;
 mod sys;
 

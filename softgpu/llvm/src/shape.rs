@@ -10,6 +10,8 @@ use vgpu_engine::ir::*;
 pub enum Shape {
     /// The same in all lanes.
     Uniform,
+    /// Each lane has so much more than the one before it, which is not nothing.
+    Line(i64),
     /// In each half of a warp, each lane has so much more than the one before it. Rows of a block
     /// that is 16 wide are halves of a warp.
     Affine(i64),
@@ -27,6 +29,7 @@ impl Shape {
         match (self, other) {
             (a, b) if a == b => a,
             (a, b) if a.is_scalar() && b.is_scalar() => Shape::Affine(0),
+            (Shape::Line(a), Shape::Affine(b)) | (Shape::Affine(a), Shape::Line(b)) if a == b => Shape::Affine(a),
             _ => Shape::Varying,
         }
     }
@@ -40,11 +43,38 @@ impl Shape {
         })
     }
 
+    fn line(stride: i64) -> Shape {
+        match stride {
+            0 => Shape::Uniform,
+            stride => Shape::Line(stride),
+        }
+    }
+
+    /// Whether one value tells those of the whole warp.
+    pub fn is_whole(self) -> bool {
+        matches!(self, Shape::Uniform | Shape::Line(_))
+    }
+
     fn stride(self) -> Option<i64> {
         match self {
             Shape::Uniform => Some(0),
-            Shape::Affine(stride) => Some(stride),
-            Shape::Varying => None,
+            _ => self.steps(),
+        }
+    }
+
+    /// The stride of what counts up.
+    pub fn steps(self) -> Option<i64> {
+        match self {
+            Shape::Line(stride) | Shape::Affine(stride) => Some(stride),
+            Shape::Uniform | Shape::Varying => None,
+        }
+    }
+
+    /// The same with another stride, wrapped to a width.
+    pub fn with_stride(self, stride: i64, bits: u32) -> Shape {
+        match self {
+            Shape::Affine(_) => Shape::Affine(wrap(stride, bits)),
+            _ => Shape::line(wrap(stride, bits)),
         }
     }
 
@@ -53,7 +83,8 @@ impl Shape {
         match shapes {
             [Shape::Uniform, Shape::Uniform] => Shape::Uniform,
             [a, b] => match (a.stride(), b.stride()) {
-                (Some(a), Some(b)) => Shape::Affine(wrap(stride(a, b), bits)),
+                (Some(x), Some(y)) if a.is_whole() && b.is_whole() => Shape::line(wrap(stride(x, y), bits)),
+                (Some(x), Some(y)) => Shape::Affine(wrap(stride(x, y), bits)),
                 _ => Shape::Varying,
             },
         }
@@ -62,11 +93,11 @@ impl Shape {
     /// The same bits read as a narrower or wider integer.
     pub fn resized(self, from: u32, to: u32) -> Shape {
         match self {
-            Shape::Affine(stride) if stride != 0 && (to == from || (to == 32 && from == 64)) => {
-                Shape::Affine(wrap(stride, to))
+            Shape::Uniform | Shape::Affine(0) | Shape::Varying => self,
+            Shape::Line(stride) | Shape::Affine(stride) if to == from || (to == 32 && from == 64) => {
+                self.with_stride(stride, to)
             }
-            Shape::Affine(stride) if stride != 0 => Shape::Varying,
-            shape => shape,
+            Shape::Line(_) | Shape::Affine(_) => Shape::Varying,
         }
     }
 }
@@ -202,10 +233,12 @@ fn diverges(function: &Function, block: usize, regs: &[RegInfo]) -> bool {
 pub fn special(source: &Source<'_>, register: SpecialReg) -> Option<Shape> {
     use SpecialReg::*;
     Some(match register {
+        TidX if source.shape.lines => Shape::Line(1),
+        TidY | TidZ if source.shape.lines => Shape::Uniform,
         TidX if source.shape.rows => Shape::Affine(1),
         TidY | TidZ if source.shape.rows => Shape::Affine(0),
         TidX | TidY | TidZ => Shape::Varying,
-        LaneId => Shape::Affine(1),
+        LaneId => Shape::Line(1),
         LanemaskEq | LanemaskLe | LanemaskLt | LanemaskGe | LanemaskGt => Shape::Varying,
         NtidX | NtidY | NtidZ | CtaidX | CtaidY | CtaidZ | NctaidX | NctaidY | NctaidZ | WarpId | NWarpId
         | WarpSize | DynamicSmemSize | TotalSmemSize | DynamicSmemBase => Shape::Uniform,
@@ -332,9 +365,9 @@ pub fn scaled(ty: IntType, a: Operand, b: Operand) -> Option<(Operand, i64)> {
 fn product(source: &Source<'_>, regs: &[RegInfo], ty: IntType, [a, b]: [Operand; 2], bits: u32) -> Shape {
     let shape = |o| operand(source, regs, o, ty.bits());
     match scaled(ty, a, b) {
-        Some((other, factor)) if keeps_strides(ty) => match shape(other) {
-            Shape::Affine(stride) => Shape::Affine(wrap(stride.wrapping_mul(factor), bits)),
-            shape => shape,
+        Some((other, factor)) if keeps_strides(ty) => match shape(other).steps() {
+            Some(stride) => shape(other).with_stride(stride.wrapping_mul(factor), bits),
+            None => shape(other),
         },
         _ => Shape::lanewise([shape(a), shape(b)]),
     }
@@ -358,11 +391,12 @@ pub fn pure(source: &Source<'_>, regs: &[RegInfo], op: &Op) -> Shape {
             product(source, regs, ty, [a, b], 64)
         }
         Op::IntBinary { op: IntBinaryOp::Shl, ty, a, b: Operand::Imm(amount), .. } if keeps_strides(ty) => {
-            match of(a, ty.bits()) {
-                Shape::Affine(stride) if amount < u64::from(ty.bits()) => {
-                    Shape::Affine(wrap(stride.wrapping_shl(amount as u32), ty.bits()))
+            let shape = of(a, ty.bits());
+            match shape.steps() {
+                Some(stride) if amount < u64::from(ty.bits()) => {
+                    shape.with_stride(stride.wrapping_shl(amount as u32), ty.bits())
                 }
-                shape => Shape::lanewise([shape]),
+                _ => Shape::lanewise([shape]),
             }
         }
         Op::IntTernary { op: IntTernaryOp::MadLo, ty, a, b, c, .. } if keeps_strides(ty) => {
@@ -376,10 +410,8 @@ pub fn pure(source: &Source<'_>, regs: &[RegInfo], op: &Op) -> Shape {
         Op::Cvt { to: CvtType::Int(to), from: CvtType::Int(from), a, .. }
             if keeps_strides(to) && keeps_strides(from) =>
         {
-            match of(a, from.bits()) {
-                Shape::Affine(stride) => Shape::Affine(wrap(stride, to.bits())),
-                shape => shape,
-            }
+            let shape = of(a, from.bits());
+            shape.steps().map_or(shape, |stride| shape.with_stride(stride, to.bits()))
         }
         Op::Cvta { dst, a, .. } => of(a, if source.function.regs[dst.0 as usize] == RegClass::B64 { 64 } else { 32 }),
         _ => {

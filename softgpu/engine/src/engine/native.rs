@@ -379,19 +379,21 @@ impl Warp {
     fn complete(&mut self, regular: &[Regular]) {
         for register in regular {
             let row = register.row as usize;
-            let half = |h: usize| if register.stride.is_some() { h } else { 0 };
-            let stride = register.stride.unwrap_or(0);
+            let stride = register.stride as u64;
+            let second =
+                |first: u64, own: u64| if register.halves { own } else { first.wrapping_add(stride.wrapping_mul(16)) };
             if register.wide {
                 let first = |row: &Row| u64::from(row.0[0]) | u64::from(row.0[1]) << 32;
-                let bases = [first(&self.rows[row]), first(&self.rows[row + half(1)])];
+                let low = first(&self.rows[row]);
+                let bases = [low, second(low, first(&self.rows[row + 1]))];
                 for lane in 0..LANES {
-                    let value = bases[lane / 16].wrapping_add((stride as u64).wrapping_mul(lane as u64 % 16));
+                    let value = bases[lane / 16].wrapping_add(stride.wrapping_mul(lane as u64 % 16));
                     let row = &mut self.rows[row + lane / 16].0;
                     (row[lane % 16 * 2], row[lane % 16 * 2 + 1]) = (value as u32, (value >> 32) as u32);
                 }
             } else {
                 let row = &mut self.rows[row].0;
-                let bases = [row[0], row[16 * half(1)]];
+                let bases = [row[0], second(row[0].into(), row[16].into()) as u32];
                 for lane in 0..LANES {
                     row[lane] = bases[lane / 16].wrapping_add((stride as u32).wrapping_mul(lane as u32 % 16));
                 }

@@ -104,8 +104,10 @@ pub struct Regular {
     pub row: u32,
     /// Whether it has 64 bits.
     pub wide: bool,
-    /// How much more each lane has than the one before it in its half; `None` if all lanes have the same.
-    pub stride: Option<i64>,
+    /// Whether each half of the warp has a value of its own.
+    pub halves: bool,
+    /// How much more each lane has than the one before it, in its half or in the warp.
+    pub stride: i64,
 }
 
 /// What machine code returns.
@@ -133,21 +135,24 @@ pub mod status {
 pub struct Shape {
     /// `threadIdx.x` counts up, and `y` and `z` are the same, within each half of a warp.
     pub rows: bool,
+    /// They do so within each warp.
+    pub lines: bool,
     /// All warps have 32 threads.
     pub full: bool,
 }
 
 impl Shape {
-    pub(super) const COUNT: usize = 4;
+    pub(super) const COUNT: usize = 8;
 
     pub(super) fn new(block: [u32; 3]) -> Shape {
         let [x, y, z] = block;
         let threads = x.wrapping_mul(y).wrapping_mul(z);
-        Shape { rows: x.is_multiple_of(16) || (y == 1 && z == 1), full: threads.is_multiple_of(32) }
+        let is_line = |lanes: u32| x.is_multiple_of(lanes) || (y == 1 && z == 1);
+        Shape { rows: is_line(16), lines: is_line(32), full: threads.is_multiple_of(32) }
     }
 
     fn index(self) -> usize {
-        usize::from(self.rows) << 1 | usize::from(self.full)
+        usize::from(self.lines) << 2 | usize::from(self.rows) << 1 | usize::from(self.full)
     }
 }
 

@@ -85,7 +85,7 @@ impl Gen<'_> {
         }
         let (home, value, bytes) = (self.home(reg), self.register(reg), self.class_bits(reg) / 8);
         self.b.store(value.parts[0], home, bytes);
-        if shape != Shape::Uniform {
+        if !shape.is_whole() {
             self.b.store(value.parts[1], self.b.field(home, (bytes * HALF) as usize), bytes);
         }
     }
@@ -111,7 +111,7 @@ impl Gen<'_> {
         };
         let vars = self.vars[reg as usize];
         self.b.set(vars[0], value.parts[0]);
-        if shape != Shape::Uniform {
+        if !shape.is_whole() {
             self.b.set(vars[1], value.parts[1]);
         }
     }
@@ -119,16 +119,16 @@ impl Gen<'_> {
     /// The registers of a set that have a short form.
     fn short_forms(&self, alive: &Set) -> Vec<Regular> {
         let regular = members(alive).filter_map(|reg| {
-            let stride = match self.analysis.regs[reg as usize].shape {
-                Shape::Uniform => None,
-                Shape::Affine(stride) => Some(stride),
-                Shape::Varying => return None,
-            };
+            let shape = self.analysis.regs[reg as usize].shape;
+            if shape == Shape::Varying {
+                return None;
+            }
             let wide = match self.function.regs[reg as usize] {
                 RegClass::Pred => return None,
                 class => class == RegClass::B64,
             };
-            Some(Regular { row: self.source.place(reg), wide, stride })
+            let stride = shape.steps().unwrap_or(0);
+            Some(Regular { row: self.source.place(reg), wide, halves: !shape.is_whole(), stride })
         });
         regular.collect()
     }
@@ -158,7 +158,7 @@ impl Gen<'_> {
             return None;
         };
         self.b.set(vars[0], regular.parts[0]);
-        if shape != Shape::Uniform {
+        if !shape.is_whole() {
             self.b.set(vars[1], regular.parts[1]);
         }
         let found = self.fetch(reg);
@@ -170,18 +170,15 @@ impl Gen<'_> {
 
     /// A uniform or affine register from the first lanes' values; `None` for other ones.
     fn regular(&self, reg: u32, shape: Shape, home: Value, lanes: Value, is_pred: bool) -> Option<Val> {
-        let stride = match shape {
-            Shape::Uniform => 0,
-            Shape::Affine(stride) => stride,
-            Shape::Varying => return None,
-        };
+        if shape == Shape::Varying {
+            return None;
+        }
+        let stride = shape.steps().unwrap_or(0);
         let bits = self.class_bits(reg);
         let lane_of = |h: usize| {
-            if shape == Shape::Uniform {
-                let none = self.b.constant(self.b.int(1), 0);
-                let lane = self.b.intrinsic("llvm.cttz", &[self.word()], &[lanes, none]);
-                let lane = self.b.binary(op::AND, lane, self.c32(31));
-                return (self.b.cast(op::ZEXT, lane, self.long()), self.c64(0));
+            if shape.is_whole() {
+                let lane = self.first_of(lanes);
+                return (lane, lane);
             }
             let index = self.first_of_half(lanes, h);
             (self.b.binary(op::ADD, index, self.c64(16 * h as u64)), index)
@@ -295,6 +292,11 @@ impl Gen<'_> {
         }
         self.b.set(self.live, self.b.binary(op::XOR, exited, self.c32(u32::MAX)));
         self.b.set(self.exec, running);
+        let regular = |reg: &u32| self.analysis.regs[*reg as usize].shape != Shape::Varying;
+        members(&all)
+            .filter(|reg| contains(&self.at_home, *reg))
+            .filter(regular)
+            .for_each(|reg| self.spill_shortly(reg));
         let is_head = target == self.labels[self.block] && self.is_partial(self.block);
         if is_head {
             self.b.set(self.masks[self.block], running);
@@ -445,13 +447,15 @@ impl Gen<'_> {
                 self.b.place(apart);
                 self.leave_here();
                 self.b.place(together);
-                members(&alive_after).for_each(|reg| self.spill_shortly(reg));
+                let elsewhere = members(&alive_after).filter(|reg| !contains(&self.at_home, *reg));
+                elsewhere.for_each(|reg| self.spill_shortly(reg));
                 self.b.store(self.running(), field!(self, lanes.running), 4);
                 self.b.set(self.turns.arrived, self.c32(self.entries.len() as u32));
                 self.b.jump(self.turns.arrive);
             }
             None => self.leave(status::INTERPRET, first, &self.alive_before(self.inst)),
         }
+        self.at_home.fill(u64::MAX);
         // Nothing leads here but the entry.
         let (nowhere, resume) = (self.b.label(), self.b.label());
         self.b.place(nowhere);

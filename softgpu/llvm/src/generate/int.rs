@@ -1,7 +1,7 @@
 //! Operations on integers, bits and predicates.
 
 use super::{Gen, Val};
-use crate::shape::{keeps_strides, scaled, wrap, Shape};
+use crate::shape::{keeps_strides, scaled, Shape};
 use crate::sys::{op, Binary, IntPredicate, RealPredicate, Value};
 use vgpu_engine::ir::*;
 
@@ -326,11 +326,11 @@ impl Gen<'_> {
         let wide = |gen: &Self, v: Value| if to == ty.bits() { v } else { gen.b.cast(extend, v, gen.b.int(to)) };
         if let Some((other, factor)) = scaled(ty, a, b).filter(|_| keeps_strides(ty)) {
             let value = self.read(other, ty.bits());
-            if let Shape::Affine(stride) = value.shape {
+            if let Some(stride) = value.shape.steps() {
                 if to != ty.bits() {
                     self.check_extension(other, value, signed);
                 }
-                let shape = Shape::Affine(wrap(stride.wrapping_mul(factor), to));
+                let shape = value.shape.with_stride(stride.wrapping_mul(factor), to);
                 let factor = self.b.constant(self.b.int(to), factor as u64);
                 return self.halves(shape, |h| self.b.binary(op::MUL, wide(self, value.parts[h]), factor));
             }
@@ -373,8 +373,8 @@ impl Gen<'_> {
             B::MulWide => self.product(ty, [a, b], bits * 2),
             B::Shl => {
                 let value = self.read(a, bits);
-                match (b, value.shape) {
-                    (Operand::Imm(by), Shape::Affine(_)) if keeps_strides(ty) && by < u64::from(bits) => {
+                match (b, value.shape.steps()) {
+                    (Operand::Imm(by), Some(_)) if keeps_strides(ty) && by < u64::from(bits) => {
                         let by = self.b.constant(self.b.int(bits), by);
                         self.halves(self.expected(whole), |h| self.b.binary(op::SHL, value.parts[h], by))
                     }

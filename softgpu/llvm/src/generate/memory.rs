@@ -4,7 +4,7 @@
 use super::atomic::{compiled_bytes, Atom};
 use super::{field, Constants, Gen, Val, HALF};
 use crate::shape::Shape;
-use crate::sys::{op, IntPredicate, Value};
+use crate::sys::{op, IntPredicate, Label, Value};
 use vgpu_engine::engine::Site;
 use vgpu_engine::ir::*;
 
@@ -42,6 +42,14 @@ enum Kind<'a> {
     Load { dst: &'a [Reg], signed: bool },
     Store { src: &'a [Operand] },
     Atom(Atom),
+}
+
+/// What an earlier access has found out for one that follows it.
+pub(super) enum Together {
+    /// It is within the bank, so far behind the first address of all.
+    Sure { first: Val, distance: u64, site: Option<u32> },
+    /// Whether all are within the bank.
+    Tried { within: Value, site: Option<u32> },
 }
 
 /// The memory that an access is checked against.
@@ -95,19 +103,20 @@ impl Gen<'_> {
             return self.load_parameter(&access, guard);
         }
         let address = self.address(access.addr);
-        let (within, bank, site) = self.checked_bank(&access, guard, lanes, address);
-        let (fast, slow, done) = (self.b.label(), self.b.label(), self.b.label());
-        self.b.branch_rarely(self.b.binary(op::XOR, within, self.b.constant(self.b.int(1), 1)), slow, fast);
-        self.b.place(slow);
-        if let Some(site) = site {
-            let first = self.some_address(address, lanes);
-            let write = u32::from(!matches!(access.kind, Kind::Load { .. }));
-            let function = self.b.load(self.b.pointer(), field!(self, frame.locate), 8);
-            self.b.call(function, None, &[self.frame, self.c32(site), first, self.c32(write)]);
-        }
-        self.interpret(guard, lanes)?;
-        self.b.jump(done);
-        self.b.place(fast);
+        let (fast, done) = (self.b.label(), self.b.label());
+        let (bank, address) = match self.together.remove(&self.inst) {
+            Some(Together::Sure { first, distance, site }) => {
+                self.b.jump(fast);
+                self.b.place(fast);
+                (self.bank(access.space, site), self.at_distance(first, distance))
+            }
+            Some(Together::Tried { within, site }) => {
+                self.unless(within, site, (&access, guard, lanes), address, (fast, done))?;
+                self.b.place(fast);
+                (self.bank(access.space, site), address)
+            }
+            None => self.check(&access, guard, lanes, address, (fast, done))?,
+        };
         match &access.kind {
             Kind::Load { dst, signed } => self.load(&access, &bank, address, lanes, dst, *signed, guard)?,
             Kind::Store { src } => self.store(&access, &bank, address, lanes, src),
@@ -118,36 +127,93 @@ impl Gen<'_> {
         Ok(())
     }
 
-    /// The bank of an access, whether the access lies within it, and the number of its site.
+    /// Checks an access. The builder goes on at `fast`, where it is within the bank that is given, at the address that
+    /// is given; the interpreter, when it has executed it, at `done`.
     ///
     /// Accesses of a block that follow each other at constant distances are checked together at the first.
-    fn checked_bank(
+    fn check(
         &mut self,
         access: &Access<'_>,
         guard: Option<Val>,
         lanes: Value,
         address: Val,
-    ) -> (Value, Bank, Option<u32>) {
+        (fast, done): (Label, Label),
+    ) -> Result<(Bank, Val), String> {
         let total = access.bytes * access.count;
-        if let Some((within, site)) = self.together.remove(&self.inst) {
-            return (within, self.bank(access.space, site), site);
-        }
         let site = self.new_site(access.space);
         let bank = self.bank(access.space, site);
         let alone = guard.is_some() || matches!(access.kind, Kind::Atom(_));
         let others = if alone { Vec::new() } else { self.followers(access) };
         let offsets = others.iter().map(|(_, offset)| *offset).chain([access.addr.offset]);
         let (least, most) = offsets.fold((i64::MAX, i64::MIN), |(a, b), o| (a.min(o), b.max(o)));
-        let back = self.c64(access.addr.offset.wrapping_sub(least) as u64);
-        let first = self.map(address, |v| {
-            let back = if self.b.lanes(self.b.type_of(v)).is_some() { self.b.splat(back, HALF) } else { back };
-            self.b.binary(op::SUB, v, back)
-        });
-        let within = self.is_within(&bank, first, (total, most.wrapping_sub(least) as u64), lanes);
-        for (inst, _) in others {
-            self.together.insert(inst, (within, site));
+        let distance = |offset: i64| offset.wrapping_sub(least) as u64;
+        let first = self.at_distance(address, distance(access.addr.offset).wrapping_neg());
+        let extent = (total, distance(most));
+        let within = self.is_within(&bank, first, extent, lanes);
+        let regular = address.shape != Shape::Varying && access.space != Space::Generic;
+        if others.is_empty() || !regular {
+            for (inst, _) in others {
+                self.together.insert(inst, Together::Tried { within, site });
+            }
+            self.unless(within, site, (access, guard, lanes), address, (fast, done))?;
+            self.b.place(fast);
+            return Ok((bank, address));
         }
-        (within, bank, site)
+        // One of them is going to fail unless the range was not known: from here on the interpreter goes on.
+        let slow = self.b.label();
+        self.b.branch_rarely(self.negation(within), slow, fast);
+        self.b.place(slow);
+        if let Some(site) = site {
+            self.locate(site, access, address, lanes);
+            let bank = self.bank(access.space, Some(site));
+            let within = self.is_within(&bank, first, extent, lanes);
+            let fails = self.b.label();
+            self.b.branch_rarely(self.negation(within), fails, fast);
+            self.b.place(fails);
+        }
+        self.leave_here();
+        for (inst, offset) in others {
+            self.together.insert(inst, Together::Sure { first, distance: distance(offset), site });
+        }
+        self.b.place(fast);
+        Ok((bank, self.at_distance(first, distance(access.addr.offset))))
+    }
+
+    /// Goes on at `fast` if an access is within its bank; else the interpreter executes it.
+    fn unless(
+        &mut self,
+        within: Value,
+        site: Option<u32>,
+        (access, guard, lanes): (&Access<'_>, Option<Val>, Value),
+        address: Val,
+        (fast, done): (Label, Label),
+    ) -> Result<(), String> {
+        let slow = self.b.label();
+        self.b.branch_rarely(self.negation(within), slow, fast);
+        self.b.place(slow);
+        if let Some(site) = site {
+            self.locate(site, access, address, lanes);
+        }
+        self.interpret(guard, lanes)?;
+        self.b.jump(done);
+        Ok(())
+    }
+
+    /// Looks up the range of a site.
+    fn locate(&self, site: u32, access: &Access<'_>, address: Val, lanes: Value) {
+        let first = self.some_address(address, lanes);
+        let write = u32::from(!matches!(access.kind, Kind::Load { .. }));
+        let function = self.b.load(self.b.pointer(), field!(self, frame.locate), 8);
+        self.b.call(function, None, &[self.frame, self.c32(site), first, self.c32(write)]);
+    }
+
+    fn negation(&self, condition: Value) -> Value {
+        self.b.binary(op::XOR, condition, self.b.constant(self.b.int(1), 1))
+    }
+
+    /// Addresses so many bytes behind others.
+    fn at_distance(&self, address: Val, distance: u64) -> Val {
+        self.map(address, |v| self.b.binary(op::ADD, v, self.b.constant(self.b.type_of(v), distance)))
     }
 
     /// Later accesses of the block from the same base, with their offsets.
@@ -272,23 +338,28 @@ impl Gen<'_> {
                 let sure = self.within_one(offset, self.c64(most + 1), align, address.parts[0]);
                 self.b.binary(op::OR, sure, within)
             }
-            Shape::Affine(stride) if stride.unsigned_abs() & align == 0 && stride.unsigned_abs() <= FARTHEST_STRIDE => {
-                let ends = (self.c64(0), self.c64(15));
-                let rows = |gen: &Self, ends: &dyn Fn(usize) -> (Value, Value)| {
-                    [0, 1].map(|h| {
-                        let at = |lane: Value| {
-                            let steps = gen.b.binary(op::MUL, lane, gen.c64(stride as u64));
-                            gen.b.binary(op::SUB, gen.b.binary(op::ADD, address.parts[h], steps), bank.first)
-                        };
-                        let low = gen.within_one(at(ends(h).0), limit, align, address.parts[h]);
-                        if stride == 0 {
-                            return low;
-                        }
-                        gen.b.binary(op::AND, low, gen.within_one(at(ends(h).1), limit, 0, address.parts[h]))
-                    })
+            Shape::Line(stride) | Shape::Affine(stride)
+                if stride.unsigned_abs() & align == 0 && stride.unsigned_abs() <= FARTHEST_STRIDE =>
+            {
+                let is_line = address.shape.is_whole();
+                // Whether all lanes from the first to the last one of a row are within.
+                let row = |gen: &Self, base: Value, (first, last): (Value, Value)| {
+                    let at = |lane: Value| {
+                        let steps = gen.b.binary(op::MUL, lane, gen.c64(stride as u64));
+                        gen.b.binary(op::SUB, gen.b.binary(op::ADD, base, steps), bank.first)
+                    };
+                    let low = gen.within_one(at(first), limit, align, base);
+                    if stride == 0 {
+                        return low;
+                    }
+                    gen.b.binary(op::AND, low, gen.within_one(at(last), limit, 0, base))
                 };
-                let [low, high] = rows(self, &|_| ends);
-                let all = self.b.binary(op::AND, low, high);
+                let all = if is_line {
+                    row(self, address.parts[0], (self.c64(0), self.c64(31)))
+                } else {
+                    let half = |h: usize| row(self, address.parts[h], (self.c64(0), self.c64(15)));
+                    self.b.binary(op::AND, half(0), half(1))
+                };
                 if self.whole {
                     return all;
                 }
@@ -296,11 +367,18 @@ impl Gen<'_> {
                 let (some, done) = (self.b.label(), self.b.label());
                 let within = self.b.variable(self.b.int(1));
                 self.b.set(within, all);
-                self.b.branch_rarely(self.b.binary(op::XOR, all, self.b.constant(self.b.int(1), 1)), some, done);
+                self.b.branch_rarely(self.negation(all), some, done);
                 self.b.place(some);
-                let [low, high] = rows(self, &|h| self.ends(lanes, h));
-                let (low, high) = (self.or_nobody(low, lanes, 0), self.or_nobody(high, lanes, 1));
-                self.b.set(within, self.b.binary(op::AND, low, high));
+                let these = if is_line {
+                    row(self, address.parts[0], self.ends(lanes))
+                } else {
+                    let half = |h: usize| {
+                        let within = row(self, address.parts[h], self.ends_of_half(lanes, h));
+                        self.or_nobody(within, lanes, h)
+                    };
+                    self.b.binary(op::AND, half(0), half(1))
+                };
+                self.b.set(within, these);
                 self.b.jump(done);
                 self.b.place(done);
                 self.b.get(self.b.int(1), within)
@@ -335,8 +413,16 @@ impl Gen<'_> {
         self.b.binary(op::AND, below, aligned)
     }
 
+    /// First and last lane that take part.
+    fn ends(&self, lanes: Value) -> (Value, Value) {
+        let none = self.b.constant(self.b.int(1), 0);
+        let leading = self.b.intrinsic("llvm.ctlz", &[self.word()], &[lanes, none]);
+        let last = self.b.binary(op::SUB, self.c32(31), leading);
+        (self.first_of(lanes), self.b.cast(op::ZEXT, last, self.long()))
+    }
+
     /// First and last lane of half a warp that take part.
-    fn ends(&self, lanes: Value, h: usize) -> (Value, Value) {
+    fn ends_of_half(&self, lanes: Value, h: usize) -> (Value, Value) {
         let half = self.half_mask(lanes, h);
         let none = self.b.constant(self.b.int(1), 0);
         let leading = self.b.intrinsic("llvm.ctlz", &[self.b.int(16)], &[half, none]);
@@ -423,7 +509,7 @@ impl Gen<'_> {
                     let place = self.b.select(nobody, rows, place);
                     self.b.load(int, place, access.bytes)
                 }),
-                Shape::Affine(stride) if bank.is_row(stride, access) => {
+                Shape::Line(stride) | Shape::Affine(stride) if bank.is_row(stride, access) => {
                     let ty = self.b.vector(int, HALF);
                     self.halves(Shape::Varying, |h| {
                         let place = self.host(bank, address.parts[h]);
@@ -468,7 +554,7 @@ impl Gen<'_> {
                     let last = self.last_lane(value, lanes);
                     self.b.store(last, place, access.bytes);
                 }
-                Shape::Affine(stride) if bank.is_row(stride, access) => {
+                Shape::Line(stride) | Shape::Affine(stride) if bank.is_row(stride, access) => {
                     let vectors = self.varying(value);
                     for h in 0..2 {
                         let place = self.host(bank, address.parts[h]);

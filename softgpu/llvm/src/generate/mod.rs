@@ -10,6 +10,7 @@ mod treat;
 mod values;
 pub(crate) mod warp;
 
+use crate::homes;
 use crate::shape::{self, Analysis, Shape, Treatment};
 use crate::sys::{op, Builder, IntPredicate, Label, Type, Value};
 use crate::Kernel;
@@ -45,6 +46,9 @@ struct Gen<'a> {
     liveness: Liveness<'a>,
     /// Variables of each register; two the same where it is uniform.
     vars: Vec<[Value; 2]>,
+    /// Registers that are at home where each block begins, and before the current instruction.
+    homes: Vec<Set>,
+    at_home: Set,
     frame: Value,
     /// Variable: the current warp's [`vgpu_engine::engine::Lanes`].
     lanes: Value,
@@ -69,8 +73,8 @@ struct Gen<'a> {
     inst: usize,
     /// Registers of the current block whose extension to 64 bits is known not to wrap.
     checked: HashMap<(u32, bool), ()>,
-    /// Accesses that have been checked with an earlier one: whether they are within bounds, and their site.
-    together: HashMap<usize, (Value, Option<u32>)>,
+    /// Accesses that have been checked with an earlier one.
+    together: HashMap<usize, memory::Together>,
     /// Memory for values of all lanes.
     tables: Option<[Value; 4]>,
 }
@@ -117,6 +121,8 @@ pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
         Turns { begin: b.label(), arrive: b.label(), arrived: b.variable(word), done: b.label(), next: b.label() };
     let mut gen = Gen {
         vars: Vec::new(),
+        homes: homes::at_home(function, &analysis.graph),
+        at_home: Vec::new(),
         liveness,
         b,
         source,
@@ -232,6 +238,7 @@ impl Gen<'_> {
         self.inst = self.function.blocks[block].first as usize;
         self.checked.clear();
         self.together.clear();
+        self.at_home.clone_from(&self.homes[block]);
         let shape = self.source.shape;
         self.full = shape.full && !self.analysis.exits_early && !self.is_partial(block);
         self.whole = self.full;
@@ -250,6 +257,7 @@ impl Gen<'_> {
         for inst in b.first..b.end {
             self.inst = inst as usize;
             self.instruction(&self.function.insts[inst as usize])?;
+            homes::pass(self.function, &self.function.insts[inst as usize], &mut self.at_home);
         }
         self.inst = b.end as usize;
         self.terminator(block, &b.terminator)

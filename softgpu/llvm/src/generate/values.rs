@@ -25,7 +25,7 @@ impl Gen<'_> {
             bits => bits,
         });
         Ok(match self.analysis.regs[reg].shape {
-            Shape::Uniform => [self.b.variable(element); 2],
+            Shape::Uniform | Shape::Line(_) => [self.b.variable(element); 2],
             Shape::Affine(_) => [self.b.variable(element), self.b.variable(element)],
             Shape::Varying => {
                 let ty = self.b.vector(element, HALF);
@@ -69,7 +69,14 @@ impl Gen<'_> {
     /// Both parts of a value; one computation where it is uniform.
     pub(super) fn halves(&self, shape: Shape, mut part: impl FnMut(usize) -> Value) -> Val {
         let first = part(0);
-        let second = if shape == Shape::Uniform { first } else { part(1) };
+        let second = match shape {
+            Shape::Uniform => first,
+            Shape::Line(stride) => {
+                let half = self.b.constant(self.b.type_of(first), stride.wrapping_mul(HALF.into()) as u64);
+                self.b.binary(op::ADD, first, half)
+            }
+            Shape::Affine(_) | Shape::Varying => part(1),
+        };
         Val { shape, parts: [first, second] }
     }
 
@@ -92,6 +99,12 @@ impl Gen<'_> {
         let vectors = |h: usize| match value.shape {
             Shape::Varying => value.parts[h],
             Shape::Uniform | Shape::Affine(0) => self.b.splat(value.parts[h], HALF),
+            Shape::Line(stride) => {
+                let base = self.b.splat(value.parts[0], HALF);
+                let lanes = (0..u64::from(HALF)).map(|i| i + u64::from(HALF) * h as u64);
+                let steps = lanes.map(|i| i.wrapping_mul(stride as u64));
+                self.b.binary(op::ADD, base, self.b.constants(self.b.type_of(value.parts[0]), steps))
+            }
             Shape::Affine(stride) => {
                 let base = self.b.splat(value.parts[h], HALF);
                 let steps = (0..u64::from(HALF)).map(|i| i.wrapping_mul(stride as u64));
@@ -110,6 +123,7 @@ impl Gen<'_> {
         match (value.shape, shape) {
             (a, b) if a == b => Some(value),
             (Shape::Uniform, Shape::Affine(0)) => Some(Val { shape, ..value }),
+            (Shape::Line(a), Shape::Affine(b)) if a == b => Some(Val { shape, ..value }),
             (_, Shape::Varying) => Some(self.varying(value)),
             _ => None,
         }
@@ -243,10 +257,18 @@ impl Gen<'_> {
         }
         let vars = self.vars[dst.0 as usize];
         self.b.set(vars[0], value.parts[0]);
-        if info.shape != Shape::Uniform {
+        if !info.shape.is_whole() {
             self.b.set(vars[1], value.parts[1]);
         }
         Ok(())
+    }
+
+    /// The index of the first lane in a mask; 0 if none is.
+    pub(super) fn first_of(&self, mask: Value) -> Value {
+        let none = self.b.constant(self.b.int(1), 0);
+        let lane = self.b.intrinsic("llvm.cttz", &[self.word()], &[mask, none]);
+        let lane = self.b.binary(op::AND, lane, self.c32(31));
+        self.b.cast(op::ZEXT, lane, self.long())
     }
 
     /// The index of the first lane of half a warp that is in a mask; 0 if none is.
@@ -284,7 +306,7 @@ impl Gen<'_> {
             CtaidX => frame(self, at(ctaid, 0)),
             CtaidY => frame(self, at(ctaid, 1)),
             CtaidZ => frame(self, at(ctaid, 2)),
-            LaneId => Val { shape: Shape::Affine(1), parts: [self.c32(0), self.c32(16)] },
+            LaneId => Val { shape: Shape::Line(1), parts: [self.c32(0), self.c32(16)] },
             LanemaskEq => lanes(self, |i| 1 << i),
             LanemaskLt => lanes(self, |i| (1 << i) - 1),
             LanemaskLe => lanes(self, |i| (2 << i) - 1),
@@ -309,6 +331,10 @@ impl Gen<'_> {
     fn thread_index(&self, axis: usize, stride: i64) -> Val {
         let table = self.b.load(self.b.pointer(), field!(self, lanes.tid), 8);
         let row = self.b.field(table, axis * 128);
+        if self.source.shape.lines {
+            let shape = if stride == 0 { Shape::Uniform } else { Shape::Line(stride) };
+            return self.halves(shape, |_| self.b.load(self.word(), row, 4));
+        }
         if self.source.shape.rows {
             let base = |h: usize| self.b.load(self.word(), self.b.field(row, h * 64), 4);
             return self.halves(Shape::Affine(stride), base);
@@ -317,26 +343,24 @@ impl Gen<'_> {
         self.halves(Shape::Varying, |h| self.b.load(ty, self.b.field(row, h * 64), 4))
     }
 
-    /// Whether an affine value, extended, still has its stride in each half; else the interpreter goes on here.
+    /// Whether what counts up does so without a break when it is extended; else the interpreter goes on here.
     pub(super) fn check_extension(&mut self, operand: Operand, value: Val, signed: bool) {
-        let Shape::Affine(stride) = value.shape else { return };
-        if stride == 0 {
-            return;
-        }
+        let Some(stride) = value.shape.steps().filter(|stride| *stride != 0) else { return };
         if let Operand::Reg(reg) = operand {
             if self.checked.insert((reg.0, signed), ()).is_some() {
                 return;
             }
         }
         let cast = if signed { op::SEXT } else { op::ZEXT };
-        let span = self.c64((stride.wrapping_mul(15)) as u64);
+        let lanes = if value.shape.is_whole() { 2 * HALF } else { HALF };
+        let span = self.c64(stride.wrapping_mul(i64::from(lanes) - 1) as u64);
         let wraps = |h: usize| {
             let wide = self.b.cast(cast, value.parts[h], self.long());
             let last = self.b.binary(op::ADD, wide, span);
             let again = self.b.cast(cast, self.b.cast(op::TRUNC, last, self.word()), self.long());
             self.b.icmp(IntPredicate::LLVMIntNE, last, again)
         };
-        let any = self.b.binary(op::OR, wraps(0), wraps(1));
+        let any = if value.shape.is_whole() { wraps(0) } else { self.b.binary(op::OR, wraps(0), wraps(1)) };
         let (fails, holds) = (self.b.label(), self.b.label());
         self.b.branch_rarely(any, fails, holds);
         self.b.place(fails);
