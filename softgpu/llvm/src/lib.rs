@@ -27,8 +27,9 @@ pub fn write_listings(folder: &Path) {
 
 /// Where to write a kernel's listings, without an extension.
 pub(crate) fn listing(source: &Source<'_>) -> Option<PathBuf> {
-    let Shape { rows, full } = source.shape;
-    let shape = if rows { ".rows" } else { "" }.to_string() + if full { ".full" } else { "" };
+    let Shape { rows, lines, full } = source.shape;
+    let parts = [(rows, ".rows"), (lines, ".lines"), (full, ".full")];
+    let shape: String = parts.iter().filter(|(holds, _)| *holds).map(|(_, name)| *name).collect();
     Some(LISTINGS.get()?.join(source.function.listing_name() + &shape))
 }
 

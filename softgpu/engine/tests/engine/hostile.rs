@@ -74,6 +74,31 @@ fn wild_addresses_are_faults_and_touch_nothing() {
 }
 
 #[test]
+fn lanes_between_two_that_are_within_bounds_may_be_far_outside() {
+    let d = Device::with_threads(1);
+    let out = d.words(&[0; 64]);
+    for (last, block) in [(31u64, [32, 1, 1]), (15, [16, 2, 1])] {
+        // So many times this is 5, modulo 2^64.
+        let inverse = (0..6).fold(last, |x, _| x.wrapping_mul(2u64.wrapping_sub(last.wrapping_mul(x))));
+        let stride = inverse.wrapping_mul(5);
+        let source = format!(
+            ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 out) {{
+                .reg .b32 %r<4>; .reg .b64 %d<4>; .reg .pred %p<4>;
+                ld.param.u64 %d0, [out]; mov.u32 %r0, %tid.x; mov.u32 %r1, 0;
+                cvt.u64.u32 %d1, %r0; mul.lo.u64 %d1, %d1, {stride}; add.u64 %d1, %d1, %d0;
+                LOOP:
+                setp.ne.u32 %p0, %r0, 0; setp.eq.and.u32 %p0, %r1, 0, %p0; @%p0 bra SKIP;
+                st.global.u8 [%d1], %r0;
+                SKIP:
+                add.u32 %r1, %r1, 1; setp.lt.u32 %p1, %r1, 2; @%p1 bra LOOP;
+                ret; }}"
+        );
+        let fault = d.launch(&d.load(&source), "k", ([1; 3], block), &[Arg::U64(out)]).expect_err("a wild store");
+        assert_eq!(fault.kind, FaultKind::IllegalAddress, "{fault}");
+    }
+}
+
+#[test]
 fn indices_beyond_shared_and_local_memory_are_faults() {
     let d = Device::with_threads(1);
     let program = d.load(ENGINE);
