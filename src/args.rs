@@ -155,7 +155,7 @@ pub struct Executor {
     pub compute_capability: Capability,
 
     /// Which kernels the software GPU compiles: `interpreter` none, `auto` those that run for long, `llvm` all
-    #[arg(long, value_name = "interpreter|auto|llvm", default_value = "interpreter")]
+    #[arg(long, value_name = "interpreter|auto|llvm", default_value = "auto")]
     pub soft_tier: vgpu_softgpu::Tier,
 
     /// Check kernels of the software GPU as compute-sanitizer does; reports go to the program's standard output

@@ -51,7 +51,7 @@ pub struct Options {
     pub sandbox: String,
 
     /// Which kernels the software GPU compiles: interpreter (none), auto (those that run for long), llvm (all).
-    #[arg(long, value_name = "interpreter|auto|llvm", default_value = "interpreter")]
+    #[arg(long, value_name = "interpreter|auto|llvm", default_value = "auto")]
     pub soft_tier: String,
 
     /// Check kernels of the software GPU as compute-sanitizer does; reports go to the program's standard output.

@@ -2,6 +2,8 @@
 //!
 //! Unlike typed bindings, a [`Value`] is a scalar or a vector: the same code builds both.
 
+mod masks;
+
 use llvm_sys::analysis::{LLVMVerifierFailureAction, LLVMVerifyModule};
 use llvm_sys::core::*;
 use llvm_sys::error::{LLVMDisposeErrorMessage, LLVMGetErrorMessage};
@@ -525,6 +527,7 @@ impl Builder {
             return Err(format!("invalid code: {}", text.to_string_lossy()));
         }
         self.optimise(passes)?;
+        self.part_masks();
         if let Some(path) = listing {
             self.list(path);
         }

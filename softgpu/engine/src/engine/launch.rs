@@ -175,7 +175,7 @@ impl Engine {
         let workspace = workspace.transpose().map_err(|e| fault(FaultKind::InvalidLaunch, e.to_string()))?;
         let shape = Shape::new(launch.block);
         if extents.is_none() {
-            self.compilation.begin(launch.kernel, shape);
+            self.compilation.begin(launch.kernel, shape, launch.cancel);
         }
         let stack = if code.has_calls { launch.stack_limit.max(1024) } else { 0 };
         let env = Env {

@@ -4,7 +4,7 @@ use super::code::Code;
 use super::launch::MAX_THREADS;
 use super::lower::{self, NotExecutable};
 use super::space::function_address;
-use super::tier::{Compiled, Native, Shape, Source};
+use super::tier::{Compiled, Job};
 use crate::ir::{self, FunctionId, OpaqueType, ParamStorage, SymbolId, SymbolTarget, VariableId};
 use crate::memory::{Memory, MemoryError, Range};
 use std::collections::HashMap;
@@ -82,7 +82,7 @@ struct KernelData {
     params: Vec<Param>,
     /// Without checks and with them.
     code: [OnceLock<Result<Arc<Code>, NotExecutable>>; 2],
-    compiled: Compiled,
+    compiled: Arc<Compiled>,
 }
 
 /// A loaded module. Its device memory is freed when it and all of its kernels are dropped.
@@ -105,7 +105,7 @@ impl Program {
                 attributes: attributes(&placed.module, f, constant),
                 params: params(f),
                 code: Default::default(),
-                compiled: Compiled::default(),
+                compiled: Arc::default(),
             })
             .collect();
         let name = |k: &KernelData| placed.module.functions[k.function.0 as usize].name.clone();
@@ -245,22 +245,17 @@ impl Kernel {
         &self.data().compiled
     }
 
-    /// Gives a compiler what it needs.
-    pub(super) fn source(
-        &self,
-        shape: Shape,
-        compile: impl FnOnce(&Source<'_>) -> Result<Arc<dyn Native>, String>,
-    ) -> Result<Arc<dyn Native>, String> {
+    /// What compiling it takes.
+    pub(super) fn job(&self) -> Result<Job, NotExecutable> {
         let placed = &self.shared.placed;
-        let code = self.code(false).map_err(|e| e.what)?;
-        let function = &placed.module.functions[self.data().function.0 as usize];
-        if code.has_calls {
-            return Err("it calls functions".into());
-        }
-        if code.map.insts.len() != function.insts.len() {
-            return Err("its blocks are not in order".into());
-        }
-        compile(&Source { function, shape, map: &code.map, address: &|symbol| placed.address(symbol) })
+        let symbols = 0..placed.module.symbols.len() as u32;
+        Ok(Job {
+            module: Arc::clone(&placed.module),
+            function: self.data().function,
+            code: self.code(false)?,
+            addresses: symbols.map(|id| placed.address(SymbolId(id))).collect(),
+            compiled: Arc::clone(&self.data().compiled),
+        })
     }
 
     pub(super) fn memory(&self) -> &Memory {

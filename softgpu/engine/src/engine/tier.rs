@@ -6,11 +6,12 @@
 //! warp stops, so a warp may change tiers at a barrier, at the head of a loop, and wherever
 //! machine code meets something that only the interpreter can do.
 
-use super::code::Map;
+use super::code::{Code, Map};
 use super::Kernel;
-use crate::ir::{Function, SymbolId};
+use crate::ir::{Function, FunctionId, Module, SymbolId};
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{mpsc, Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,13 +19,19 @@ use std::time::{Duration, Instant};
 /// kernel of median size costs, so that never more than twice the least time is spent.
 const WORTH_COMPILING: Duration = Duration::from_millis(2);
 
+/// Stack of the thread that compiles: compilers recurse over long chains of instructions.
+const STACK: usize = 64 << 20;
+
+/// How often a launch that waits for a compilation looks whether it is cancelled.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Which kernels are compiled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tier {
     /// None.
-    #[default]
     Interpreter,
     /// Those that have been running for a while, beside the interpreter.
+    #[default]
     Auto,
     /// All that can be, before their first launch; for tests.
     Compiled,
@@ -282,13 +289,70 @@ impl Compiled {
     pub(super) fn get(&self, shape: Shape) -> Option<&Arc<dyn Native>> {
         self.variants[shape.index()].get()?.as_ref().ok()
     }
+
+    fn is_known(&self, shape: Shape) -> bool {
+        self.variants[shape.index()].get().is_some()
+    }
+
+    /// Whether nobody has asked for a variant before.
+    fn request(&self, shape: Shape) -> bool {
+        let bit = 1 << shape.index();
+        self.requested.fetch_or(bit, Relaxed) & bit == 0
+    }
 }
 
-/// Compiles kernels when they are worth it.
+/// A kernel to be compiled, with all that takes: its module may be unloaded meanwhile.
+pub(super) struct Job {
+    pub(super) module: Arc<Module>,
+    pub(super) function: FunctionId,
+    pub(super) code: Arc<Code>,
+    /// Device address of each symbol.
+    pub(super) addresses: Vec<Option<u64>>,
+    pub(super) compiled: Arc<Compiled>,
+}
+
+impl Job {
+    fn run(&self, compiler: &dyn Compiler, shape: Shape) {
+        let function = &self.module.functions[self.function.0 as usize];
+        self.compiled.variants[shape.index()].get_or_init(|| {
+            let start = Instant::now();
+            let compile = AssertUnwindSafe(|| self.compile(compiler, function, shape));
+            let result =
+                catch_unwind(compile).unwrap_or_else(|_| Err("the compiler failed; this is a bug in it".into()));
+            match &result {
+                Ok(_) => log::debug!("softgpu: compiled `{}` in {:?} for {shape:?}", function.name, start.elapsed()),
+                Err(why) => log::debug!("softgpu: `{}` stays in the interpreter: {why}", function.name),
+            }
+            result
+        });
+    }
+
+    fn compile(&self, compiler: &dyn Compiler, function: &Function, shape: Shape) -> Result<Arc<dyn Native>, String> {
+        if self.code.has_calls {
+            return Err("it calls functions".into());
+        }
+        if self.code.map.insts.len() != function.insts.len() {
+            return Err("its blocks are not in order".into());
+        }
+        let address = |symbol: SymbolId| self.addresses.get(symbol.0 as usize).copied().flatten();
+        compiler.compile(&Source { function, shape, map: &self.code.map, address: &address })
+    }
+}
+
+/// What the thread that compiles is told.
+struct Order {
+    job: Job,
+    shape: Shape,
+    /// Dropped when it is done.
+    done: Option<mpsc::Sender<()>>,
+}
+
+/// Compiles kernels when they are worth it, on a thread of its own: nobody has to wait for it, and it needs
+/// more stack than others.
 pub(super) struct Compilation {
     tier: Tier,
     compiler: Option<Arc<dyn Compiler>>,
-    queue: Mutex<Option<mpsc::Sender<(Kernel, Shape)>>>,
+    queue: Mutex<Option<mpsc::Sender<Order>>>,
 }
 
 impl Compilation {
@@ -298,52 +362,47 @@ impl Compilation {
     }
 
     /// Called before each launch.
-    pub(super) fn begin(&self, kernel: &Kernel, shape: Shape) {
-        if let (Some(compiler), Tier::Compiled) = (&self.compiler, self.tier) {
-            compile(&**compiler, kernel, shape);
+    pub(super) fn begin(&self, kernel: &Kernel, shape: Shape, cancel: &AtomicBool) {
+        let (Some(compiler), Tier::Compiled) = (&self.compiler, self.tier) else { return };
+        if kernel.compiled().is_known(shape) {
+            return;
         }
+        let (sender, done) = mpsc::channel();
+        self.enqueue(compiler, kernel, shape, Some(sender));
+        while !cancel.load(Relaxed) && done.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {}
     }
 
     /// Called now and then during a launch that the interpreter runs, and with `ended` at its end.
     pub(super) fn account(&self, kernel: &Kernel, shape: Shape, start: Instant, ended: bool) {
         let Some(compiler) = &self.compiler else { return };
         let compiled = kernel.compiled();
-        if compiled.variants[shape.index()].get().is_some() {
+        if compiled.is_known(shape) {
             return;
         }
         let elapsed = start.elapsed().as_nanos() as u64;
         let before = if ended { compiled.spent.fetch_add(elapsed, Relaxed) } else { compiled.spent.load(Relaxed) };
-        if u128::from(before.saturating_add(elapsed)) < WORTH_COMPILING.as_nanos() {
-            return;
-        }
-        let bit = 1 << shape.index();
-        if compiled.requested.fetch_or(bit, Relaxed) & bit == 0 {
-            self.enqueue(compiler, kernel.clone(), shape);
+        let spent = u128::from(before.saturating_add(elapsed));
+        if spent >= WORTH_COMPILING.as_nanos() && compiled.request(shape) {
+            self.enqueue(compiler, kernel, shape, None);
         }
     }
 
-    fn enqueue(&self, compiler: &Arc<dyn Compiler>, kernel: Kernel, shape: Shape) {
+    fn enqueue(&self, compiler: &Arc<dyn Compiler>, kernel: &Kernel, shape: Shape, done: Option<mpsc::Sender<()>>) {
+        let Ok(job) = kernel.job() else { return };
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = queue.get_or_insert_with(|| {
-            let (sender, receiver) = mpsc::channel::<(Kernel, Shape)>();
+            let (sender, receiver) = mpsc::channel::<Order>();
             let compiler = Arc::clone(compiler);
-            let work = move || receiver.iter().for_each(|(kernel, shape)| compile(&*compiler, &kernel, shape));
+            let work = move || {
+                for Order { job, shape, done } in receiver {
+                    job.run(&*compiler, shape);
+                    drop(done);
+                }
+            };
             // Without the thread nothing is compiled, and everything is interpreted.
-            let _ = std::thread::Builder::new().name("softgpu-compile".into()).spawn(work);
+            let _ = std::thread::Builder::new().name("softgpu-compile".into()).stack_size(STACK).spawn(work);
             sender
         });
-        let _ = sender.send((kernel, shape));
+        let _ = sender.send(Order { job, shape, done });
     }
-}
-
-fn compile(compiler: &dyn Compiler, kernel: &Kernel, shape: Shape) {
-    kernel.compiled().variants[shape.index()].get_or_init(|| {
-        let start = Instant::now();
-        let result = kernel.source(shape, |source| compiler.compile(source));
-        match &result {
-            Ok(_) => log::debug!("softgpu: compiled `{}` in {:?} for {shape:?}", kernel.name(), start.elapsed()),
-            Err(why) => log::debug!("softgpu: `{}` stays in the interpreter: {why}", kernel.name()),
-        }
-        result
-    });
 }

@@ -11,6 +11,7 @@ mod hostile;
 mod integers;
 mod programs;
 mod textures;
+mod tiers;
 
 /// The engine under test.
 fn engine(threads: usize) -> Engine {

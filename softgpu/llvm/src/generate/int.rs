@@ -283,13 +283,14 @@ impl Gen<'_> {
         let ty = self.b.type_of(a);
         let (zero, one) = (self.b.zero(ty), self.b.constant(ty, 1));
         let by_zero = self.b.icmp(IntPredicate::LLVMIntEQ, b, zero);
-        let mut divisor = self.b.select(by_zero, one, b);
-        let mut by_minus_one = None;
-        if signed {
-            let minus = self.b.icmp(IntPredicate::LLVMIntEQ, b, self.b.constant(ty, u64::MAX));
-            divisor = self.b.select(minus, one, divisor);
-            by_minus_one = Some(minus);
-        }
+        let by_minus_one = signed.then(|| self.b.icmp(IntPredicate::LLVMIntEQ, b, self.b.constant(ty, u64::MAX)));
+        // 0, and -1 if it is signed, become 1. Not by `select`: LLVM looks at division by each of its operands as a
+        // whole, and drops the operand that is a vector of constants with a 0 in any lane.
+        let most = |v: Value, least: Value| self.b.intrinsic("llvm.umax", &[ty], &[v, least]);
+        let divisor = match signed {
+            true => self.b.binary(op::SUB, most(self.b.binary(op::ADD, b, one), self.b.constant(ty, 2)), one),
+            false => most(b, one),
+        };
         let operation = match (quotient, signed) {
             (true, true) => op::SDIV,
             (true, false) => op::UDIV,

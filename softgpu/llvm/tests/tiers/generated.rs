@@ -466,27 +466,35 @@ fn run(engine: Engine, source: &str, block: [u32; 3]) -> Result<Vec<u32>, String
     Ok(all)
 }
 
+/// What both tiers leave in memory, where that differs.
+pub fn difference(source: &str, block: [u32; 3]) -> Option<String> {
+    let expected = run(Engine::new(1), source, block);
+    let got = run(crate::engine(1), source, block);
+    if expected == got {
+        return None;
+    }
+    let mut report = format!("block {block:?}\n{source}\n");
+    match (&expected, &got) {
+        (Ok(expected), Ok(got)) => {
+            let stride = (WORDS + LONGS * 2 + 9) as usize;
+            for (i, (e, g)) in expected.iter().zip(got).enumerate().filter(|(_, (e, g))| e != g).take(12) {
+                let _ = writeln!(report, "thread {} slot {}: {e:#x}, not {g:#x}", i / stride, i % stride);
+            }
+        }
+        _ => {
+            let _ = writeln!(report, "{:?} and {:?}", expected.as_ref().err(), got.as_ref().err());
+        }
+    }
+    Some(report)
+}
+
 fn compare(seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let block = BLOCKS[seed as usize % BLOCKS.len()];
         let full = block.iter().product::<u32>().is_multiple_of(32);
         let source = Generator::kernel(seed, full && seed % 2 == 0);
-        let expected = run(Engine::new(1), &source, block);
-        let got = run(crate::engine(1), &source, block);
-        if expected != got {
-            let mut report = format!("seed {seed}, block {block:?}\n{source}\n");
-            match (&expected, &got) {
-                (Ok(expected), Ok(got)) => {
-                    let stride = (WORDS + LONGS * 2 + 9) as usize;
-                    for (i, (e, g)) in expected.iter().zip(got).enumerate().filter(|(_, (e, g))| e != g).take(12) {
-                        let _ = writeln!(report, "thread {} slot {}: {e:#x}, not {g:#x}", i / stride, i % stride);
-                    }
-                }
-                _ => {
-                    let _ = writeln!(report, "{:?} and {:?}", expected.as_ref().err(), got.as_ref().err());
-                }
-            }
-            panic!("{report}");
+        if let Some(report) = difference(&source, block) {
+            panic!("seed {seed}, {report}");
         }
     }
 }

@@ -19,6 +19,7 @@ mod hostile;
 mod integers;
 #[path = "../../../engine/tests/engine/programs.rs"]
 mod programs;
+mod reduced;
 #[path = "../../../engine/tests/engine/textures.rs"]
 mod textures;
 
