@@ -7,6 +7,7 @@
 //! Whatever an instruction's vector form cannot do (an address outside of what was checked, a rare
 //! operation) the interpreter's own code does, on the registers' rows, and machine code goes on.
 
+mod exit;
 mod flow;
 mod generate;
 mod homes;
