@@ -2,7 +2,7 @@
 //!
 //! Unlike typed bindings, a [`Value`] is a scalar or a vector: the same code builds both.
 
-mod masks;
+mod avoid;
 
 use llvm_sys::analysis::{LLVMVerifierFailureAction, LLVMVerifyModule};
 use llvm_sys::core::*;
@@ -527,7 +527,7 @@ impl Builder {
             return Err(format!("invalid code: {}", text.to_string_lossy()));
         }
         self.optimise(passes)?;
-        self.part_masks();
+        self.avoid_faults();
         if let Some(path) = listing {
             self.list(path);
         }

@@ -73,3 +73,29 @@ THERE:
         &[[48, 1, 1], [64, 1, 1]],
     );
 }
+
+#[test]
+fn bits_chosen_by_a_constant_are_those_of_the_right_operand_where_some_lanes_write_them() {
+    agree(
+        "
+    .reg .b32 %r<4>;
+    .reg .b64 %d<3>;
+    .reg .pred %p;
+    ld.param.u64 %d0, [pin];
+    ld.param.u64 %d2, [pout];
+    mov.u32 %r0, %tid.x;
+    mul.wide.u32 %d1, %r0, 4;
+    add.s64 %d0, %d0, %d1;
+    add.s64 %d2, %d2, %d1;
+    ld.global.u32 %r1, [%d0+4];
+    ld.global.u32 %r2, [%d0+8];
+    and.b32 %r3, %r0, 2;
+    setp.eq.u32 %p, %r3, 2;
+    shfl.sync.idx.b32 %r2, %r2, %r0, 31, -1;
+    @%p copysign.f32 %r1, %r1, %r2;
+    st.global.u32 [%d2], %r1;
+    ret;
+        ",
+        &[[32, 1, 1], [64, 1, 1]],
+    );
+}

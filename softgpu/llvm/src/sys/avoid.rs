@@ -1,9 +1,13 @@
-//! Keeps LLVM 19 from combining masks without end.
+//! Keeps away from what LLVM 19 gets wrong when it selects AVX-512 instructions.
 //!
-//! Up to LLVM 19, two rules of its instruction selection for AVX-512 undo each other: one makes `or` or `xor` of two
-//! vectors of bits, both integers' bits, one of the integers; the other one, where vectors of the integers' bits
-//! are there for others too, one of the vectors again (fixed in LLVM 20, issue 123333). So one of the
-//! integers is handed through an empty piece of assembly, behind which nothing knows that it is the same.
+//! Masks: two of its rules undo each other without end. One makes `or` or `xor` of two vectors of bits, both integers'
+//! bits, one of the integers; the other one, where vectors of the integers' bits are there for others too, one
+//! of the vectors again (fixed in LLVM 20, issue 123333). So one of the integers is handed through an empty piece of
+//! assembly, behind which nothing knows that it is the same.
+//!
+//! Bits chosen by a constant, `a & C | b & !C`: where they are written for some lanes only and one operand is in memory,
+//! the instruction's truth table may be that of other operands (issue 157929). So the `or` gets a third
+//! operand, a zero out of such assembly.
 
 use super::Builder;
 use llvm_sys::core::*;
@@ -12,8 +16,8 @@ use llvm_sys::{LLVMInlineAsmDialect, LLVMOpcode, LLVMTypeKind};
 use std::ptr;
 
 impl Builder {
-    /// Parts all combinations that the rules could go round in. After the optimisation, which would make new ones.
-    pub(super) fn part_masks(&self) {
+    /// Rewrites the function where it has to be. After the optimisation, which would make new cases.
+    pub(super) fn avoid_faults(&self) {
         // SAFETY: walks the function's own blocks and instructions; what is inserted lies before the walk's place.
         unsafe {
             let mut block = LLVMGetFirstBasicBlock(self.function);
@@ -21,10 +25,32 @@ impl Builder {
                 let mut instruction = LLVMGetFirstInstruction(block);
                 while !instruction.is_null() {
                     self.part_mask(instruction);
+                    self.part_choice(instruction);
                     instruction = LLVMGetNextInstruction(instruction);
                 }
                 block = LLVMGetNextBasicBlock(block);
             }
+        }
+    }
+
+    /// # Safety
+    /// The instruction is one of this function.
+    unsafe fn part_choice(&self, instruction: LLVMValueRef) {
+        // SAFETY: as the caller promises; operands are asked for of instructions that have them.
+        unsafe {
+            let ty = LLVMTypeOf(instruction);
+            let is_or = LLVMGetInstructionOpcode(instruction) == LLVMOpcode::LLVMOr;
+            if !is_or || LLVMGetTypeKind(ty) != LLVMTypeKind::LLVMVectorTypeKind || is_mask(instruction) {
+                return;
+            }
+            let [first, second] = [0, 1].map(|i| LLVMGetOperand(instruction, i));
+            if !is_masked(first) || !is_masked(second) {
+                return;
+            }
+            LLVMPositionBuilderBefore(self.builder, instruction);
+            let zero = super::Value(self.hide(LLVMConstNull(LLVMGetElementType(ty))));
+            let zeros = self.splat(zero, LLVMGetVectorSize(ty));
+            LLVMSetOperand(instruction, 0, LLVMBuildOr(self.builder, first, zeros.0, super::NAME));
         }
     }
 
@@ -114,5 +140,21 @@ unsafe fn bits_of(mask: LLVMValueRef) -> Option<LLVMValueRef> {
         let is_cast = !LLVMIsAInstruction(mask).is_null() && LLVMGetInstructionOpcode(mask) == LLVMOpcode::LLVMBitCast;
         let integer = is_cast.then(|| LLVMGetOperand(mask, 0))?;
         (LLVMGetTypeKind(LLVMTypeOf(integer)) == LLVMTypeKind::LLVMIntegerTypeKind).then_some(integer)
+    }
+}
+
+/// Whether a value is what some constant bits of another one are.
+///
+/// # Safety
+/// The value lives.
+unsafe fn is_masked(value: LLVMValueRef) -> bool {
+    // SAFETY: as the caller promises; only instructions are asked for operands.
+    unsafe {
+        let mut value = value;
+        while !LLVMIsAInstruction(value).is_null() && LLVMGetInstructionOpcode(value) == LLVMOpcode::LLVMBitCast {
+            value = LLVMGetOperand(value, 0);
+        }
+        let is_and = !LLVMIsAInstruction(value).is_null() && LLVMGetInstructionOpcode(value) == LLVMOpcode::LLVMAnd;
+        is_and && LLVMIsConstant(LLVMGetOperand(value, 1)) != 0
     }
 }
