@@ -24,6 +24,17 @@ static CUmemcpy3DOperand bytes_at(CUdeviceptr pointer) {
     return operand;
 }
 
+// A copy of N bytes from `from` to `to`.
+static CUDA_MEMCPY3D_BATCH_OP row(CUdeviceptr to, CUdeviceptr from) {
+    CUDA_MEMCPY3D_BATCH_OP operation;
+    memset(&operation, 0, sizeof operation);
+    operation.src = bytes_at(from);
+    operation.dst = bytes_at(to);
+    operation.extent = (CUextent3D){N, 1, 1};
+    operation.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM;
+    return operation;
+}
+
 static void batches(CUdeviceptr a, CUdeviceptr b, CUstream stream) {
     if (!driver_has("cuMemcpyBatchAsync")) {
         SKIP("batches", "the driver is older than 12.8");
@@ -41,12 +52,7 @@ static void batches(CUdeviceptr a, CUdeviceptr b, CUstream stream) {
     NEED(cuStreamSynchronize(stream));
     CHECK("batch_result", holds(b, 1));
 
-    CUDA_MEMCPY3D_BATCH_OP operation;
-    memset(&operation, 0, sizeof operation);
-    operation.src = bytes_at(a);
-    operation.dst = bytes_at(b);
-    operation.extent = (CUextent3D){N, 1, 1};
-    operation.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM;
+    CUDA_MEMCPY3D_BATCH_OP operation = row(b, a);
     NEED(cuMemsetD8Async(a, 2, N, stream));
     CHECK_CU("batch_3d", FIRST((size_t, CUDA_MEMCPY3D_BATCH_OP *, size_t *, unsigned long long, CUstream),
                                "cuMemcpy3DBatchAsync")(1, &operation, &failed, 0, stream));
@@ -66,12 +72,7 @@ static void with_attributes(CUdeviceptr a, CUdeviceptr b, CUstream stream) {
     CHECK_CU("with_attributes", cuMemcpyWithAttributesAsync(b, a, N, &attributes, stream));
     NEED(cuStreamSynchronize(stream));
     CHECK("with_attributes_result", holds(b, 3));
-    CUDA_MEMCPY3D_BATCH_OP operation;
-    memset(&operation, 0, sizeof operation);
-    operation.src = bytes_at(a);
-    operation.dst = bytes_at(b);
-    operation.extent = (CUextent3D){N, 1, 1};
-    operation.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM;
+    CUDA_MEMCPY3D_BATCH_OP operation = row(b, a);
     NEED(cuMemsetD8Async(a, 4, N, stream));
     CHECK_CU("with_attributes_3d", cuMemcpy3DWithAttributesAsync(&operation, 0, stream));
     NEED(cuStreamSynchronize(stream));

@@ -210,6 +210,7 @@ fn test_a_launch_is_one_call_of_the_driver_and_a_wait_few() {
     client.call(&vm, &cmd::CuEventCreate { phEvent: event, Flags: 0 });
     let synchronise = cmd::CuStreamSynchronize { hStream: Handle::NULL };
     client.call(&vm, &synchronise);
+    let nothing = client.launch(empty, &[]);
     let mut calls_of = |commands: &dyn Fn(crate::client::Batch) -> crate::client::Batch| {
         let before = log.of(worker).len();
         let sent = client.send_batch(&vm, &commands(client.batch(0)));
@@ -217,21 +218,7 @@ fn test_a_launch_is_one_call_of_the_driver_and_a_wait_few() {
         assert_eq!((header.result, header.latched), (0, 0));
         log.of(worker).split_off(before)
     };
-    let launch = |batch: crate::client::Batch| {
-        batch.with(&cmd::VgpuLaunch {
-            function: empty,
-            grid_x: 1,
-            grid_y: 1,
-            grid_z: 1,
-            block_x: 1,
-            block_y: 1,
-            block_z: 1,
-            shared: 0,
-            stream: Handle::NULL,
-            attributes: &[],
-            params: &[],
-        })
-    };
+    let launch = |batch: crate::client::Batch| batch.with(&nothing);
     assert_eq!(calls_of(&|batch| launch(launch(launch(batch)))), ["cuLaunchKernel"; 3]);
     let record = |batch: crate::client::Batch| batch.with(&cmd::CuEventRecord { hEvent: event, hStream: Handle::NULL });
     assert_eq!(calls_of(&|batch| record(launch(batch))), ["cuLaunchKernel", "cuEventRecord"]);

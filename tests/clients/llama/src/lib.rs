@@ -1,0 +1,1 @@
+//! Only there so that cargo fetches the dependency.
