@@ -39,7 +39,7 @@ const WORK: &std::ffi::CStr = c"
 .version 6.3
 .target sm_50
 .address_size 64
-.visible .entry work(.param .u64 ended)
+.visible .entry wake(.param .u64 ended)
 {
     .reg .b64 %rd<5>;
     .reg .pred %p1;
@@ -180,7 +180,7 @@ fn launch_rate(driver: &Driver) -> Result<Sample, CallError> {
 /// From the end of a kernel to that of a call that has slept for it. `None` of a driver that
 /// runs nothing; only the software GPU's clock is the host's.
 fn wake(driver: &Driver) -> Result<Option<Sample>, CallError> {
-    let kernel = driver.kernel(WORK, "work")?;
+    let kernel = driver.kernel(WORK, "wake")?;
     let mut ended = driver.allocate_pinned(8)?;
     let mut times = Vec::with_capacity(WORKS);
     for _ in 0..WORKS {
