@@ -74,8 +74,7 @@ fn serve(args: &Executor) -> Result<(), String> {
 fn answer(socket: &OwnedFd, nvml: &Nvml) -> io::Result<()> {
     let mut uuid = [0; 16];
     while receive(socket, &mut uuid)?.0 == uuid.len() {
-        let reading =
-            find(nvml, &uuid).map_or_else(|| Reading::of(nvml, None), |device| Reading::of(nvml, Some(device)));
+        let reading = Reading::of(nvml, find(nvml, &uuid));
         send(socket, reading.as_bytes(), &[])?;
     }
     Ok(())

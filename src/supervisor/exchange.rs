@@ -1,6 +1,6 @@
-//! What the sessions of a VM share with each other, and what they have together. A thread per session serves its worker's requests, so
-//! that a worker which does not read answers holds up nobody else; nothing that a worker says is taken for
-//! more than bytes to be passed on.
+//! What the sessions of a VM share with each other, and what they have together. A thread per session serves
+//! its worker's requests, so that a worker which does not read answers holds up nobody else; nothing that a
+//! worker says is taken for more than bytes to be passed on.
 
 use std::collections::HashMap;
 use std::io;

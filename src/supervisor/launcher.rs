@@ -107,8 +107,7 @@ fn environment(executor: &Executor) -> io::Result<Vec<CString>> {
     // What decides over memory and processors of a GPU is said on the command line, or not at all.
     let is_given = |name: &OsString| given.iter().any(|(other, _)| other == name);
     let others = std::env::vars_os().filter(|(name, _)| !is_given(name) && !Mps::is_variable(name));
-    let all: Vec<_> = others.chain(given.iter().cloned()).collect();
-    let all = all.into_iter();
+    let all = others.chain(given.iter().cloned());
     let lines = all.map(|(name, value)| CString::new([name.into_vec(), value.into_vec()].join(&b'=')));
     Ok(lines.collect::<Result<_, _>>()?)
 }

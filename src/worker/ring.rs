@@ -264,19 +264,19 @@ impl Ring {
 
     /// Reads a word of the home that the client writes; 0 if the home cannot be read.
     pub fn load(&self, offset: usize) -> u32 {
-        self.memory.load(self.home.unchecked_add(offset as u64), Ordering::Acquire).unwrap_or(0)
+        self.region.load(MemoryRegionAddress(offset as u64), Ordering::Acquire).unwrap_or(0)
     }
 
     /// Writes a word of the home, behind everything that was written before.
     pub fn store(&self, offset: usize, value: u32) {
-        if self.memory.store(value, self.home.unchecked_add(offset as u64), Ordering::Release).is_err() {
+        if self.region.store(value, MemoryRegionAddress(offset as u64), Ordering::Release).is_err() {
             log::debug!("the home is not addressable");
         }
     }
 
     /// Writes a structure into the home.
     pub fn write<T: IntoBytes + Immutable>(&self, offset: usize, value: &T) {
-        if self.memory.write_slice(value.as_bytes(), self.home.unchecked_add(offset as u64)).is_err() {
+        if self.region.write_slice(value.as_bytes(), MemoryRegionAddress(offset as u64)).is_err() {
             log::debug!("the home is not addressable");
         }
     }

@@ -40,9 +40,7 @@ static void batches(CUdeviceptr a, CUdeviceptr b, CUstream stream) {
         SKIP("batches", "the driver is older than 12.8");
         return;
     }
-    CUmemcpyAttributes attributes;
-    memset(&attributes, 0, sizeof attributes);
-    attributes.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM;
+    CUmemcpyAttributes attributes = {.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM};
     size_t size = N, first = 0, failed = 7;
     NEED(cuMemsetD8Async(a, 1, N, stream));
     typedef CUresult (*batch)(CUdeviceptr *, CUdeviceptr *, size_t *, size_t, CUmemcpyAttributes *, size_t *, size_t,
@@ -65,9 +63,7 @@ static void with_attributes(CUdeviceptr a, CUdeviceptr b, CUstream stream) {
         SKIP("with_attributes", "the driver is older than 13.2");
         return;
     }
-    CUmemcpyAttributes attributes;
-    memset(&attributes, 0, sizeof attributes);
-    attributes.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM;
+    CUmemcpyAttributes attributes = {.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM};
     NEED(cuMemsetD8Async(a, 3, N, stream));
     CHECK_CU("with_attributes", cuMemcpyWithAttributesAsync(b, a, N, &attributes, stream));
     NEED(cuStreamSynchronize(stream));

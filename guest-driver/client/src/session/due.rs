@@ -25,8 +25,12 @@ impl DueFunctions {
     /// session has ended.
     pub fn wait(&mut self) -> Result<DueFunction, CUresult> {
         let Session { home, waiter, .. } = self.session;
-        waiter.wait(home, || home.load_u32(DUE_OFFSET) != self.run)?;
-        if home.load_u32(DUE_OFFSET).wrapping_sub(self.run) > DUE_FUNCTIONS {
+        let mut due = self.run;
+        waiter.wait(home, || {
+            due = home.load_u32(DUE_OFFSET);
+            due != self.run
+        })?;
+        if due.wrapping_sub(self.run) > DUE_FUNCTIONS {
             return Err(waiter.fail(CUresult::UNKNOWN));
         }
         let mut function = DueFunction::new_zeroed();
