@@ -40,7 +40,9 @@ static int importer(struct peer parent) {
     CHECK_CU("synchronize_recorded", cuEventSynchronize(event));
     CHECK_CU("query_recorded", cuEventQuery(event));
 
-    // Now this process records, and the parent waits.
+    // Now this process records, and the parent waits: it has seen the end of its own record, which this one
+    // takes the place of.
+    peer_wait(parent);
     gate_close(&gate, stream);
     NEED(cuMemsetD32Async(memory, 77, 1, stream));
     CHECK_CU("record_opened", cuEventRecord(event, stream));
@@ -102,6 +104,7 @@ int main(int argc, char **argv) {
     peer_wait(child);
     gate_open(&gate);
     CHECK_CU("synchronize_own_record", cuEventSynchronize(event));
+    peer_signal(child);
 
     peer_wait(child);
     CHECK_ERR("query_record_of_importer", cuEventQuery(event), CUDA_ERROR_NOT_READY);
