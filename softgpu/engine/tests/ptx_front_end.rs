@@ -519,6 +519,8 @@ fn errors_name_line_and_column() {
         (code("st.const.u32 [%rd1], %r1;"), 8, 1, "this space is read-only"),
         (code("cvt.u32.f32 %r1, %f1;"), 8, 1, "needs a rounding modifier"),
         (code("call nobody;"), 8, 6, "unknown symbol `nobody`"),
+        (code(".reg .v2 .b32 v; mov.u32 v.z, 1;"), 8, 26, "`v` has 2 elements"),
+        (code(".reg .v2 .pred v;"), 8, 1, "no register has this type"),
         (code("/* open"), 8, 1, "comment is not closed"),
     ] {
         let (found_line, found_column, found) = error(&text);

@@ -8,7 +8,7 @@ use super::lexer::Token;
 use super::lower::{is_unsupported, Lower, Statement};
 use super::module::place;
 use super::operand::Operands;
-use super::scope::Binding;
+use super::scope::{Binding, RegKind};
 use super::tables::Tables;
 use super::variable::{declare_variables, DeclType, Declarator};
 use crate::ir::*;
@@ -22,7 +22,7 @@ pub(super) fn statements<'a>(
     tables: &mut Tables<'a>,
     builder: &mut Builder<'a>,
 ) -> Result<()> {
-    let mut body = Body { cursor, tables, builder, operands: Operands::default() };
+    let mut body = Body { cursor, tables, builder, operands: Operands::default(), vectors: false };
     loop {
         let at = body.cursor.at;
         body.builder.at = at;
@@ -42,6 +42,8 @@ struct Body<'c, 'a> {
     tables: &'c mut Tables<'a>,
     builder: &'c mut Builder<'a>,
     operands: Operands<'a>,
+    /// Whether a register of a vector type has been declared.
+    vectors: bool,
 }
 
 impl<'a> Body<'_, 'a> {
@@ -117,6 +119,9 @@ impl<'a> Body<'_, 'a> {
         if self.builder.function.unsupported.is_some() {
             // The body will not be used, and names in it may be undeclared.
             return Ok(());
+        }
+        if self.vectors {
+            self.operands.expand_vectors(&mut self.builder.scopes, &mut self.builder.function.regs)?;
         }
         let mut statement = Statement { base, modifiers, guard, operands: &self.operands };
         Lower { tables: self.tables, builder: self.builder }.statement(&mut statement)
@@ -206,19 +211,21 @@ impl<'a> Body<'_, 'a> {
 
     fn registers(&mut self) -> Result<()> {
         let ty = DeclType::parse(self.cursor)?;
-        let Some(class) = ty.ty.map(|ty| ty.reg_class()).filter(|_| ty.vector == 1) else {
-            self.cursor.skip_to_semicolon()?;
-            return super::error::unsupported("vector register");
+        let class = ty.ty.map(|ty| ty.reg_class());
+        let Some(class) = class.filter(|&class| class != RegClass::Pred || ty.vector == 1) else {
+            return invalid("no register has this type");
         };
+        let kind = RegKind { class, len: ty.vector as u8 };
+        self.vectors |= kind.len > 1;
         loop {
             let name = self.cursor.ident()?;
             let fresh = if self.cursor.accept(b'<')? {
                 let count = self.cursor.integer()?;
                 self.cursor.expect(b'>')?;
-                self.builder.scopes.innermost().declare_range(name, count, class)
+                self.builder.scopes.innermost().declare_range(name, count, kind)
             } else {
-                let reg = self.builder.reg(class);
-                self.builder.scopes.innermost().declare(name, Binding::Reg(reg))
+                let binding = kind.create(&mut self.builder.function.regs);
+                self.builder.scopes.innermost().declare(name, binding)
             };
             if !fresh {
                 return invalid(format!("register `{}` is declared twice", text(name)));

@@ -1,9 +1,10 @@
 //! Instruction operands as written, before names are resolved.
 
 use super::cursor::Cursor;
-use super::error::Result;
+use super::error::{text, Fail, Result};
 use super::lexer::Token;
-use crate::ir::PtxPos;
+use super::scope::{Binding, Scopes};
+use crate::ir::{PtxPos, Reg, RegClass};
 
 /// Most elements of one braced or parenthesised list.
 const LIST_LIMIT: usize = 4096;
@@ -13,6 +14,8 @@ const LIST_LIMIT: usize = 4096;
 pub(super) enum Raw<'a> {
     /// Register, variable, function or label; also the sink `_`.
     Name(&'a [u8]),
+    /// Element of a register of a vector type.
+    Element(Reg),
     /// `%tid.x`: name and component index.
     Component(&'a [u8], u8),
     /// `name+offset` outside of brackets.
@@ -93,6 +96,28 @@ impl<'a> Operands<'a> {
                 return cursor.fail("too many operands");
             }
         }
+    }
+
+    /// Puts the elements of registers of vector types in the place of `v` and `v.x`.
+    pub(super) fn expand_vectors(&mut self, scopes: &mut Scopes<'a>, regs: &mut Vec<RegClass>) -> Result<()> {
+        for operand in self.list.iter_mut().chain(&mut self.elements) {
+            let Raw::Component(name, index) = operand.raw else { continue };
+            let Some(Binding::VectorReg { first, len }) = scopes.lookup(name, regs) else { continue };
+            if index >= len {
+                let message = format!("`{}` has {len} elements", text(name));
+                return Err(Fail::Invalid { at: Some(operand.at), message });
+            }
+            operand.raw = Raw::Element(Reg(first.0 + u32::from(index)));
+        }
+        for operand in &mut self.list {
+            let Raw::Name(name) = operand.raw else { continue };
+            let Some(Binding::VectorReg { first, len }) = scopes.lookup(name, regs) else { continue };
+            let start = self.elements.len();
+            let elements = (first.0..).take(len.into()).map(|reg| Raw::Element(Reg(reg)));
+            self.elements.extend(elements.map(|raw| RawOperand { raw, at: operand.at }));
+            operand.raw = Raw::Vector { start, len: len.into() };
+        }
+        Ok(())
     }
 
     fn operand(&mut self, cursor: &mut Cursor<'a>) -> Result<RawOperand<'a>> {

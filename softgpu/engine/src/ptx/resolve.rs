@@ -94,8 +94,10 @@ impl<'a> Lower<'_, 'a> {
 
     /// A destination register of at least `bits` bits; `_` is a scratch register.
     pub(super) fn dst_of(&mut self, operand: RawOperand<'a>, bits: u32) -> Result<Reg> {
-        let Raw::Name(name) = operand.raw else {
-            return fail_at(operand.at, "a register is needed here".into());
+        let name = match operand.raw {
+            Raw::Name(name) => name,
+            Raw::Element(reg) => return self.check_width(reg, bits, b"element", operand.at),
+            _ => return fail_at(operand.at, "a register is needed here".into()),
         };
         if name == b"_" {
             return Ok(self.scratch(bits));
@@ -124,6 +126,7 @@ impl<'a> Lower<'_, 'a> {
         let bits = kind.bits();
         match operand.raw {
             Raw::Name(name) => self.named(name, 0, bits, operand.at),
+            Raw::Element(reg) => Ok(Operand::Reg(self.check_width(reg, bits, b"element", operand.at)?)),
             Raw::Offset(name, offset) => self.named(name, offset, bits, operand.at),
             Raw::Component(name, component) => match special_reg(name, Some(component)) {
                 Some(reg) => Ok(Operand::Special(reg)),
@@ -211,7 +214,7 @@ impl<'a> Lower<'_, 'a> {
             }
             Binding::ScalarParam(_) => return unsupported(format!("address of parameter `{}`", text(name))),
             Binding::Opaque(_) => return unsupported(format!("texture or surface reference `{}`", text(name))),
-            Binding::Reg(_) | Binding::Signature(_) | Binding::BranchTargets(_) => {
+            Binding::Reg(_) | Binding::VectorReg { .. } | Binding::Signature(_) | Binding::BranchTargets(_) => {
                 return fail_at(at, format!("`{}` cannot be used here", text(name)));
             }
         })

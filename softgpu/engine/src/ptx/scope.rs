@@ -7,6 +7,11 @@ use std::collections::HashMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Binding {
     Reg(Reg),
+    /// Register of a vector type: its elements are `len` registers from `first` on.
+    VectorReg {
+        first: Reg,
+        len: u8,
+    },
     /// Scalar `.param` variable of a call or device function, held in a register.
     ScalarParam(Reg),
     /// Bytes of the function's frame; `param` for `.param` variables.
@@ -32,6 +37,26 @@ pub(super) enum Binding {
     Opaque(u32),
 }
 
+/// What a `.reg` declares: a register, or one of a vector type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RegKind {
+    pub(super) class: RegClass,
+    /// Elements; 1 for a scalar.
+    pub(super) len: u8,
+}
+
+impl RegKind {
+    /// Adds a register of this kind to `regs`.
+    pub(super) fn create(self, regs: &mut Vec<RegClass>) -> Binding {
+        let first = Reg(regs.len() as u32);
+        regs.extend((0..self.len).map(|_| self.class));
+        match self.len {
+            1 => Binding::Reg(first),
+            len => Binding::VectorReg { first, len },
+        }
+    }
+}
+
 /// A label; several ids may turn out to be the same label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LabelId(pub(super) u32);
@@ -43,8 +68,8 @@ const NUMBER_DIGITS: usize = 10;
 #[derive(Default)]
 pub(super) struct Scope<'a> {
     names: HashMap<&'a [u8], Binding>,
-    /// `.reg .b32 %r<100>`: count and class by prefix.
-    ranges: HashMap<&'a [u8], (u64, RegClass)>,
+    /// `.reg .b32 %r<100>`: count and kind by prefix.
+    ranges: HashMap<&'a [u8], (u64, RegKind)>,
     labels: HashMap<&'a [u8], Label>,
 }
 
@@ -64,12 +89,12 @@ impl<'a> Scope<'a> {
     }
 
     /// Declares the registers `prefix0` to `prefix(count - 1)`.
-    pub(super) fn declare_range(&mut self, prefix: &'a [u8], count: u64, class: RegClass) -> bool {
-        self.ranges.insert(prefix, (count, class)).is_none()
+    pub(super) fn declare_range(&mut self, prefix: &'a [u8], count: u64, kind: RegKind) -> bool {
+        self.ranges.insert(prefix, (count, kind)).is_none()
     }
 
-    /// The class of `name` if a range declares it.
-    fn range_class(&self, name: &[u8]) -> Option<RegClass> {
+    /// The kind of `name` if a range declares it.
+    fn range_kind(&self, name: &[u8]) -> Option<RegKind> {
         if self.ranges.is_empty() {
             return None;
         }
@@ -81,8 +106,8 @@ impl<'a> Scope<'a> {
                 return None;
             }
             let index: u64 = std::str::from_utf8(number).ok()?.parse().ok()?;
-            let &(count, class) = self.ranges.get(prefix)?;
-            (index < count).then_some(class)
+            let &(count, kind) = self.ranges.get(prefix)?;
+            (index < count).then_some(kind)
         })
     }
 }
@@ -132,9 +157,8 @@ impl<'a> Scopes<'a> {
             if let Some(&binding) = scope.names.get(name) {
                 return Some(binding);
             }
-            if let Some(class) = scope.range_class(name) {
-                let binding = Binding::Reg(Reg(regs.len() as u32));
-                regs.push(class);
+            if let Some(kind) = scope.range_kind(name) {
+                let binding = kind.create(regs);
                 scope.names.insert(name, binding);
                 return Some(binding);
             }

@@ -1,6 +1,6 @@
 //! Moves, conversions and address-space conversions.
 
-use super::memory::space;
+use super::memory::{space, vector_len};
 use super::{Lower, Statement};
 use crate::ir::*;
 use crate::ptx::error::{invalid, unsupported, Result};
@@ -49,6 +49,10 @@ impl<'a> Lower<'_, 'a> {
         s.arity(2, 2)?;
         let ty = self.ty(s)?;
         let (dst, src) = (s.operand(0)?, s.operand(1)?);
+        let vector = vector_len(s);
+        if vector > 1 {
+            return self.mov_vector(s, ty, vector);
+        }
         if let Raw::Vector { .. } = src.raw {
             return self.pack(s, ty);
         }
@@ -66,6 +70,25 @@ impl<'a> Lower<'_, 'a> {
         let kind = ty.float().map_or(Immediate::Bits(ty.bits()), Immediate::Float);
         let src = self.src_of(src, kind)?;
         Ok(Op::Mov { width: ty.width(), dst: self.dst_of(dst, ty.bits())?, src })
+    }
+
+    /// `mov.v4.f32 {a, b, c, d}, v`: all elements are read before one is written.
+    fn mov_vector(&mut self, s: &Statement<'_, 'a>, ty: Type, len: usize) -> Result<Op> {
+        let (targets, sources) = (self.vector_elements(s, 0, len)?, self.vector_elements(s, 1, len)?);
+        let kind = ty.float().map_or(Immediate::Bits(ty.bits()), Immediate::Float);
+        let mut read = Vec::with_capacity(len);
+        for operand in sources {
+            let (src, dst) = (self.src_of(operand, kind)?, self.scratch(ty.bits()));
+            self.builder.push(None, Op::Mov { width: ty.width(), dst, src });
+            read.push(dst);
+        }
+        let mut moves = Vec::with_capacity(len);
+        for (operand, src) in targets.into_iter().zip(read) {
+            moves.push(Op::Mov { width: ty.width(), dst: self.dst_of(operand, ty.bits())?, src: Operand::Reg(src) });
+        }
+        let Some(last) = moves.pop() else { return invalid("a vector has elements") };
+        moves.into_iter().for_each(|op| self.builder.push(s.guard, op));
+        Ok(last)
     }
 
     /// Width of each of `count` parts of a value.

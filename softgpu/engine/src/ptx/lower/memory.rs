@@ -57,7 +57,7 @@ fn cache_hints(s: &mut Statement) {
 }
 
 /// Takes the number of elements of a vector access.
-fn vector_len(s: &mut Statement) -> usize {
+pub(super) fn vector_len(s: &mut Statement) -> usize {
     let len = s.modifiers.take_map(|name| {
         Some(match name {
             b"v2" => 2,
@@ -113,7 +113,7 @@ impl<'a> Lower<'_, 'a> {
         }
     }
 
-    fn vector_elements(
+    pub(super) fn vector_elements(
         &self,
         s: &Statement<'_, 'a>,
         index: usize,
