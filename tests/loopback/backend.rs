@@ -35,7 +35,10 @@ pub fn executable() -> Command {
 
 /// A backend with a driver, which may lie where only we can read it.
 pub fn executable_with(gpu: &Path) -> Command {
-    let mut command = executable();
+    with_gpu(executable(), gpu)
+}
+
+fn with_gpu(mut command: Command, gpu: &Path) -> Command {
     command.arg("--gpu").arg(gpu).args(["--user", &getuid().as_raw().to_string()]);
     command
 }
@@ -73,6 +76,15 @@ impl Backend {
     pub fn start_on(gpu: &Path, options: &[&str]) -> Backend {
         let mut command = executable_with(gpu);
         command.args(options);
+        Backend::run(command)
+    }
+
+    /// A backend whose software GPU compiles each kernel before it launches it. The profile of the tests builds
+    /// none with LLVM: `VGPU_TEST_BACKEND` names one.
+    pub fn start_compiling(options: &[&str]) -> Backend {
+        let path = std::env::var_os("VGPU_TEST_BACKEND").expect("VGPU_TEST_BACKEND names a backend with LLVM");
+        let mut command = with_gpu(Command::new(path), Path::new("soft"));
+        command.args(["--soft-tier", "llvm"]).args(options);
         Backend::run(command)
     }
 

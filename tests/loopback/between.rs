@@ -8,7 +8,6 @@ use vgpu_protocol::{cmd, Handle, HandleKind};
 
 use crate::backend::Backend;
 use crate::client::Client;
-use crate::lifecycle::SPIN;
 use crate::vm::{home, Vm};
 
 const INVALID: u32 = CUresult::INVALID_HANDLE.0;
@@ -34,13 +33,9 @@ fn test_handles_of_another_session_mean_nothing() {
     }
     let stream = owner.mint(HandleKind::Stream);
     let event = owner.mint(HandleKind::Event);
-    let (module, function) = (owner.mint(HandleKind::Module), owner.mint(HandleKind::Function));
     owner.call(&vm, &cmd::CuStreamCreate { phStream: stream, Flags: 0 });
     owner.call(&vm, &cmd::CuEventCreate { phEvent: event, Flags: 0 });
-    vm.write(home(1) + STAGING_OFFSET as u64, SPIN);
-    let size = SPIN.len() as u64;
-    owner.call(&vm, &cmd::VgpuModuleLoad { module, image: owner.staging(), size, log_size: 0 });
-    owner.call(&vm, &cmd::VgpuModuleGetFunction { function, module, name: b"spin", params_size: 0 });
+    let (module, function) = owner.endless_kernel(&vm);
 
     assert_eq!(other.result(&vm, &cmd::CuStreamQuery { hStream: stream }), INVALID);
     assert_eq!(other.result(&vm, &cmd::CuEventQuery { hEvent: event }), INVALID);

@@ -51,6 +51,8 @@ impl Batch {
     }
 }
 
+const SPIN: &[u8] = b".version 7.0\n.target sm_75\n.address_size 64\n.visible .entry spin()\n{\nL:\n bra L;\n}\n\0";
+
 pub struct Client {
     pub number: u32,
     pub queue: Queue,
@@ -165,14 +167,22 @@ impl Client {
 
     /// Loads a module and finds a kernel.
     pub fn kernel_of(&mut self, vm: &Vm, image: &[u8], name: &str) -> Handle {
+        self.load(vm, image, name, 64).1
+    }
+
+    /// A module and its kernel that never ends, on the software GPU.
+    pub fn endless_kernel(&mut self, vm: &Vm) -> (Handle, Handle) {
+        self.load(vm, SPIN, "spin", 0)
+    }
+
+    fn load(&mut self, vm: &Vm, image: &[u8], name: &str, params_size: u32) -> (Handle, Handle) {
         vm.write(home(self.number) + STAGING_OFFSET as u64, image);
-        let module = self.mint(HandleKind::Module);
+        let (module, function) = (self.mint(HandleKind::Module), self.mint(HandleKind::Function));
         let (image, size) = (self.staging(), image.len() as u64);
-        let loaded = self.call(vm, &cmd::VgpuModuleLoad { module, image, size, log_size: 64 });
-        assert_eq!(loaded.result, 0);
-        let function = self.mint(HandleKind::Function);
-        self.call(vm, &cmd::VgpuModuleGetFunction { function, module, name: name.as_bytes(), params_size: 64 });
-        function
+        let loaded = self.call(vm, &cmd::VgpuModuleLoad { module, image, size, log_size: 512 });
+        assert_eq!(loaded.result, 0, "{}", String::from_utf8_lossy(&loaded.log));
+        self.call(vm, &cmd::VgpuModuleGetFunction { function, module, name: name.as_bytes(), params_size });
+        (module, function)
     }
 
     /// Waits until function `number` (from 0) is due.

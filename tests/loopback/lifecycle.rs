@@ -6,16 +6,14 @@ use std::time::{Duration, Instant};
 use rustix::process::{kill_process, Pid, Signal};
 use vgpu_protocol::control::{ControlOp, ControlStatus};
 use vgpu_protocol::cuda::CUresult;
-use vgpu_protocol::session::{ERROR_OFFSET, HEARTBEAT_OFFSET, HOME_SIZE, STAGING_OFFSET, STATE_DEAD, STATE_OFFSET};
-use vgpu_protocol::{cmd, Handle, HandleKind};
+use vgpu_protocol::session::{ERROR_OFFSET, HEARTBEAT_OFFSET, HOME_SIZE, STATE_DEAD, STATE_OFFSET};
+use vgpu_protocol::{cmd, Handle};
 use vhost::VhostBackend;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::backend::{eventually, Backend};
 use crate::client::{Client, Sent};
 use crate::vm::{home, Vm};
-
-pub const SPIN: &[u8] = b".version 7.0\n.target sm_75\n.address_size 64\n.visible .entry spin()\n{\nL:\n bra L;\n}\n\0";
 
 fn heartbeat(vm: &Vm, queue: u32) -> u32 {
     vm.load(home(queue) + HEARTBEAT_OFFSET as u64)
@@ -104,15 +102,19 @@ fn test_session_that_does_not_drain_is_ended() {
 
 #[test]
 fn test_software_gpu_freezes_in_an_endless_kernel_and_writes_nothing() {
-    let backend = Backend::start_on(Path::new("soft"), &["--memory", "256M"]);
+    freezes_in_an_endless_kernel(&Backend::start_on(Path::new("soft"), &["--memory", "256M"]));
+}
+
+#[test]
+#[ignore = "takes a backend with LLVM: scripts/test has one"]
+fn test_software_gpu_freezes_in_machine_code_and_writes_nothing() {
+    freezes_in_an_endless_kernel(&Backend::start_compiling(&["--memory", "256M"]));
+}
+
+fn freezes_in_an_endless_kernel(backend: &Backend) {
     let mut vm = Vm::start(&backend.socket());
     let mut client = Client::open(&mut vm, 1);
-    vm.write(home(1) + STAGING_OFFSET as u64, SPIN);
-    let (module, function) = (client.mint(HandleKind::Module), client.mint(HandleKind::Function));
-    let load = cmd::VgpuModuleLoad { module, image: client.staging(), size: SPIN.len() as u64, log_size: 512 };
-    let loaded = client.call(&vm, &load);
-    assert_eq!(loaded.result, 0, "{}", String::from_utf8_lossy(&loaded.log));
-    client.call(&vm, &cmd::VgpuModuleGetFunction { function, module, name: b"spin", params_size: 0 });
+    let (_, function) = client.endless_kernel(&vm);
     let batch = client.batch(1).with(&client.launch(function, &[])).with(&cmd::CuCtxSynchronize {});
     let endless = client.send_batch(&vm, &batch);
     // The dispatcher has handed the waiting command over once another lane is served.

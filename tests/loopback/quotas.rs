@@ -10,7 +10,6 @@ use vgpu_protocol::{cmd, Handle, HandleKind};
 
 use crate::backend::{eventually, Backend};
 use crate::client::Client;
-use crate::lifecycle::SPIN;
 use crate::vm::{arena, home, Vm, CHUNKS};
 
 const OUT_OF_MEMORY: u32 = CUresult::OUT_OF_MEMORY.0;
@@ -130,16 +129,22 @@ fn test_a_session_beyond_the_last_queue_is_refused() {
 
 #[test]
 fn test_an_endless_kernel_is_a_launch_timeout_of_its_session_only() {
-    let backend = Backend::start_on(Path::new("soft"), &["--memory", "256M", "--kernel-timeout", "0.2"]);
+    let options = ["--memory", "256M", "--kernel-timeout", "0.2"];
+    an_endless_kernel_ends(&Backend::start_on(Path::new("soft"), &options));
+}
+
+#[test]
+#[ignore = "takes a backend with LLVM: scripts/test has one"]
+fn test_an_endless_kernel_is_a_launch_timeout_in_machine_code() {
+    an_endless_kernel_ends(&Backend::start_compiling(&["--memory", "256M", "--kernel-timeout", "0.2"]));
+}
+
+fn an_endless_kernel_ends(backend: &Backend) {
     let mut vm = Vm::start(&backend.socket());
     let (mut endless, mut other) = (Client::open(&mut vm, 1), Client::open(&mut vm, 2));
     let info = endless.call(&vm, &cmd::VgpuDeviceInfo { dev: 0 }).info;
     assert_eq!(info.attributes[attribute::KERNEL_EXEC_TIMEOUT as usize], 1);
-    vm.write(home(1) + STAGING_OFFSET as u64, SPIN);
-    let (module, function) = (endless.mint(HandleKind::Module), endless.mint(HandleKind::Function));
-    let load = cmd::VgpuModuleLoad { module, image: endless.staging(), size: SPIN.len() as u64, log_size: 512 };
-    assert_eq!(endless.call(&vm, &load).result, 0);
-    endless.call(&vm, &cmd::VgpuModuleGetFunction { function, module, name: b"spin", params_size: 0 });
+    let (_, function) = endless.endless_kernel(&vm);
     let batch = endless.batch(1).with(&endless.launch(function, &[])).with(&cmd::CuCtxSynchronize {});
     let start = Instant::now();
     let sent = endless.send_batch(&vm, &batch);
