@@ -797,6 +797,7 @@ def warp():
                         ("ctaid.x", lambda i: 0), ("nctaid.x", lambda i: 1), ("warpid", lambda i: 0), ("nwarpid", lambda i: 1)):
         form(f"mov.u32 %o0, %{name};", [], ["b32"], [()] * 32, lambda i: [value(i)])
     form("mov.u32 %o0, WARP_SZ;", [], ["b32"], [()] * 32, lambda i: [32])
+    form("mov.u64 %o0, %current_graph_exec;", [], ["b64"], [()] * 32, lambda i: [0])
     # Tiles of 8 by 8 halves: the lane's two elements are (lane / 4, lane % 4 * 2) and the one right of it.
     tile = lambda n, row, column: n << 12 | row << 6 | column
     for count, trans in itertools.product((1, 2, 4), (False, True)):
@@ -922,6 +923,20 @@ def registers(ty, count, element):
     return words
 
 
+def lane_a(ty, a, lane):
+    """Registers of a lane that hold a, of `mma` with m = 8 or 16."""
+    element = lambda i: (lambda row, p: a[row][p])(*spread(lane, i, ty.per, len(a) == 16, 4 * ty.per))
+    return registers(ty, len(a) * len(a[0]) // 32, element)
+
+
+def lane_b(ty, b, lane):
+    return registers(ty, len(b) * len(b[0]) // 32, lambda i: b[lane % 4 * ty.per + i % ty.per + i // ty.per * 4 * ty.per][lane >> 2])
+
+
+def lane_c(ty, c, lane):
+    return registers(ty, len(c) * len(c[0]) // 32, lambda i: c[(lane >> 2) + i // 2 * 8][lane % 4 * 2 + i % 2])
+
+
 def mma():
     f = File("mma", "Matrix multiplication in the registers of a warp.")
     lanes = range(32)
@@ -936,15 +951,9 @@ def mma():
             d = product(a, b, c)
             c = [[x + (y == 0) for x, y in zip(*rows)] for rows in zip(c, d)]
             d = product(a, b, c)
-        per, step = a_ty.per, 4 * a_ty.per
-        def lane_a(lane):
-            return registers(a_ty, m * k // 32, lambda i: (lambda r, p: a[r][p])(*spread(lane, i, per, m == 16, step)))
-        def lane_b(lane):
-            return registers(b_ty, k * n // 32, lambda i: b[lane % 4 * per + i % per + i // per * step][lane >> 2])
-        def lane_c(ty, c, lane):
-            return registers(ty, m * n // 32, lambda i: c[(lane >> 2) + i // 2 * 8][lane % 4 * 2 + i % 2])
-        emit(opcode, (a_ty, b_ty, c_ty, d_ty), [(lane_a(l), lane_b(l), lane_c(c_ty, c, l), lane_c(d_ty, d, l)) for l in lanes])
-    def emit(opcode, types, cases):
+        emit(opcode, (a_ty, b_ty, c_ty, d_ty),
+             [(lane_a(a_ty, a, l), lane_b(b_ty, b, l), lane_c(c_ty, c, l), lane_c(d_ty, d, l)) for l in lanes])
+    def emit(opcode, types, cases, metadata=None, selector=None):
         a_ty, b_ty, c_ty, d_ty = types
         names, index = [], 0
         for part in cases[0][:3]:
@@ -952,25 +961,28 @@ def mma():
             index += len(part)
         result = "{" + ", ".join(f"%o{n}" for n in range(len(cases[0][3]))) + "}"
         inputs = [t.reg for t, part in zip((a_ty, b_ty, c_ty), cases[0]) for _ in part]
-        f.form(f"mma.sync.aligned.{opcode} {result}, {', '.join(names)};", inputs, [d_ty.reg] * len(cases[0][3]),
-               [([*a, *b, *c], d) for a, b, c, d in cases])
+        if metadata:
+            names += [f"%i{index}", str(selector)]
+            inputs.append("b32")
+        f.form(f"mma.{opcode} {result}, {', '.join(names)};", inputs, [d_ty.reg] * len(cases[0][3]),
+               [([*a, *b, *c, *(metadata or {}).get(l, [])], d) for l, (a, b, c, d) in enumerate(cases)])
     for k in (8, 16):
         for d, c in itertools.product(("f16", "f32"), repeat=2):
-            form(f"m16n8k{k}.row.col.{d}.f16.f16.{c}", (16, 8, k), ("f16", "f16", c, d))
-        form(f"m16n8k{k}.row.col.f32.bf16.bf16.f32", (16, 8, k), ("bf16", "bf16", "f32", "f32"))
+            form(f"sync.aligned.m16n8k{k}.row.col.{d}.f16.f16.{c}", (16, 8, k), ("f16", "f16", c, d))
+        form(f"sync.aligned.m16n8k{k}.row.col.f32.bf16.bf16.f32", (16, 8, k), ("bf16", "bf16", "f32", "f32"))
     for k, x, y, c in itertools.product((16, 32), ("e4m3", "e5m2"), ("e4m3", "e5m2"), ("f16", "f32")):
-        form(f"m16n8k{k}.row.col.{c}.{x}.{y}.{c}", (16, 8, k), (x, y, c, c))
+        form(f"sync.aligned.m16n8k{k}.row.col.{c}.{x}.{y}.{c}", (16, 8, k), (x, y, c, c))
     for k in (4, 8):
-        form(f"m16n8k{k}.row.col.f32.tf32.tf32.f32", (16, 8, k), ("tf32", "tf32", "f32", "f32"))
+        form(f"sync.aligned.m16n8k{k}.row.col.f32.tf32.tf32.f32", (16, 8, k), ("tf32", "tf32", "f32", "f32"))
     for rounding in ("", ".rn", ".rz", ".rm", ".rp"):
-        form(f"m8n8k4.row.col{rounding}.f64.f64.f64.f64", (8, 8, 4), ("f64",) * 4)
+        form(f"sync.aligned.m8n8k4.row.col{rounding}.f64.f64.f64.f64", (8, 8, 4), ("f64",) * 4)
     for k in (4, 8, 16):
-        form(f"m16n8k{k}.row.col.f64.f64.f64.f64", (16, 8, k), ("f64",) * 4)
+        form(f"sync.aligned.m16n8k{k}.row.col.f64.f64.f64.f64", (16, 8, k), ("f64",) * 4)
     for bits, shapes in ((8, ((8, 8, 16), (16, 8, 16), (16, 8, 32))), (4, ((8, 8, 32), (16, 8, 32), (16, 8, 64)))):
         for shape, x, y, sat in itertools.product(shapes, "us", "us", ("", ".satfinite")):
-            form(f"m{shape[0]}n8k{shape[2]}.row.col{sat}.s32.{x}{bits}.{y}{bits}.s32", shape, (f"{x}{bits}", f"{y}{bits}", "s32", "s32"), sat=bool(sat))
+            form(f"sync.aligned.m{shape[0]}n8k{shape[2]}.row.col{sat}.s32.{x}{bits}.{y}{bits}.s32", shape, (f"{x}{bits}", f"{y}{bits}", "s32", "s32"), sat=bool(sat))
     for shape, op in itertools.product(((8, 8, 128), (16, 8, 128), (16, 8, 256)), ("xor", "and")):
-        form(f"m{shape[0]}n8k{shape[2]}.row.col.s32.b1.b1.s32.{op}.popc", shape, ("b1", "b1", "s32", "s32"), op)
+        form(f"sync.aligned.m{shape[0]}n8k{shape[2]}.row.col.s32.b1.b1.s32.{op}.popc", shape, ("b1", "b1", "s32", "s32"), op)
     # Four multiplications at a time, by lanes 4q to 4q+3 and those 16 above.
     for a_layout, b_layout, c_name, d_name in itertools.product(("row", "col"), ("row", "col"), ("f16", "f32"), ("f16", "f32")):
         h, c_ty, d_ty = Element("f16"), Element(c_name), Element(d_name)
@@ -981,13 +993,67 @@ def mma():
             x = registers(h, 4, lambda i: a[q][lane % 4 + up][i] if a_layout == "row" else a[q][i + up][lane % 4])
             y = registers(h, 4, lambda i: b[q][lane % 4][i + up] if b_layout == "row" else b[q][i][lane % 4 + up])
             return x, y
-        def lane_c(ty, c, lane):
+        def lane_c8(ty, c, lane):
             q, up = lane % 16 // 4, 4 * (lane >= 16)
             if ty.name == "f16":
                 return registers(ty, 8, lambda i: c[q][lane % 4 + up][i])
             return registers(ty, 8, lambda i: c[q][(lane & 1) + (i & 2) + up][(i & 4) + (lane & 2) + (i & 1)])
-        emit(f"m8n8k4.{a_layout}.{b_layout}.{d_name}.f16.f16.{c_name}", (h, h, c_ty, d_ty),
-             [(*lane_ab(l), lane_c(c_ty, c, l), lane_c(d_ty, d, l)) for l in lanes])
+        emit(f"sync.aligned.m8n8k4.{a_layout}.{b_layout}.{d_name}.f16.f16.{c_name}", (h, h, c_ty, d_ty),
+             [(*lane_ab(l), lane_c8(c_ty, c, l), lane_c8(d_ty, d, l)) for l in lanes])
+    f.close()
+
+    f = File("mma_sp", "Multiplication of a sparse matrix in the registers of a warp.")
+    def sparse(opcode, k, types, selector, ordered, sat=False):
+        a_ty, b_ty, c_ty, d_ty = (Element(t) for t in types)
+        # Elements of a chunk, those that an index is for, and what each lane of a group has: rows above the
+        # group's number and chunks from the lowest bit on.
+        chunk, unit = {4: (8, 2), 32: (2, 1)}.get(a_ty.bits, (4, 1))
+        half = lambda first: [(0, range(first, first + 4)), (8, range(first, first + 4))]
+        whole = lambda row, first: [(row, range(first, first + 8))]
+        small = {4: [half(0)], 8: [half(0), half(4)]}
+        large = {8: [whole(0, 0), whole(8, 0)], 16: [whole(0, 0), whole(8, 0), whole(0, 8), whole(8, 8)]}
+        holders = (small if a_ty.bits >= 16 else large)[k // chunk]
+        a, kept, indices = [[0] * k for _ in range(16)], [[] for _ in range(16)], [[] for _ in range(16)]
+        for row, number in itertools.product(range(16), range(k // chunk)):
+            pair = f.random.sample(range(4), 2)
+            if a_ty.bits == 32:
+                # The two halves of an element.
+                pair = f.random.choice(([0, 1], [2, 3]))
+            elif ordered:
+                pair.sort()
+            places = [pair[0] // 2] if a_ty.bits == 32 else [p * unit + j for p in pair for j in range(unit)]
+            for place in places:
+                kept[row].append(a_ty.pick(f.random))
+                a[row][number * chunk + place] = kept[row][-1]
+            indices[row].append(pair[0] | pair[1] << 2)
+        b, c = matrix(f.random, b_ty, k, 8), matrix(f.random, c_ty, 16, 8)
+        d = product(a, b, c, sat=sat)
+        metadata = {lane: [f.random.getrandbits(32)] for lane in lanes}
+        for group, (lane, parts) in itertools.product(range(8), enumerate(holders)):
+            nibbles = [indices[group + row][number] for row, numbers in parts for number in numbers]
+            metadata[group * 4 + selector * len(holders) + lane] = [sum(x << 4 * i for i, x in enumerate(nibbles))]
+        variant = "sp::ordered_metadata" if ordered else "sp"
+        emit(f"{variant}.sync.aligned.m16n8k{k}.row.col{opcode}", (a_ty, b_ty, c_ty, d_ty),
+             [(lane_a(a_ty, kept, l), lane_b(b_ty, b, l), lane_c(c_ty, c, l), lane_c(d_ty, d, l)) for l in lanes],
+             metadata, selector)
+    for ordered in (False, True):
+        for selector in range(4):
+            c = ("f32", "f16")[selector % 2]
+            sparse(f".{c}.f16.f16.{c}", 16, ("f16", "f16", c, c), selector, ordered)
+            sparse(".f32.bf16.bf16.f32", 16, ("bf16", "bf16", "f32", "f32"), selector, ordered)
+            sparse(".f32.tf32.tf32.f32", 8, ("tf32", "tf32", "f32", "f32"), selector, ordered)
+        for selector in range(2):
+            for c in ("f16", "f32"):
+                sparse(f".{c}.f16.f16.{c}", 32, ("f16", "f16", c, c), selector, ordered)
+            sparse(".f32.bf16.bf16.f32", 32, ("bf16", "bf16", "f32", "f32"), selector, ordered)
+            sparse(".f32.tf32.tf32.f32", 16, ("tf32", "tf32", "f32", "f32"), selector, ordered)
+            for bits, (x, y) in itertools.product((4, 8), itertools.product("us", repeat=2)):
+                sat = (x == y) == (selector == 0)
+                types, opcode = (f"{x}{bits}", f"{y}{bits}", "s32", "s32"), f"{'.satfinite' if sat else ''}.s32.{x}{bits}.{y}{bits}.s32"
+                sparse(opcode, 256 // bits, types, selector, ordered, sat)
+                sparse(opcode, 512 // bits, types, 0, ordered, sat)
+        for x, y in itertools.product(("e4m3", "e5m2"), repeat=2):
+            sparse(f".f32.{x}.{y}.f32", 64, (x, y, "f32", "f32"), 0, ordered)
     f.close()
 
     f = File("wmma", "Matrices from memory to memory.")

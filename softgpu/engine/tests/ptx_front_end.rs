@@ -602,6 +602,10 @@ fn matrix_and_video_instructions() {
         "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%f1,%f2,%f3,%f4}, {%r1,%r2}, {%r3}, {%f1,%f2,%f3,%f4};";
     assert_lowers(product, "shape: MmaShape { m: 16, n: 8, k: 8 }, kind: Mma, b_kind: Mma, a_ty: F16");
     assert_lowers(
+        "mma.sp.sync.aligned.m16n8k64.row.col.s32.s4.u4.s32 {%r1,%r2,%r3,%r4}, {%r5,%r6}, {%r7,%r8}, {%r1,%r2,%r3,%r4}, %r9, 0x1;",
+        "sparse: Some(Sparsity { metadata: %0, selector: 1 })",
+    );
+    assert_lowers(
         "ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%r1, %r2}, [%r3+16];",
         "LoadTiles { space: Shared, transposed: true",
     );
@@ -619,6 +623,34 @@ fn matrix_and_video_instructions() {
         (
             "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%f1,%f2}, {%r1,%r2}, {%r3}, {%f1,%f2,%f3,%f4};",
             "4 registers are needed, found 2",
+        ),
+        (
+            "mma.sp.sync.aligned.m16n8k16.row.col.f32.f16.f16.f16 {%f1,%f2,%f3,%f4}, {%r1,%r2}, {%r3,%r4}, {%r1,%r2}, %r5, 0;",
+            "`mma` is not defined for this type",
+        ),
+        (
+            "mma.sp.sync.aligned.m16n8k8.row.col.f16.f16.f16.f16 {%r1,%r2}, {%r1}, {%r3}, {%r1,%r2}, %r5, 0;",
+            "`mma` is not defined for this type",
+        ),
+        (
+            "mma.sp.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16 {%r1,%r2}, {%r1,%r2}, {%r3,%r4}, {%r1,%r2}, %r5, 4;",
+            "the sparsity selector must be below 4 here",
+        ),
+        (
+            "mma.sp.sync.aligned.m16n8k32.row.col.s32.u8.u8.s32 {%r1,%r2,%r3,%r4}, {%r1,%r2}, {%r3,%r4}, {%r1,%r2,%r3,%r4}, %r5, -1;",
+            "the sparsity selector must be below 2 here",
+        ),
+        (
+            "mma.sp.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16 {%r1,%r2}, {%r1,%r2}, {%r3,%r4}, {%r1,%r2}, %r5, %r6;",
+            "the sparsity selector must be a constant",
+        ),
+        (
+            "mma.sp.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16 {%r1,%r2}, {%r1,%r2}, {%r3,%r4}, {%r1,%r2};",
+            "`mma` takes 6 operands, found 4",
+        ),
+        (
+            "mma.sp.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16 {%r1,%r2}, {%r1,%r2,%r3,%r4}, {%r3,%r4}, {%r1,%r2}, %r5, 0;",
+            "2 registers are needed, found 4",
         ),
         (
             "wmma.load.a.sync.aligned.col.m8n8k32.global.s4 {%r1}, [%rd1], %r2;",

@@ -98,7 +98,7 @@ pub fn rows(executor: &dyn Executor) -> Vec<Row> {
             section = heading.into();
             continue;
         }
-        if line.starts_with('#') {
+        if line.starts_with(['#', '>']) {
             continue;
         }
         let forms = expand(line);
@@ -116,13 +116,21 @@ fn refusal(form: &str, executor: &dyn Executor) -> Option<String> {
     program.and_then(|program| device.run(executor, &program, ("k", 1), &[], 8)).err()
 }
 
-/// Forms by line that execute, and all of them, up to sm_80.
+/// Forms that execute, and all of them, up to sm_80 and within reach.
 pub fn counts(rows: &[Row]) -> (usize, usize) {
-    let forms = rows.iter().filter(|row| row.section != BEYOND);
+    let forms = rows.iter().filter(|row| ![BEYOND, OUT_OF_REACH].contains(&row.section.as_str()));
     forms.fold((0, 0), |(done, all), row| (done + row.forms - row.refused.len(), all + row.forms))
 }
 
 const BEYOND: &str = "Beyond sm_80";
+const OUT_OF_REACH: &str = "Out of reach";
+
+/// What the list says of a section.
+fn note(section: &str) -> String {
+    let heading = format!("## {section}");
+    let below = ISA.lines().skip_while(|line| *line != heading).skip(1);
+    below.map_while(|line| line.strip_prefix("> ")).map(|line| format!("{line}\n")).collect()
+}
 
 /// The documentation.
 pub fn document(rows: &[Row]) -> String {
@@ -140,7 +148,9 @@ pub fn document(rows: &[Row]) -> String {
     for row in rows {
         if row.section != section {
             section = &row.section;
-            let _ = write!(text, "\n## {section}\n\n| form | forms | |\n|---|---|---|\n");
+            let note = note(section);
+            let gap = if note.is_empty() { "" } else { "\n" };
+            let _ = write!(text, "\n## {section}\n{gap}{note}\n| form | forms | |\n|---|---|---|\n");
         }
         let opcode = row.pattern.trim_end_matches(';').replace("\\,", ",").replace('|', "\\|");
         let state = if row.refused.is_empty() {

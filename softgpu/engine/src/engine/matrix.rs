@@ -8,7 +8,7 @@ use super::math::fp8::e4m3;
 use super::math::half::{from_half, to_half};
 use super::math::round::BF16;
 use super::math::{wide, NAN_F32};
-use crate::ir::{Fragment, MatrixRole, MatrixType, Mma, MmaOp, Rounding};
+use crate::ir::{ElementPlace, Fragment, MatrixRole, MatrixType, Mma, MmaOp, Rounding, Sparsity};
 
 /// A register of all lanes; one of 64 bits is two of these, as 32 little-endian words.
 pub type Register = [u32; LANES];
@@ -125,11 +125,33 @@ fn multiply<T: Copy>((m, n, k): (usize, usize, usize), a: &[T], b: &[T], d: &mut
     }
 }
 
+/// Likewise where `a` is sparse: `columns` are those of its elements, the lines of `b` that they meet.
+#[inline(always)]
+fn multiply_sparse<T: Copy>(
+    (n, kept): (usize, usize),
+    columns: &[u32],
+    a: &[T],
+    b: &[T],
+    d: &mut [T],
+    madd: impl Fn(T, T, T) -> T,
+) {
+    for ((a, columns), row) in a.chunks_exact(kept).zip(columns.chunks_exact(kept)).zip(d.chunks_exact_mut(n)) {
+        for (x, column) in a.iter().zip(columns) {
+            let line = b.iter().skip(*column as usize * n);
+            for (sum, y) in row.iter_mut().zip(line) {
+                *sum = madd(*x, *y, *sum);
+            }
+        }
+    }
+}
+
 /// A multiplication made ready: where everything lies.
 pub struct MmaPlan {
     op: MmaOp,
     types: [MatrixType; 4],
     size: (usize, usize, usize),
+    /// Of a sparse `a`, where the metadata of each element is.
+    sparse: Option<Vec<ElementPlace>>,
     a: Order,
     b: Order,
     c: Order,
@@ -142,10 +164,16 @@ impl MmaPlan {
         let bits = mma.a_ty == MatrixType::B1;
         let order = |fragment: Fragment| if bits { Order::of_bits(&fragment) } else { Order::new(&fragment) };
         let k = if bits { mma.shape.k / 32 } else { mma.shape.k };
+        let places = |sparse: Sparsity| {
+            let a = mma.a_fragment();
+            let (rows, kept) = a.size();
+            (0..rows * kept).map(|index| sparse.place(&a, index / kept, index % kept)).collect()
+        };
         MmaPlan {
             op: mma.op,
             types: [mma.a_ty, mma.b_ty, mma.c_ty, mma.d_ty],
             size: (mma.shape.m as usize, mma.shape.n as usize, k as usize),
+            sparse: mma.sparse.map(places),
             a: order(mma.a_fragment()),
             b: order(mma.b_fragment()),
             c: Order::new(&mma.c_fragment()),
@@ -165,16 +193,31 @@ impl MmaPlan {
         self.types[3] == MatrixType::F64
     }
 
-    /// Multiplies. The slices are as long as [`MmaPlan::registers`] says.
+    /// Multiplies. The slices are as long as [`MmaPlan::registers`] says; `metadata` is for a sparse `a`.
     #[inline(always)]
-    pub fn run(&self, a: &[Register], b: &[Register], c: &[Register], d: &mut [Register]) {
+    pub fn run(&self, a: &[Register], metadata: Option<&Register>, b: &[Register], c: &[Register], d: &mut [Register]) {
+        let columns = metadata.and_then(|metadata| self.columns(metadata));
+        let columns = columns.as_deref();
         match self.types[0] {
-            MatrixType::F16 | MatrixType::BF16 | MatrixType::Tf32 | MatrixType::F32 => self.run_floats(a, b, c, d),
-            MatrixType::E4M3 | MatrixType::E5M2 => self.run_floats(a, b, c, d),
+            MatrixType::F16 | MatrixType::BF16 | MatrixType::Tf32 | MatrixType::F32 => {
+                self.run_floats(a, columns, b, c, d)
+            }
+            MatrixType::E4M3 | MatrixType::E5M2 => self.run_floats(a, columns, b, c, d),
             MatrixType::F64 => self.run_doubles(a, b, c, d),
             MatrixType::B1 => self.run_bits(a, b, c, d),
-            _ => self.run_integers(a, b, c, d),
+            _ => self.run_integers(a, columns, b, c, d),
         }
+    }
+
+    /// The columns of the elements of a sparse `a`.
+    fn columns(&self, metadata: &Register) -> Option<Vec<u32>> {
+        let places = self.sparse.as_ref()?.iter().enumerate();
+        let kept = self.size.2 / 2;
+        let column = |(index, place): (usize, &ElementPlace)| {
+            let indices = metadata[place.lane as usize] >> place.shift;
+            Sparsity::column(self.types[0], (index % kept) as u32, indices)
+        };
+        Some(places.map(column).collect())
     }
 
     /// Calls `one` for each of the matrices that the registers hold.
@@ -183,13 +226,22 @@ impl MmaPlan {
         lines.for_each(|((a, b), d)| one(a, b, d));
     }
 
+    /// Adds the products of all matrices to `d`.
     #[inline(always)]
-    fn run_floats(&self, a: &[Register], b: &[Register], c: &[Register], d: &mut [Register]) {
+    fn products<T: Copy>(&self, a: &[T], columns: Option<&[u32]>, b: &[T], d: &mut [T], madd: impl Fn(T, T, T) -> T) {
+        match columns {
+            Some(columns) => multiply_sparse((self.size.1, self.size.2 / 2), columns, a, b, d, madd),
+            None => self.each(a, b, d, |a, b, d| multiply(self.size, a, b, d, &madd)),
+        }
+    }
+
+    #[inline(always)]
+    fn run_floats(&self, a: &[Register], columns: Option<&[u32]>, b: &[Register], c: &[Register], d: &mut [Register]) {
         let [a_ty, b_ty, c_ty, d_ty] = self.types;
         let a = self.a.gather(a, |registers, out| floats(a_ty, registers, out));
         let b = self.b.gather(b, |registers, out| floats(b_ty, registers, out));
         let mut sums = self.c.gather(c, |registers, out| floats(c_ty, registers, out));
-        self.each(&a, &b, &mut sums, |a, b, d| multiply(self.size, a, b, d, |x: f32, y, sum| x.mul_add(y, sum)));
+        self.products(&a, columns, &b, &mut sums, |x: f32, y, sum| x.mul_add(y, sum));
         let word = |value: f32| match d_ty {
             MatrixType::F16 => to_half(value),
             MatrixType::BF16 => BF16.round(value.into(), Rounding::Rn),
@@ -200,13 +252,20 @@ impl MmaPlan {
     }
 
     #[inline(always)]
-    fn run_integers(&self, a: &[Register], b: &[Register], c: &[Register], d: &mut [Register]) {
+    fn run_integers(
+        &self,
+        a: &[Register],
+        columns: Option<&[u32]>,
+        b: &[Register],
+        c: &[Register],
+        d: &mut [Register],
+    ) {
         let [a_ty, b_ty, ..] = self.types;
         let a = self.a.gather(a, |registers, out| integers(a_ty, registers, out));
         let b = self.b.gather(b, |registers, out| integers(b_ty, registers, out));
         let c = self.c.gather(c, |registers, out| integers(MatrixType::S32, registers, out));
         let mut sums = vec![0; c.len()];
-        self.each(&a, &b, &mut sums, |a, b, d| multiply(self.size, a, b, d, |x: i32, y, sum| x * y + sum));
+        self.products(&a, columns, &b, &mut sums, |x: i32, y, sum| x * y + sum);
         let clamp = matches!(self.op, MmaOp::Multiply { satfinite: true, .. });
         for (sum, c) in sums.iter_mut().zip(c) {
             *sum = if clamp { sum.saturating_add(c) } else { sum.wrapping_add(c) };

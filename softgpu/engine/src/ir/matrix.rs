@@ -219,6 +219,8 @@ pub struct Mma {
     pub b_ty: MatrixType,
     pub c_ty: MatrixType,
     pub d_ty: MatrixType,
+    /// With `mma.sp`, what is left out of `a`.
+    pub sparse: Option<Sparsity>,
     /// Registers, as many as the fragments have.
     pub dst: RegList,
     pub a: OperandList,
@@ -231,9 +233,13 @@ impl Mma {
         Fragment { role, kind, shape: self.shape, ty }
     }
 
-    /// Where `a` is.
+    /// Where `a` is; of a sparse one, the half that is kept.
     pub fn a_fragment(&self) -> Fragment {
-        self.fragment(MatrixRole::A, self.kind, self.a_ty)
+        let mut fragment = self.fragment(MatrixRole::A, self.kind, self.a_ty);
+        if self.sparse.is_some() {
+            fragment.shape.k /= 2;
+        }
+        fragment
     }
 
     /// Where `b` is.
@@ -249,6 +255,60 @@ impl Mma {
     /// Where the result goes.
     pub fn d_fragment(&self) -> Fragment {
         self.fragment(MatrixRole::Accumulator, self.kind, self.d_ty)
+    }
+}
+
+/// A sparse `a`: half of the elements of each row are kept, and metadata tells which. PTX ISA, "Sparse matrix
+/// storage" and "Matrix fragments for multiply-accumulate operation with sparse matrix A".
+///
+/// Two indices of two bits say which two of four elements are kept; which two of four pairs where elements have
+/// four bits; and which two of four halves, thus one element of two, where they have 32. In which lanes and bits
+/// they are, the ISA draws only: this follows from the order into which CUTLASS's `reorder_meta` (BSD licence)
+/// brings metadata for `ldmatrix`, and agrees with what authors of sparse kernels for Triton have measured on an
+/// sm_89 (m16n8k32 of 16 bits, m16n8k64 of 8). It has not been compared with a GPU here.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sparsity {
+    /// A register of 32 bits.
+    pub metadata: Operand,
+    /// Which lanes of each four have the metadata: below [`Sparsity::selectors`].
+    pub selector: u32,
+}
+
+impl Sparsity {
+    /// Bits of metadata for each element that is kept.
+    fn bits(ty: MatrixType) -> u32 {
+        match ty.bits() {
+            4 => 1,
+            32 => 4,
+            _ => 2,
+        }
+    }
+
+    /// Selectors that there are for the kept elements `a`: in a group of four lanes, each has the metadata of
+    /// two rows or a part of it.
+    pub fn selectors(a: &Fragment) -> u32 {
+        let (_, kept) = a.size();
+        64 / (kept * Sparsity::bits(a.ty))
+    }
+
+    /// Where the two indices for a kept element are: four bits, which [`Sparsity::column`] understands.
+    pub fn place(&self, a: &Fragment, row: u32, kept: u32) -> ElementPlace {
+        let bit = kept * Sparsity::bits(a.ty);
+        // Halves of a register are for the rows of 16- and 32-bit elements, whole ones for those of smaller ones.
+        let (lane, shift) =
+            if a.ty.bits() >= 16 { (bit / 16, row / 8 * 16 + bit % 16) } else { (row / 8 + bit / 32 * 2, bit % 32) };
+        let first = self.selector * (4 / Sparsity::selectors(a));
+        ElementPlace { lane: row % 8 * 4 + first + lane, register: 0, shift: shift & !3 }
+    }
+
+    /// The column of a kept element by its indices. There is none outside the matrix, whatever they are.
+    pub fn column(ty: MatrixType, kept: u32, indices: u32) -> u32 {
+        let index = |number: u32| indices >> (number % 2 * 2) & 3;
+        match ty.bits() {
+            4 => kept / 4 * 8 + index(kept / 2) * 2 + kept % 2,
+            32 => kept * 2 + index(0) / 2,
+            _ => kept / 2 * 4 + index(kept),
+        }
     }
 }
 

@@ -165,9 +165,12 @@ impl Op {
                 v.arg_list(*args, false);
                 v.arg_list(*results, true);
             }
-            Op::Mma(Mma { dst, a, b, c, .. }) => {
+            Op::Mma(Mma { dst, a, b, c, sparse, .. }) => {
                 for list in [a, b, c] {
                     v.read_list(*list);
+                }
+                if let Some(sparse) = sparse {
+                    v.read(&mut sparse.metadata);
                 }
                 v.def_list(*dst);
             }

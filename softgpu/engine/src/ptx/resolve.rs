@@ -160,8 +160,9 @@ impl<'a> Lower<'_, 'a> {
                 let base = self.base_address(reserved, name, at)?;
                 return self.add_offset(base, if end { RESERVED_SHARED.into() } else { 0 }, bits);
             }
-            if name == b"%current_graph_exec" {
-                return unsupported("special register `%current_graph_exec`");
+            // The graph that a kernel launches itself from again: there are no launches from kernels.
+            if name == b"%current_graph_exec" && offset == 0 {
+                return Ok(Operand::Imm(0));
             }
             return match special_reg(name, None) {
                 Some(reg) if offset == 0 => Ok(Operand::Special(reg)),

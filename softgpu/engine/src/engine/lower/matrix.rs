@@ -19,6 +19,7 @@ impl Lowering<'_, '_> {
         let spec = MmaSpec {
             plan: MmaPlan::new(mma),
             a: self.fragment_rows(mma.a_fragment(), function.operand_list(mma.a))?,
+            metadata: mma.sparse.map(|sparse| self.src32(sparse.metadata)).transpose()?,
             b: self.fragment_rows(mma.b_fragment(), function.operand_list(mma.b))?,
             c: self.fragment_rows(mma.c_fragment(), function.operand_list(mma.c))?,
             d: self.result_rows(mma.d_fragment(), function.reg_list(mma.dst)),

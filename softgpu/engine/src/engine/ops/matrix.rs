@@ -14,6 +14,7 @@ use std::marker::PhantomData;
 pub(in crate::engine) struct MmaSpec {
     pub(in crate::engine) plan: MmaPlan,
     pub(in crate::engine) a: Vec<Slot>,
+    pub(in crate::engine) metadata: Option<Slot>,
     pub(in crate::engine) b: Vec<Slot>,
     pub(in crate::engine) c: Vec<Slot>,
     pub(in crate::engine) d: Vec<u32>,
@@ -37,7 +38,8 @@ impl Handler for Multiply {
         let spec = &code.multiplications[op.imm as usize];
         let (a, b, c) = (registers(cx, &spec.a), registers(cx, &spec.b), registers(cx, &spec.c));
         let mut d = vec![[0; LANES]; spec.d.len()];
-        spec.plan.run(&a, &b, &c, &mut d);
+        let metadata = spec.metadata.map(|slot| *cx.row(slot));
+        spec.plan.run(&a, metadata.as_ref(), &b, &c, &mut d);
         write_registers(cx, &spec.d, &d, spec.plan.is_wide());
         Flow::Next
     }

@@ -63,9 +63,19 @@ fn newer_type(s: &Statement) -> bool {
     ["e3m2", "e2m3", "e2m1", "kind::f8f6f4"].iter().any(|name| s.modifiers.has(name))
 }
 
+/// Which instruction multiplies.
+#[derive(Clone, Copy)]
+enum Multiplication {
+    Mma,
+    /// `mma.sp`.
+    Sparse,
+    Wmma,
+}
+
 /// Whether PTX has a multiplication of this kind.
-fn exists(wmma: bool, MmaShape { m, n, k }: MmaShape, op: MmaOp, types: [MatrixType; 4]) -> bool {
+fn exists(kind: Multiplication, MmaShape { m, n, k }: MmaShape, op: MmaOp, types: [MatrixType; 4]) -> bool {
     use MatrixType::*;
+    use Multiplication::*;
     let [a, b, c, d] = types;
     let sums = match a {
         F16 => a == b && matches!(c, F16 | F32) && matches!(d, F16 | F32),
@@ -79,38 +89,46 @@ fn exists(wmma: bool, MmaShape { m, n, k }: MmaShape, op: MmaOp, types: [MatrixT
     };
     let bits = matches!(op, MmaOp::XorPopc | MmaOp::AndPopc) == (a == B1);
     let large = matches!((m, n, k), (16, 16, 16) | (32, 8, 16) | (8, 32, 16));
-    let sizes = match (wmma, a) {
-        (true, F16 | BF16 | U8 | S8) => large,
-        (true, Tf32) => (m, n, k) == (16, 16, 8),
-        (true, F64) => (m, n, k) == (8, 8, 4),
-        (true, U4 | S4) => (m, n, k) == (8, 8, 32),
-        (true, B1) => (m, n, k) == (8, 8, 128),
-        (false, F16) => matches!((m, n, k), (8, 8, 4) | (16, 8, 8 | 16)),
-        (false, BF16) => matches!((m, n, k), (16, 8, 8 | 16)),
-        (false, Tf32) => matches!((m, n, k), (16, 8, 4 | 8)),
-        (false, F64) => matches!((m, n, k), (8, 8, 4) | (16, 8, 4 | 8 | 16)),
-        (false, U8 | S8) => matches!((m, n, k), (8, 8, 16) | (16, 8, 16 | 32)),
-        (false, U4 | S4) => matches!((m, n, k), (8, 8, 32) | (16, 8, 32 | 64)),
-        (false, B1) => matches!((m, n, k), (8, 8, 128) | (16, 8, 128 | 256)),
-        (false, E4M3 | E5M2) => matches!((m, n, k), (16, 8, 16 | 32)),
-        (true, E4M3 | E5M2) | (_, S32 | F32) => false,
+    let sizes = match (kind, a) {
+        (Wmma, F16 | BF16 | U8 | S8) => large,
+        (Wmma, Tf32) => (m, n, k) == (16, 16, 8),
+        (Wmma, F64) => (m, n, k) == (8, 8, 4),
+        (Wmma, U4 | S4) => (m, n, k) == (8, 8, 32),
+        (Wmma, B1) => (m, n, k) == (8, 8, 128),
+        (Mma, F16) => matches!((m, n, k), (8, 8, 4) | (16, 8, 8 | 16)),
+        (Mma, BF16) => matches!((m, n, k), (16, 8, 8 | 16)),
+        (Mma, Tf32) => matches!((m, n, k), (16, 8, 4 | 8)),
+        (Mma, F64) => matches!((m, n, k), (8, 8, 4) | (16, 8, 4 | 8 | 16)),
+        (Mma, U8 | S8) => matches!((m, n, k), (8, 8, 16) | (16, 8, 16 | 32)),
+        (Mma, U4 | S4) => matches!((m, n, k), (8, 8, 32) | (16, 8, 32 | 64)),
+        (Mma, B1) => matches!((m, n, k), (8, 8, 128) | (16, 8, 128 | 256)),
+        (Mma, E4M3 | E5M2) => matches!((m, n, k), (16, 8, 16 | 32)),
+        (Sparse, F16) => matches!((m, n, k), (16, 8, 16 | 32)) && c == d,
+        (Sparse, BF16) => matches!((m, n, k), (16, 8, 16 | 32)),
+        (Sparse, Tf32) => matches!((m, n, k), (16, 8, 8 | 16)),
+        (Sparse, U8 | S8) => matches!((m, n, k), (16, 8, 32 | 64)),
+        (Sparse, U4 | S4) => matches!((m, n, k), (16, 8, 64 | 128)),
+        (Sparse, E4M3 | E5M2) => (m, n, k) == (16, 8, 64) && c == F32,
+        (Wmma, E4M3 | E5M2) | (Sparse, F64 | B1) | (_, S32 | F32) => false,
     };
     sums && bits && sizes
 }
 
 impl<'a> Lower<'_, 'a> {
     pub(super) fn mma(&mut self, s: &mut Statement<'_, 'a>) -> Result<Op> {
-        if newer_type(s) || s.modifiers.has("sp") || s.modifiers.has("sp::ordered_metadata") {
+        if newer_type(s) {
             let what = s.modifiers.opcode(s.base);
             s.modifiers.take_all(|_| true);
             return unsupported(format!("instruction `{what}`"));
         }
+        let sparse = s.modifiers.take("sp") || s.modifiers.take("sp::ordered_metadata");
         aligned(s);
         let shape = shape(s)?;
         let (a_rows, b_rows) = (row_major(s)?, row_major(s)?);
         let op = mma_op(s);
         let (d_ty, a_ty, b_ty, c_ty) = (element(s)?, element(s)?, element(s)?, element(s)?);
-        if !exists(false, shape, op, [a_ty, b_ty, c_ty, d_ty]) {
+        let instruction = if sparse { Multiplication::Sparse } else { Multiplication::Mma };
+        if !exists(instruction, shape, op, [a_ty, b_ty, c_ty, d_ty]) {
             return self.wrong_type(s);
         }
         let pairs = shape.m == 8 && a_ty == MatrixType::F16;
@@ -118,7 +136,28 @@ impl<'a> Lower<'_, 'a> {
             return invalid("this `mma` needs `.row.col`");
         }
         let kind = |row_major| if pairs { FragmentKind::QuadPairs { row_major } } else { FragmentKind::Mma };
-        self.multiply(s, Mma { kind: kind(a_rows), b_kind: kind(b_rows), ..mma(op, shape, [a_ty, b_ty, c_ty, d_ty]) })
+        let (kind, b_kind) = (kind(a_rows), kind(b_rows));
+        let mut mma = Mma { kind, b_kind, ..mma(op, shape, [a_ty, b_ty, c_ty, d_ty]) };
+        if sparse {
+            s.arity(6, 6)?;
+            mma.sparse = Some(self.sparsity(s)?);
+            let selectors = Sparsity::selectors(&mma.a_fragment());
+            if mma.sparse.is_some_and(|sparse| sparse.selector >= selectors) {
+                return invalid(format!("the sparsity selector must be below {selectors} here"));
+            }
+        } else {
+            s.arity(4, 4)?;
+        }
+        self.multiply(s, mma)
+    }
+
+    /// The metadata and the selector of a sparse multiplication.
+    fn sparsity(&mut self, s: &mut Statement<'_, 'a>) -> Result<Sparsity> {
+        let metadata = self.bits(s, 4, 32)?;
+        let Operand::Imm(selector) = self.bits(s, 5, 32)? else {
+            return invalid("the sparsity selector must be a constant");
+        };
+        Ok(Sparsity { metadata, selector: selector as u32 })
     }
 
     pub(super) fn wmma(&mut self, s: &mut Statement<'_, 'a>) -> Result<Op> {
@@ -137,9 +176,10 @@ impl<'a> Lower<'_, 'a> {
             };
             let (a_ty, b_ty) = inputs.unwrap_or((MatrixType::F16, MatrixType::F16));
             let c_ty = element(s)?;
-            if !exists(true, shape, op, [a_ty, b_ty, c_ty, d_ty]) {
+            if !exists(Multiplication::Wmma, shape, op, [a_ty, b_ty, c_ty, d_ty]) {
                 return self.wrong_type(s);
             }
+            s.arity(4, 4)?;
             return self.multiply(s, mma(op, shape, [a_ty, b_ty, c_ty, d_ty]));
         }
         let load = s.modifiers.take("load");
@@ -188,7 +228,7 @@ impl<'a> Lower<'_, 'a> {
                 accumulates
                     && inputs.iter().any(|[a, b, c, _]| {
                         let c = if *a == F16 && fragment.ty == F32 { F32 } else { *c };
-                        c == fragment.ty && exists(true, fragment.shape, op_of(*a), [*a, *b, c, c])
+                        c == fragment.ty && exists(Multiplication::Wmma, fragment.shape, op_of(*a), [*a, *b, c, c])
                     })
             }
             _ => {
@@ -199,7 +239,7 @@ impl<'a> Lower<'_, 'a> {
                     F16 | F64 => (fragment.ty, fragment.ty),
                     ty => (ty, S32),
                 };
-                exists(true, fragment.shape, op_of(ty), [ty, ty, c, c])
+                exists(Multiplication::Wmma, fragment.shape, op_of(ty), [ty, ty, c, c])
             }
         };
         if !known || !load && fragment.role != MatrixRole::Accumulator {
@@ -228,9 +268,8 @@ impl<'a> Lower<'_, 'a> {
         Ok(Op::MatrixStore { access, src: self.matrix_sources(&list, fragment)? })
     }
 
-    /// The rest of a multiplication: its operands.
+    /// The rest of a multiplication: its matrices.
     fn multiply(&mut self, s: &mut Statement<'_, 'a>, mut mma: Mma) -> Result<Op> {
-        s.arity(4, 4)?;
         for (index, fragment) in [(1, mma.a_fragment()), (2, mma.b_fragment()), (3, mma.c_fragment())] {
             let list = self.fragment_registers(s, index, fragment)?;
             let sources = self.matrix_sources(&list, fragment)?;
@@ -344,5 +383,5 @@ fn op_of(ty: MatrixType) -> MmaOp {
 fn mma(op: MmaOp, shape: MmaShape, [a_ty, b_ty, c_ty, d_ty]: [MatrixType; 4]) -> Mma {
     let none = OperandList { start: 0, len: 0 };
     let (kind, dst) = (FragmentKind::Wmma, RegList { start: 0, len: 0 });
-    Mma { op, shape, kind, b_kind: kind, a_ty, b_ty, c_ty, d_ty, dst, a: none, b: none, c: none }
+    Mma { op, shape, kind, b_kind: kind, a_ty, b_ty, c_ty, d_ty, sparse: None, dst, a: none, b: none, c: none }
 }
