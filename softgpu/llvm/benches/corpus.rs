@@ -5,11 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use vgpu_engine::engine::texture::Snapshot;
-use vgpu_engine::engine::{Compiler, DeviceHeap, Engine, FaultKind, Launch, Native, Program, Source, Tier};
+use vgpu_engine::engine::{Compiler, Engine, Native, Program, Source, Tier};
 use vgpu_engine::memory::Memory;
 use vgpu_engine::ptx;
 use vgpu_llvm::Llvm;
@@ -82,7 +80,7 @@ fn main() {
         };
         for kernel in program.kernel_names().map(str::to_string).collect::<Vec<_>>() {
             kernels += 1;
-            if let Some(refusal) = decode(&engine, &program, &memory, &kernel) {
+            if let Some(refusal) = refusal(&engine, &program, &kernel) {
                 println!("{name}: `{kernel}`: {refusal}");
                 failures += 1;
             }
@@ -98,27 +96,12 @@ fn main() {
     std::process::exit(i32::from(failures > 0));
 }
 
-/// Decodes a kernel and has it compiled, with a launch that is stopped before its first block; says why that failed.
-fn decode(engine: &Engine, program: &Program, memory: &Arc<Memory>, name: &str) -> Option<String> {
+/// Has a kernel decoded and compiled; says why it cannot be decoded.
+fn refusal(engine: &Engine, program: &Program, name: &str) -> Option<String> {
     let kernel = program.kernel(name)?;
     let most = kernel.attributes().max_threads;
     let block = kernel.attributes().required_block.unwrap_or([most.min(256), 1, 1]);
-    let stopped = engine.launch(&Launch {
-        kernel: &kernel,
-        grid: [1; 3],
-        block,
-        dynamic_shared: 0,
-        params: &vec![0; kernel.param_bytes()],
-        cooperative: false,
-        stack_limit: 1024,
-        printf_limit: 0,
-        output: &|_| {},
-        cancel: &AtomicBool::new(true),
-        heap: &DeviceHeap::new(memory, 0),
-        objects: &Snapshot::default(),
-    });
-    let fault = stopped.err()?;
+    let fault = engine.prepare(&kernel, block).err()?;
     // What other texts define comes with a link.
-    let is_refused = fault.kind != FaultKind::Cancelled && !fault.detail.contains(ptx::UNRESOLVED);
-    is_refused.then(|| fault.to_string())
+    (!fault.detail.contains(ptx::UNRESOLVED)).then(|| fault.to_string())
 }

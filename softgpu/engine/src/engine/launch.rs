@@ -149,6 +149,14 @@ impl Engine {
         self.pool.helpers() as usize + 1
     }
 
+    /// Makes a kernel ready for launches with blocks of this size: it is decoded, and compiled where the tier says
+    /// so. Else its first launch does that.
+    pub fn prepare(&self, kernel: &Kernel, block: [u32; 3]) -> Result<(), Fault> {
+        decode(kernel, false)?;
+        self.compilation.begin(kernel, Shape::new(block), &AtomicBool::new(false));
+        Ok(())
+    }
+
     /// Runs a launch to its end, or to the first fault.
     pub fn launch(&self, launch: &Launch<'_>) -> Result<(), Fault> {
         self.run(launch, None)
@@ -164,10 +172,7 @@ impl Engine {
     fn run(&self, launch: &Launch<'_>, extents: Option<&Extents>) -> Result<(), Fault> {
         let fault = |kind, detail: String| Fault::of_launch(kind, launch.kernel.name(), detail);
         check(launch).map_err(|detail| fault(FaultKind::InvalidLaunch, detail))?;
-        let code = launch
-            .kernel
-            .code(extents.is_some())
-            .map_err(|e| Fault { line: e.line, ..fault(FaultKind::Unsupported, e.what.clone()) })?;
+        let code = decode(launch.kernel, extents.is_some())?;
         let workspace = match launch.cooperative {
             true => Some(GridWorkspace::new(launch.kernel.memory())),
             false => None,
@@ -263,6 +268,12 @@ fn thread_table(block: [u32; 3]) -> Vec<[[u32; LANES]; 3]> {
     let warps = block.iter().product::<u32>().div_ceil(LANES as u32);
     let axis = |warp, axis: usize| std::array::from_fn(|lane| thread_index(block, warp, lane as u32)[axis]);
     (0..warps).map(|warp| [axis(warp, 0), axis(warp, 1), axis(warp, 2)]).collect()
+}
+
+/// The code of a kernel, or what in it is refused.
+fn decode(kernel: &Kernel, checked: bool) -> Result<Arc<Code>, Fault> {
+    let refused = |what: String| Fault::of_launch(FaultKind::Unsupported, kernel.name(), what);
+    kernel.code(checked).map_err(|e| Fault { line: e.line, ..refused(e.what) })
 }
 
 /// Says what is wrong with a launch.
