@@ -1,13 +1,14 @@
 //! Messages between the supervisor and a worker: a `SOCK_SEQPACKET` pair, one packet a message,
 //! file descriptors beside it. Both ends are the same executable.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_socket_timeout, Timeout};
 use rustix::net::{
     recvmsg, sendmsg, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -112,42 +113,61 @@ impl Request {
 
 /// One end of the pair.
 #[derive(Debug)]
-pub struct Channel(OwnedFd);
+pub struct Channel {
+    socket: OwnedFd,
+    /// An answer that was asked for with [`Channel::post`] is still to come.
+    owed: Cell<bool>,
+}
 
 impl Channel {
     /// Makes a pair: the supervisor's end, and the descriptor for the worker's.
     pub fn pair() -> io::Result<(Channel, OwnedFd)> {
         let (near, far) = socket_pair()?;
-        Ok((Channel(near), far))
+        Ok((Channel::from_descriptor(near), far))
     }
 
     /// Takes an end that was passed on.
-    pub fn from_descriptor(fd: OwnedFd) -> Channel {
-        Channel(fd)
+    pub fn from_descriptor(socket: OwnedFd) -> Channel {
+        Channel { socket, owed: Cell::new(false) }
     }
 
-    /// How long [`Channel::call`] waits for an answer.
-    pub fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
-        Ok(set_socket_timeout(&self.0, Timeout::Recv, Some(timeout))?)
+    /// Asks and waits for the answer. A worker that is gone, or does not answer until `deadline`, is an error.
+    pub fn call(&self, request: &Request, deadline: Instant) -> io::Result<Reply> {
+        if self.owed.get() {
+            self.collect(deadline)?.ok_or(io::ErrorKind::TimedOut)?;
+        }
+        self.post(request)?;
+        Ok(self.collect(deadline)?.ok_or(io::ErrorKind::TimedOut)?)
     }
 
-    /// Asks and waits for the answer. A worker that is gone is an error.
-    pub fn call(&self, request: &Request) -> io::Result<Reply> {
-        let (words, fds) = request.encode();
-        send(&self.0, words.as_bytes(), &fds)?;
+    /// Asks for what [`Channel::collect`] gives, unless that has been asked for already.
+    pub fn post(&self, request: &Request) -> io::Result<()> {
+        if !self.owed.get() {
+            let (words, fds) = request.encode();
+            send(&self.socket, words.as_bytes(), &fds)?;
+            self.owed.set(true);
+        }
+        Ok(())
+    }
+
+    /// The answer that is owed; `None` if it has not come until `deadline`.
+    pub fn collect(&self, deadline: Instant) -> io::Result<Option<Reply>> {
+        if !is_readable(&self.socket, deadline)? {
+            return Ok(None);
+        }
         let mut reply = Reply::default();
-        let (length, _) = receive(&self.0, reply.as_mut_bytes())?;
-        if length == size_of::<Reply>() {
-            Ok(reply)
-        } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
+        let (length, _) = receive(&self.socket, reply.as_mut_bytes())?;
+        self.owed.set(false);
+        match length == size_of::<Reply>() {
+            true => Ok(Some(reply)),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
 
     /// Waits for the next request; `None` when the supervisor is gone.
     pub fn next(&self) -> io::Result<Option<Request>> {
         let mut words = Words::default();
-        match receive(&self.0, words.as_mut_bytes())? {
+        match receive(&self.socket, words.as_mut_bytes())? {
             (0, _) => Ok(None),
             (length, fds) if length == size_of::<Words>() => {
                 Request::decode(words, fds).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
@@ -158,7 +178,19 @@ impl Channel {
 
     /// Answers a request.
     pub fn reply(&self, reply: Reply) -> io::Result<()> {
-        send(&self.0, reply.as_bytes(), &[])
+        send(&self.socket, reply.as_bytes(), &[])
+    }
+}
+
+/// Waits until there is something to read, or the other end is closed; `false` if that has not come until `deadline`.
+pub fn is_readable(fd: &OwnedFd, deadline: Instant) -> io::Result<bool> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&left)) {
+            Err(Errno::INTR) => {}
+            ready => return Ok(ready? > 0),
+        }
     }
 }
 
@@ -213,6 +245,10 @@ mod tests {
     use std::fs::File;
     use std::os::fd::AsRawFd;
 
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
     #[test]
     fn test_request_crosses_with_its_descriptors() {
         let (near, far) = Channel::pair().unwrap();
@@ -227,7 +263,7 @@ mod tests {
             assert!(far.next().unwrap().is_none(), "the end of the supervisor is seen");
         });
         let start = Request::Start { index: 7, event_idx: true, kick: null(), call: Some(null()) };
-        assert_eq!(near.call(&start).unwrap().into_result(), Ok(9));
+        assert_eq!(near.call(&start, soon()).unwrap().into_result(), Ok(9));
         drop(near);
         worker.join().unwrap();
     }
@@ -236,6 +272,25 @@ mod tests {
     fn test_call_to_a_dead_worker_is_an_error() {
         let (near, far) = Channel::pair().unwrap();
         drop(far);
-        assert!(near.call(&Request::Usage).is_err());
+        assert!(near.call(&Request::Usage, soon()).is_err());
+    }
+
+    #[test]
+    fn test_an_answer_that_comes_late_is_not_taken_for_another() {
+        let (near, far) = Channel::pair().unwrap();
+        let far = Channel::from_descriptor(far);
+        let value = |value| Reply { status: 0, value };
+        near.post(&Request::Usage).unwrap();
+        assert!(near.collect(Instant::now()).unwrap().is_none());
+        assert_eq!(near.call(&Request::Usage, Instant::now()).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        far.reply(value(1)).unwrap();
+        far.reply(value(2)).unwrap();
+        let stop = Request::Stop { drain_ms: None };
+        assert_eq!(near.call(&stop, soon()).unwrap().value, 2);
+        assert!(matches!(far.next().unwrap(), Some(Request::Usage)), "asked for once");
+        assert!(matches!(far.next().unwrap(), Some(Request::Stop { .. })));
+        near.post(&Request::Usage).unwrap();
+        far.reply(value(3)).unwrap();
+        assert_eq!(near.collect(soon()).unwrap().unwrap().value, 3);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use vgpu_protocol::control::{DeviceConfig, CONTROL_QUEUE_SIZE, MAGIC, PROTOCOL_VERSION};
 use vgpu_protocol::session::{ARENA_SIZE, QUEUE_SIZE};
@@ -11,30 +11,22 @@ use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatu
 use vhost_user_backend::{VhostUserBackend, VringT};
 use virtio_bindings::bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
-use virtio_queue::{DescriptorChain, QueueOwnedT, Reader, Writer};
-use vm_memory::{GuestAddressSpace, GuestMemoryLoadGuard, GuestMemoryMmap};
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::event::{new_event_consumer_and_notifier, EventConsumer, EventFlag, EventNotifier};
 use zerocopy::IntoBytes;
 
-use super::control::{Control, MAX_REQUEST};
 use super::memory::{self, VmMemory};
+use super::requests::Requests;
 use super::table::SessionTable;
 use super::vring::ObservedVring;
 
 /// One connection's device.
 pub struct Device {
     table: Arc<SessionTable>,
-    memory: VmMemory,
     config: DeviceConfig,
-    devices: Arc<[DeviceInfo]>,
-    vrings: OnceLock<Vec<ObservedVring>>,
-    /// Held while control requests are carried out.
-    busy: Mutex<()>,
+    requests: Arc<Requests>,
     exit_fd: Mutex<Option<RawFd>>,
 }
-
-type Chain = DescriptorChain<GuestMemoryLoadGuard<GuestMemoryMmap<()>>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poison| poison.into_inner())
@@ -51,8 +43,8 @@ impl Device {
             features: 0,
             arena_limit: ARENA_SIZE,
         };
-        let (vrings, busy, exit_fd) = Default::default();
-        Device { table, memory, config, devices, vrings, busy, exit_fd }
+        let requests = Requests::new(table.clone(), memory, devices);
+        Device { table, config, requests, exit_fd: Mutex::default() }
     }
 
     /// Names the vrings that the daemon made, in the order of queues.
@@ -60,66 +52,12 @@ impl Device {
         for (index, vring) in vrings.iter().enumerate() {
             vring.observe(index, self.table.clone());
         }
-        let _ = self.vrings.set(vrings);
+        self.requests.attach(vrings);
     }
 
     /// The eventfd that the crate took over and never closes; to be closed after the daemon.
     pub fn take_exit_fd(&self) -> Option<RawFd> {
         lock(&self.exit_fd).take()
-    }
-
-    fn serve_control(&self, vring: &ObservedVring) -> Result<(), virtio_queue::Error> {
-        let _busy = lock(&self.busy);
-        loop {
-            vring.disable_notification()?;
-            while let Some(chain) = self.next_request(vring)? {
-                let head = chain.head_index();
-                let written = self.answer(chain);
-                vring.add_used(head, written)?;
-                if vring.needs_notification()? {
-                    if let Err(error) = vring.signal_used_queue() {
-                        log::debug!("cannot signal the control queue: {error}");
-                    }
-                }
-            }
-            if !vring.enable_notification()? {
-                return Ok(());
-            }
-        }
-    }
-
-    fn next_request(&self, vring: &ObservedVring) -> Result<Option<Chain>, virtio_queue::Error> {
-        let mut state = vring.get_mut();
-        if !state.is_enabled() {
-            return Ok(None);
-        }
-        let mut iter = state.get_queue_mut().iter(self.memory.memory())?;
-        Ok(iter.next())
-    }
-
-    /// Carries out the request of a chain; returns the number of bytes written.
-    fn answer(&self, chain: Chain) -> u32 {
-        let memory = self.memory.memory();
-        let mut request = Vec::new();
-        let read = Reader::new(&*memory, chain.clone()).ok().and_then(|reader| {
-            let mut limited = io::Read::take(reader, MAX_REQUEST as u64 + 1);
-            io::Read::read_to_end(&mut limited, &mut request).ok()
-        });
-        if read.is_none() {
-            request.clear();
-        }
-        let control = Control {
-            table: &self.table,
-            vrings: self.vrings.get().map_or(&[], Vec::as_slice),
-            devices: &self.devices,
-        };
-        let reply = control.answer(&request);
-        let written = Writer::new(&*memory, chain).ok().and_then(|mut writer| {
-            let fits = writer.available_bytes().min(reply.len());
-            let part = reply.get(..fits)?;
-            io::Write::write_all(&mut writer, part).ok().map(|()| fits)
-        });
-        written.and_then(|n| u32::try_from(n).ok()).unwrap_or(0)
     }
 }
 
@@ -174,12 +112,12 @@ impl VhostUserBackend for Device {
         Some(pair)
     }
 
-    /// Session rings have stopped when the crate marked them so; the control queue's thread may
-    /// still be at work.
+    /// Session rings have stopped when the crate marked them so; requests of the control queue may
+    /// still be under way.
     fn stop_vring(&self, index: u32) -> io::Result<()> {
         if index == 0 {
-            let _idle = lock(&self.busy);
-            if let Some(vring) = self.vrings.get().and_then(|v| v.first()) {
+            self.requests.settle();
+            if let Some(vring) = self.requests.control_ring() {
                 self.table.control_stopped(vring.queue_next_avail());
             }
         }
@@ -189,7 +127,7 @@ impl VhostUserBackend for Device {
     /// Never an error: that would end the thread and leave the queue dead.
     fn handle_event(&self, event: u16, _set: EventSet, vrings: &[ObservedVring], _thread: usize) -> io::Result<()> {
         if let (0, Some(vring)) = (event, vrings.first()) {
-            if let Err(error) = self.serve_control(vring) {
+            if let Err(error) = self.requests.serve(vring) {
                 log::debug!("control queue: {error}");
             }
         }

@@ -9,6 +9,7 @@ mod memory;
 mod metrics;
 mod monitor;
 mod process;
+mod requests;
 mod session;
 mod socket;
 mod table;

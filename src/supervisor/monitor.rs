@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::net::sockopt::{set_socket_timeout, Timeout};
 use vgpu_protocol::control::BackendStatus;
 use zerocopy::{FromZeros, IntoBytes};
@@ -13,7 +12,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::launcher::Launcher;
 use super::process::wait;
 use crate::args::Mode;
-use crate::channel::{receive, send, socket_pair};
+use crate::channel::{is_readable, receive, send, socket_pair};
 use crate::monitor::Reading;
 
 /// How long an answer is waited for. One that comes later, as the first where NVML takes long to start, is for nobody.
@@ -78,8 +77,7 @@ impl State {
     fn ask(&mut self, uuid: &[u8; 16]) -> io::Result<Reading> {
         let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         if self.late {
-            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-            if poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&now))? == 0 {
+            if !is_readable(socket, Instant::now())? {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             answer(socket)?;

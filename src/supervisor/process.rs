@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::pipe::{pipe_with, PipeFlags};
 use rustix::process::{
     kill_process, pidfd_open, pidfd_send_signal, waitid, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions,
@@ -14,7 +13,7 @@ use zerocopy::FromBytes;
 
 use super::launcher::Launcher;
 use crate::args::Mode;
-use crate::channel::{Channel, Reply, Request};
+use crate::channel::{is_readable, Channel};
 use crate::exit;
 
 /// A running worker. It is killed when this is dropped.
@@ -25,11 +24,9 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker process that answers requests within `answer_time`. Its end must be waited for
-    /// by the caller, with [`wait`].
-    pub fn spawn(launcher: &Launcher, answer_time: Duration) -> io::Result<Worker> {
+    /// Starts a worker process. Its end must be waited for by the caller, with [`wait`].
+    pub fn spawn(launcher: &Launcher) -> io::Result<Worker> {
         let (channel, far) = Channel::pair()?;
-        channel.set_timeout(answer_time)?;
         let pid = launcher.launch(Mode::Worker, &far)?;
         // It is a child of this process, and nobody has waited for it yet: the id is its own.
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
@@ -46,9 +43,9 @@ impl Worker {
         self.pid.as_raw_pid()
     }
 
-    /// Asks the worker; an error means that it is dead or hangs, and must be killed.
-    pub fn call(&self, request: &Request) -> io::Result<Reply> {
-        self.channel.call(request)
+    /// Where it is asked. An error there means that it is dead or hangs, and must be killed.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
     }
 
     /// Stops all its threads. On return it runs nothing any more, whether frozen or dead.
@@ -144,16 +141,11 @@ pub fn probe(launcher: &Launcher, patience: Duration) -> io::Result<Result<Vec<D
 
 /// All that is written to a pipe until its other end is closed; `None` if that takes too long.
 fn read_in_time(pipe: &OwnedFd, patience: Duration) -> io::Result<Option<Vec<u8>>> {
-    let start = Instant::now();
+    let deadline = Instant::now() + patience;
     let (mut bytes, mut part) = (Vec::new(), [0; size_of::<DeviceInfo>()]);
     loop {
-        let left = patience.saturating_sub(start.elapsed());
-        let left = Timespec::try_from(left).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&left)) {
-            Ok(0) => return Ok(None),
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(error) => return Err(error.into()),
+        if !is_readable(pipe, deadline)? {
+            return Ok(None);
         }
         match rustix::io::read(pipe, &mut part)? {
             0 => return Ok(Some(bytes)),

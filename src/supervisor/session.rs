@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vgpu_protocol::control::{ControlStatus, SessionCreate};
 use vgpu_protocol::cuda::CUresult;
@@ -23,7 +23,10 @@ use super::vring::RingState;
 use crate::channel::Request;
 use crate::exchange::{Amounts, Resource};
 
-/// How long a worker may take to answer, besides draining: nothing else waits for the GPU.
+/// How long a worker may take to start, which a driver's start is part of.
+const START_TIME: Duration = Duration::from_secs(30);
+/// How long it may take with all that another request of the guest or the frontend needs of it, besides draining:
+/// nothing else waits for the GPU.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// What sessions are made with.
@@ -44,7 +47,7 @@ pub struct Settings {
 pub struct Session {
     worker: Worker,
     reaper: Option<JoinHandle<()>>,
-    fate: Arc<Mutex<Fate>>,
+    fate: Arc<Watched>,
     /// The ring's next avail index while it is stopped.
     stopped_at: Option<u16>,
     drain: Option<Duration>,
@@ -87,8 +90,14 @@ impl Fate {
     }
 }
 
-fn lock(fate: &Mutex<Fate>) -> MutexGuard<'_, Fate> {
-    fate.lock().unwrap_or_else(|poison| poison.into_inner())
+/// A session's fate, and a bell for the worker's end.
+struct Watched {
+    fate: Mutex<Fate>,
+    ended: Condvar,
+}
+
+fn lock(watched: &Watched) -> MutexGuard<'_, Fate> {
+    watched.fate.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An internal failure, told to the guest as `Host`.
@@ -111,16 +120,16 @@ impl Session {
         let home = locate(memory, request.home, HOME_SIZE as u64)
             .map_err(host("duplicate the VM's memory file"))?
             .ok_or(ControlStatus::BadAddress)?;
-        let answer_time = ANSWER_TIME + settings.drain.unwrap_or_default();
-        let worker = Worker::spawn(&settings.launcher, answer_time).map_err(host("start a worker"))?;
-        let fate = Arc::new(Mutex::new(Fate {
+        let worker = Worker::spawn(&settings.launcher).map_err(host("start a worker"))?;
+        let fate = Mutex::new(Fate {
             memory: memory.clone(),
             home: request.home,
             call: None,
             ring_live: false,
             dead: false,
             dismissed: false,
-        }));
+        });
+        let fate = Arc::new(Watched { fate, ended: Condvar::new() });
         let reaper_fate = fate.clone();
         let pid = worker.id();
         let reaper = std::thread::Builder::new().name("reaper".into()).spawn(move || {
@@ -134,6 +143,7 @@ impl Session {
                 }
             }
             fate.announce();
+            reaper_fate.ended.notify_all();
         });
         let (shared, exchange) = exchange.join(worker.pid()).map_err(host("serve what sessions share"))?;
         let mut session = Session {
@@ -146,14 +156,15 @@ impl Session {
             chunks: BTreeMap::new(),
             shared,
         };
-        session.ask(&Request::Create {
+        let create = Request::Create {
             base: request.arena_base,
             size: request.arena_size,
             home: request.home,
             offset: home.offset,
             memory: home.memory,
             exchange,
-        })?;
+        };
+        session.ask_until(&create, Instant::now() + START_TIME)?;
         session.start(RingState { index: 0, ..ring })?;
         Ok(session)
     }
@@ -194,7 +205,8 @@ impl Session {
 
     /// Whether the worker serves the ring.
     pub fn running(&self) -> bool {
-        self.stopped_at.is_none() && !lock(&self.fate).dead
+        let fate = lock(&self.fate);
+        self.stopped_at.is_none() && !fate.dead && !fate.dismissed
     }
 
     /// The index at which the ring was stopped, if it is.
@@ -202,9 +214,14 @@ impl Session {
         self.stopped_at
     }
 
-    /// Asks the worker. One that does not answer is killed: its client must not wait for it.
-    pub fn ask(&self, request: &Request) -> Result<u64, ControlStatus> {
-        match self.worker.call(request) {
+    /// Until when a request that comes now must have been dealt with.
+    pub fn deadline() -> Instant {
+        Instant::now() + ANSWER_TIME
+    }
+
+    /// Asks the worker. One that does not answer in time is killed: its client must not wait for it.
+    pub fn ask_until(&self, request: &Request, deadline: Instant) -> Result<u64, ControlStatus> {
+        match self.worker.channel().call(request, deadline) {
             Ok(reply) => reply.into_result(),
             Err(error) => {
                 if !lock(&self.fate).dead {
@@ -214,6 +231,17 @@ impl Session {
                 Err(ControlStatus::Host)
             }
         }
+    }
+
+    /// Asks for the GPU memory in use, which [`Session::usage`] tells.
+    pub fn ask_usage(&self) {
+        // Whether it is dead, and what to do then, is for others to find out.
+        let _ = self.worker.channel().post(&Request::Usage);
+    }
+
+    /// GPU memory in use, bytes; `None` if the worker does not say until `deadline`. Then it may say so next time.
+    pub fn usage(&self, deadline: Instant) -> Option<u64> {
+        self.worker.channel().collect(deadline).ok().flatten()?.into_result().ok()
     }
 
     /// Serves the ring from where it stopped.
@@ -228,7 +256,8 @@ impl Session {
             fate.announce();
         }
         self.stopped_at = None;
-        self.ask(&Request::Start { index: ring.index, event_idx: ring.event_idx, kick, call }).map(drop)
+        let start = Request::Start { index: ring.index, event_idx: ring.event_idx, kick, call };
+        self.ask_until(&start, Session::deadline()).map(drop)
     }
 
     /// Stops the ring: on return nothing of the session touches the guest's memory. Returns the
@@ -238,7 +267,9 @@ impl Session {
             return Some(index);
         }
         let drain_ms = self.drain.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX - 1));
-        let index = self.ask(&Request::Stop { drain_ms }).ok().and_then(|index| u16::try_from(index).ok());
+        let deadline = Session::deadline() + self.drain.unwrap_or_default();
+        let index = self.ask_until(&Request::Stop { drain_ms }, deadline).ok();
+        let index = index.and_then(|index| u16::try_from(index).ok());
         if index.is_none() {
             // Its client learns it now: after the ring has stopped is too late.
             self.worker.kill();
@@ -257,7 +288,19 @@ impl Session {
     pub fn set_call(&self, call: Option<std::os::fd::OwnedFd>) -> Result<(), ControlStatus> {
         let copy = call.as_ref().map(|c| c.try_clone()).transpose().map_err(host("duplicate an eventfd"))?;
         lock(&self.fate).call = copy.map(File::from);
-        self.ask(&Request::SetCall { call }).map(drop)
+        self.ask_until(&Request::SetCall { call }, Session::deadline()).map(drop)
+    }
+
+    /// Kills the worker; whether it is gone in time. A driver in the kernel may hold on to it.
+    pub fn end(&self) -> bool {
+        lock(&self.fate).dismissed = true;
+        self.worker.kill();
+        let waited = self.fate.ended.wait_timeout_while(lock(&self.fate), ANSWER_TIME, |fate| !fate.dead);
+        let gone = waited.unwrap_or_else(PoisonError::into_inner).0.dead;
+        if !gone {
+            log::error!("worker {} was killed and does not end: its memory stays with it", self.worker.pid());
+        }
+        gone
     }
 
     fn reap(&mut self) {

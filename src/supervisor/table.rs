@@ -1,7 +1,7 @@
 //! The sessions by queue, and how they follow their rings.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use vgpu_protocol::control::{
@@ -19,6 +19,8 @@ use super::vring::{ObservedVring, Observer, RingState};
 use crate::channel::Request;
 
 const PAGE: u64 = 4096;
+/// How long all workers together may take to tell how much memory they use.
+const LOOK_TIME: Duration = Duration::from_millis(300);
 /// Lowest address a session's memory may have: nothing of a process lies this low by default.
 const ARENA_FLOOR: u64 = 1 << 32;
 /// End of user space with four-level page tables.
@@ -28,10 +30,27 @@ const ARENA_CEILING: u64 = 1 << 47;
 pub struct SessionTable {
     settings: Settings,
     memory: VmMemory,
-    slots: Vec<Mutex<Option<Session>>>,
+    slots: Vec<Slot>,
     control: Mutex<ControlRing>,
     meter: Mutex<Meter>,
     exchange: Arc<Exchange>,
+}
+
+/// A session queue's place.
+#[derive(Default)]
+struct Slot {
+    /// Locked while something is done to it, which may take as long as its worker does.
+    session: Mutex<Option<Session>>,
+    /// What was last known of it.
+    figures: Mutex<Option<Figures>>,
+}
+
+/// Figures of a session that runs.
+#[derive(Clone, Copy, Debug)]
+struct Figures {
+    worker: i32,
+    /// GPU memory in use as the worker says, bytes.
+    used: u64,
 }
 
 #[derive(Default)]
@@ -44,18 +63,45 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poison| poison.into_inner())
 }
 
+/// The lock, unless somebody has it.
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poison)) => Some(poison.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+/// A slot's session, if it runs.
+fn running(slot: &Option<Session>) -> Option<&Session> {
+    slot.as_ref().filter(|session| session.running())
+}
+
+/// Ends the session of a slot, if there is one. It stays there while its worker does not end.
+fn end(slot: &mut Option<Session>) -> Result<(), ControlStatus> {
+    if slot.as_ref().is_some_and(|session| !session.end()) {
+        return Err(ControlStatus::Host);
+    }
+    *slot = None;
+    Ok(())
+}
+
 impl SessionTable {
     /// An empty table for queues 1 to `sessions`.
     pub fn new(settings: Settings, memory: VmMemory, sessions: u32) -> Self {
-        let slots = (0..sessions).map(|_| Mutex::new(None)).collect();
+        let slots = (0..sessions).map(|_| Slot::default()).collect();
         let (control, meter) = Default::default();
         let exchange = Arc::new(Exchange::new(settings.totals));
         SessionTable { settings, memory, slots, control, meter, exchange }
     }
 
-    fn slot(&self, queue: u32) -> Result<MutexGuard<'_, Option<Session>>, ControlStatus> {
+    fn place(&self, queue: u32) -> Result<&Slot, ControlStatus> {
         let index = usize::try_from(queue).ok().and_then(|q| q.checked_sub(1));
-        index.and_then(|i| self.slots.get(i)).map(lock).ok_or(ControlStatus::BadQueue)
+        index.and_then(|i| self.slots.get(i)).ok_or(ControlStatus::BadQueue)
+    }
+
+    fn slot(&self, queue: u32) -> Result<MutexGuard<'_, Option<Session>>, ControlStatus> {
+        self.place(queue).map(|place| lock(&place.session))
     }
 
     /// Starts a session on a queue; an older one there ends first.
@@ -65,8 +111,9 @@ impl SessionTable {
         vring: Option<&ObservedVring>,
         request: &SessionCreate,
     ) -> Result<(), ControlStatus> {
-        let mut slot = self.slot(queue)?;
-        *slot = None;
+        let place = self.place(queue)?;
+        let mut slot = lock(&place.session);
+        end(&mut slot)?;
         if request.api_hash != API_HASH {
             return Err(ControlStatus::Version);
         }
@@ -83,6 +130,7 @@ impl SessionTable {
         }
         let session = Session::create(&self.settings, &self.memory, &self.exchange, request, ring)?;
         log::info!("session on queue {queue}: client {} (user {}), worker {}", request.pid, request.uid, session.pid());
+        *lock(&place.figures) = Some(Figures { worker: session.pid(), used: 0 });
         *slot = Some(session);
         Ok(())
     }
@@ -101,16 +149,22 @@ impl SessionTable {
         let total = total.ok_or(ControlStatus::Malformed)?;
         check_chunk(session.arena(), request.va, total)?;
         session.note_chunk(request.va, total)?;
-        let mapped = self.map_ranges(session, request.va, ranges);
-        mapped.and_then(|()| session.ask(&Request::Chunk { va: request.va, length: total })).map(drop).inspect_err(
-            |_| {
-                let _ = session.ask(&Request::Unmap { va: request.va, length: total });
-                session.forget_chunk(request.va, total);
-            },
-        )
+        let deadline = Session::deadline();
+        let mapped = self.map_ranges(session, request.va, ranges, deadline);
+        let chunk = Request::Chunk { va: request.va, length: total };
+        mapped.and_then(|()| session.ask_until(&chunk, deadline)).map(drop).inspect_err(|_| {
+            let _ = session.ask_until(&Request::Unmap { va: request.va, length: total }, deadline);
+            session.forget_chunk(request.va, total);
+        })
     }
 
-    fn map_ranges(&self, session: &Session, start: u64, ranges: &[MapRange]) -> Result<(), ControlStatus> {
+    fn map_ranges(
+        &self,
+        session: &Session,
+        start: u64,
+        ranges: &[MapRange],
+        deadline: Instant,
+    ) -> Result<(), ControlStatus> {
         let mut va = start;
         for range in ranges {
             let piece = locate(&self.memory, range.address, range.length).map_err(|error| {
@@ -118,7 +172,8 @@ impl SessionTable {
                 ControlStatus::Host
             })?;
             let piece = piece.ok_or(ControlStatus::BadAddress)?;
-            session.ask(&Request::Map { va, length: range.length, offset: piece.offset, memory: piece.memory })?;
+            let map = Request::Map { va, length: range.length, offset: piece.offset, memory: piece.memory };
+            session.ask_until(&map, deadline)?;
             va += range.length;
         }
         Ok(())
@@ -129,46 +184,48 @@ impl SessionTable {
         let mut slot = self.slot(queue)?;
         let session = slot.as_mut().filter(|s| s.running()).ok_or(ControlStatus::BadQueue)?;
         check_chunk(session.arena(), request.va, request.length)?;
-        session.ask(&Request::Unmap { va: request.va, length: request.length })?;
+        let unmap = Request::Unmap { va: request.va, length: request.length };
+        session.ask_until(&unmap, Session::deadline())?;
         session.forget_chunk(request.va, request.length);
         Ok(())
     }
 
-    /// Ends a session; its worker is gone on return.
+    /// Ends a session; its worker is gone if that succeeds.
     pub fn destroy(&self, queue: u32) -> Result<(), ControlStatus> {
-        let session = self.slot(queue)?.take();
-        if let Some(session) = &session {
-            log::info!("session on queue {queue} ended (worker {})", session.pid());
-        }
-        session.map(drop).ok_or(ControlStatus::BadQueue)
+        let mut slot = self.slot(queue)?;
+        let worker = slot.as_ref().map(Session::pid).ok_or(ControlStatus::BadQueue)?;
+        end(&mut slot)?;
+        log::info!("session on queue {queue} ended (worker {worker})");
+        Ok(())
     }
 
     /// Ends all sessions.
     pub fn clear(&self) {
         for slot in &self.slots {
-            *lock(slot) = None;
+            *lock(&slot.session) = None;
         }
     }
 
-    /// Adds the sessions' figures to `status`.
+    /// Adds the sessions' figures to `status`. Whoever does not tell them in time is known by the last ones.
     pub fn measure(&self, status: &mut BackendStatus) {
+        // One at a time: looks do not keep each other from the sessions.
+        let mut meter = lock(&self.meter);
         let mut busy = Duration::ZERO;
         let is_soft = self.settings.drain.is_none();
         let reading = self.settings.monitor.read(&status.uuid);
         if let Some(reading) = &reading {
             reading.tell(status);
         }
-        for (slot, memory) in self.slots.iter().zip(status.session_memory.iter_mut().skip(1)) {
-            let slot = lock(slot);
-            let Some(session) = slot.as_ref().filter(|s| s.running()) else { continue };
+        let figures = self.look(reading.is_none());
+        for (figures, memory) in figures.into_iter().zip(status.session_memory.iter_mut().skip(1)) {
+            let Some(Figures { worker, used }) = figures else { continue };
             status.sessions += 1;
-            busy += crate::sys::processor_time(session.pid()).unwrap_or_default();
+            busy += crate::sys::processor_time(worker).unwrap_or_default();
             if let Some(reading) = &reading {
-                *memory = reading.memory_of(session.pid()).unwrap_or(*memory);
+                *memory = reading.memory_of(worker).unwrap_or(*memory);
                 status.memory_used = status.memory_used.saturating_add(if *memory == u64::MAX { 0 } else { *memory });
                 continue;
             }
-            let used = session.ask(&Request::Usage).unwrap_or(0);
             // A host GPU's figure covers all processes; each software GPU's is its session's own.
             if is_soft {
                 *memory = used;
@@ -180,8 +237,30 @@ impl SessionTable {
         // A host GPU's load does not show in its workers' processor time.
         if is_soft {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            status.sensors.utilization = lock(&self.meter).look(Instant::now(), busy, cores);
+            status.sensors.utilization = meter.look(Instant::now(), busy, cores);
         }
+    }
+
+    /// The sessions' figures by queue, with their workers' answers if they are to be asked: all at once first.
+    fn look(&self, ask: bool) -> Vec<Option<Figures>> {
+        let open: Vec<_> = self.slots.iter().map(|slot| try_lock(&slot.session)).collect();
+        if ask {
+            open.iter().flatten().filter_map(|slot| running(slot)).for_each(Session::ask_usage);
+        }
+        let deadline = Instant::now() + LOOK_TIME;
+        let figures = self.slots.iter().zip(open).map(|(slot, session)| {
+            let mut known = lock(&slot.figures);
+            // What is locked is being worked on, and as it was.
+            if let Some(session) = session {
+                let before = known.map_or(0, |figures| figures.used);
+                *known = running(&session).map(|session| Figures {
+                    worker: session.pid(),
+                    used: ask.then(|| session.usage(deadline)).flatten().unwrap_or(before),
+                });
+            }
+            *known
+        });
+        figures.collect()
     }
 
     /// The control ring has stopped and nothing of it is under way.

@@ -4,16 +4,17 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{kill_process, Pid, Signal};
-use vgpu_protocol::control::{ControlOp, ControlStatus};
+use vgpu_protocol::control::{BackendStatus, ControlHeader, ControlOp, ControlReply, ControlStatus};
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::session::{ERROR_OFFSET, HEARTBEAT_OFFSET, HOME_SIZE, STATE_DEAD, STATE_OFFSET};
 use vgpu_protocol::{cmd, Handle};
 use vhost::VhostBackend;
 use vmm_sys_util::eventfd::EventFd;
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::backend::{eventually, Backend};
 use crate::client::{Client, Sent};
-use crate::vm::{home, Vm};
+use crate::vm::{arena, home, Vm, CHUNKS};
 
 fn heartbeat(vm: &Vm, queue: u32) -> u32 {
     vm.load(home(queue) + HEARTBEAT_OFFSET as u64)
@@ -253,5 +254,56 @@ fn test_heartbeat_moves_while_the_dispatcher_is_busy() {
         let seen = heartbeat(&vm, 1);
         eventually("the next beat", || (heartbeat(&vm, 1) != seen).then_some(()));
     }
+    assert_eq!(vm.destroy(1), ControlStatus::Ok);
+}
+
+#[test]
+fn test_a_session_that_starts_slowly_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let calls = folder.path().join("calls");
+    let environment = [("MOCK_SCRIPT", "worker:cuInit@1=block-first"), ("MOCK_CALLS", calls.to_str().unwrap())];
+    let backend = Backend::start_in(&environment, &[]);
+    let mut vm = Vm::start(&backend.socket());
+    let _slow = vm.start_queue(1, 0);
+    let header = ControlHeader { op: ControlOp::SessionCreate as u32, queue: 1 };
+    vm.post(1, &[header.as_bytes(), Vm::request(1).as_bytes()].concat());
+    eventually("its driver hangs", || calls.with_extension("blocked").exists().then_some(()));
+    let hanging = backend.workers();
+    assert_eq!(hanging.len(), 1);
+
+    let mut other = Client::open(&mut vm, 2);
+    assert_eq!(other.result(&vm, &cmd::CuMemGetInfoV2 {}), 0);
+    let (status, body) = vm.control(ControlOp::Status, 0, &[]);
+    let sessions = BackendStatus::read_from_bytes(&body).unwrap().sessions;
+    assert_eq!((status, sessions), (ControlStatus::Ok, 1));
+    assert_eq!(vm.destroy(2), ControlStatus::Ok);
+
+    assert_eq!(vm.answer(1), None);
+    kill_process(Pid::from_raw(hanging[0]).unwrap(), Signal::KILL).unwrap();
+    let reply = eventually("its client is told", || vm.answer(1));
+    assert_eq!(ControlReply::read_from_bytes(&reply).unwrap().status, ControlStatus::Host as u32);
+    Client::open(&mut vm, 1);
+}
+
+#[test]
+fn test_a_worker_that_does_not_tell_its_memory_keeps_nobody_waiting() {
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    let mut client = Client::open(&mut vm, 1);
+    let told = |vm: &mut Vm| {
+        let (status, body) = vm.control(ControlOp::Status, 0, &[]);
+        assert_eq!(status, ControlStatus::Ok);
+        let status = BackendStatus::read_from_bytes(&body).unwrap();
+        (status.sessions, status.memory_used)
+    };
+    let before = told(&mut vm);
+    let worker = Pid::from_raw(backend.workers()[0]).unwrap();
+    kill_process(worker, Signal::STOP).unwrap();
+    for _ in 0..3 {
+        assert_eq!(told(&mut vm), before, "what was known last");
+    }
+    kill_process(worker, Signal::CONT).unwrap();
+    assert_eq!(client.result(&vm, &cmd::CuMemGetInfoV2 {}), 0, "it was not taken for dead");
+    assert_eq!(vm.map(1, arena(1) + (4 << 20), &[(CHUNKS, 2 << 20)]), ControlStatus::Ok, "nor its answers for others");
     assert_eq!(vm.destroy(1), ControlStatus::Ok);
 }

@@ -1,5 +1,6 @@
 //! A VM in a few lines: a memfd as guest memory, and a vhost-user frontend.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -24,9 +25,10 @@ use crate::backend::{eventually, Backend};
 /// Guest-physical start and size of the memory: room for the homes of 63 sessions.
 pub const START: u64 = 1 << 32;
 pub const SIZE: u64 = 132 << 20;
-/// The control queue's buffers.
-const REQUEST: u64 = START + 0x4000;
-const REPLY: u64 = START + 0x1_0000;
+/// The control queue's buffers: of each slot the request, and behind it the reply.
+const REQUESTS: u64 = START + 0x1_0000;
+const SLOT: u64 = 0x2_0000;
+const REPLY: u64 = 0x1_0000;
 /// First guest-physical address that tests use for chunks.
 pub const CHUNKS: u64 = START + (32 << 20);
 
@@ -58,6 +60,9 @@ pub struct Vm {
     pub memory: GuestMemoryMmap,
     pub control: Queue,
     next: u16,
+    seen: u16,
+    /// Lengths of replies that nobody has looked at, by descriptor.
+    answers: HashMap<u32, u32>,
 }
 
 /// Guest memory as QEMU makes it.
@@ -124,7 +129,8 @@ impl Vm {
         let mapping = MmapRegion::from_file(FileOffset::new(file, 0), SIZE as usize).unwrap();
         let region = GuestRegionMmap::new(mapping, GuestAddress(START)).unwrap();
         let memory = GuestMemoryMmap::from_regions(vec![region]).unwrap();
-        let mut vm = Vm { frontend, memory, control: Queue::new(), next: 0 };
+        let (control, answers) = (Queue::new(), HashMap::new());
+        let mut vm = Vm { frontend, memory, control, next: 0, seen: 0, answers };
         let control = Queue::new();
         vm.start_ring(0, &CONTROL, 0, &control);
         vm.control = control;
@@ -210,21 +216,32 @@ impl Vm {
         self.memory.store(avail.wrapping_add(1), GuestAddress(heads + 2), Ordering::Release).unwrap();
     }
 
-    /// Sends raw bytes to the control queue; what comes back.
-    pub fn control_bytes(&mut self, request: &[u8]) -> Vec<u8> {
-        self.write(REQUEST, request);
+    /// Sends raw bytes to the control queue, in one of 8 slots.
+    pub fn post(&mut self, slot: u16, request: &[u8]) {
+        let address = REQUESTS + u64::from(slot) * SLOT;
+        self.write(address, request);
         let length = u32::try_from(request.len()).unwrap();
-        self.offer(&CONTROL, self.next, 0, (REQUEST, length), (REPLY, 4096));
+        self.offer(&CONTROL, self.next, 2 * slot, (address, length), (address + REPLY, 4096));
         self.control.kick.write(1).unwrap();
         self.next = self.next.wrapping_add(1);
-        let next = self.next;
-        eventually("the control queue's answer", || {
-            let used: u16 = self.memory.load(GuestAddress(START + 0x2002), Ordering::Acquire).unwrap();
-            (used == next).then_some(())
-        });
-        let element = START + 0x2004 + u64::from(self.next.wrapping_sub(1) % CONTROL_QUEUE_SIZE) * 8;
-        let written = self.load(element + 4);
-        self.read(REPLY, written as usize)
+    }
+
+    /// What has come back in a slot, once it has.
+    pub fn answer(&mut self, slot: u16) -> Option<Vec<u8>> {
+        let used: u16 = self.memory.load(GuestAddress(START + 0x2002), Ordering::Acquire).unwrap();
+        while used.wrapping_sub(self.seen) as i16 > 0 {
+            let element = START + 0x2004 + u64::from(self.seen % CONTROL_QUEUE_SIZE) * 8;
+            self.answers.insert(self.load(element), self.load(element + 4));
+            self.seen = self.seen.wrapping_add(1);
+        }
+        let written = self.answers.remove(&u32::from(2 * slot))?;
+        Some(self.read(REQUESTS + u64::from(slot) * SLOT + REPLY, written as usize))
+    }
+
+    /// Sends raw bytes to the control queue; what comes back.
+    pub fn control_bytes(&mut self, request: &[u8]) -> Vec<u8> {
+        self.post(0, request);
+        eventually("the control queue's answer", || self.answer(0))
     }
 
     pub fn control(&mut self, op: ControlOp, queue: u32, body: &[u8]) -> (ControlStatus, Vec<u8>) {

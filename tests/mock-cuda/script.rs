@@ -2,7 +2,9 @@
 //!
 //! `MOCK_SCRIPT` has rules, separated by commas: `FUNCTION@N=ERROR` has the N-th call of a function in a
 //! process answer that error, `FUNCTION@N+=ERROR` that one and all after it; with `block` for the error the
-//! call never returns. `worker:` before a rule keeps it to processes that serve a session. `MOCK_CALLS` names a file to which each call adds a line: process and function.
+//! call never returns, with `block-first` only in the first process that gets there. `worker:` before a rule keeps
+//! it to processes that serve a session. `MOCK_CALLS` names a file to which each call adds a line: process and
+//! function. `block-first` makes a file of that name with `.blocked` behind it.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,6 +16,7 @@ use vgpu_protocol::cuda::CUresult;
 enum Action {
     Fail(CUresult),
     Block,
+    BlockFirst,
 }
 
 struct Rule {
@@ -35,6 +38,7 @@ impl Rule {
         let first = number.trim_end_matches('+').parse().ok()?;
         let action = match action {
             "block" => Action::Block,
+            "block-first" => Action::BlockFirst,
             error => Action::Fail(CUresult(error.parse().ok()?)),
         };
         Some(Rule { of_worker, function: function.into(), first, stays, action })
@@ -80,11 +84,18 @@ impl Script {
         match self.rules.iter().find(|rule| rule.applies(function, number)).map(|rule| &rule.action) {
             None => CUresult::SUCCESS,
             Some(Action::Fail(error)) => *error,
-            Some(Action::Block) => loop {
+            Some(Action::BlockFirst) if !is_first() => CUresult::SUCCESS,
+            Some(Action::Block | Action::BlockFirst) => loop {
                 std::thread::park();
             },
         }
     }
+}
+
+/// Whether this process is the first of all to ask.
+fn is_first() -> bool {
+    let path = std::env::var("MOCK_CALLS").expect("block-first needs MOCK_CALLS");
+    File::create_new(path + ".blocked").is_ok()
 }
 
 /// Every call starts with this; an error is its answer.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use log::{debug, error, info, warn};
 use vgpu_protocol::broker::{
@@ -46,25 +48,36 @@ struct Success {
 
 type Outcome = Result<Success, BrokerError>;
 
-/// The device and its sessions.
+/// The device and its sessions. Requests of several clients are under way at a time, of each client one.
 pub struct Broker {
     transport: Box<dyn Transport>,
+    state: Mutex<State>,
+}
+
+/// Nothing that takes time is done while this is locked.
+#[derive(Default)]
+struct State {
     sessions: BTreeMap<u32, Session>,
-    /// Queues that cannot be used again until the device is set up anew.
-    retired: BTreeSet<u32>,
-    /// GPUs, as far as the backend has said.
-    devices: u32,
+    /// Queues of sessions, also of those that are being opened or ended, and those that cannot be used again until
+    /// the device is set up anew.
+    taken: BTreeSet<u32>,
+    /// GPUs besides the first, as far as the backend has said.
+    more_devices: u32,
     failed: bool,
 }
 
 impl Broker {
     /// A broker without sessions.
     pub fn new(transport: Box<dyn Transport>) -> Self {
-        Self { transport, sessions: BTreeMap::new(), retired: BTreeSet::new(), devices: 1, failed: false }
+        Self { transport, state: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Answers one message of a client; `session` is the queue of the client's session.
-    pub fn handle(&mut self, peer: Peer, session: &mut Option<u32>, message: &[u8]) -> Response {
+    pub fn handle(&self, peer: Peer, session: &mut Option<u32>, message: &[u8]) -> Response {
         let outcome = self.dispatch(peer, session, message);
         let error = outcome.as_ref().err().map_or(0, |error| *error as u32);
         if let Err(error) = &outcome {
@@ -75,13 +88,13 @@ impl Broker {
         Response { bytes: [header.as_bytes(), &success.body].concat(), fds: success.fds }
     }
 
-    fn dispatch(&mut self, peer: Peer, session: &mut Option<u32>, message: &[u8]) -> Outcome {
+    fn dispatch(&self, peer: Peer, session: &mut Option<u32>, message: &[u8]) -> Outcome {
         let (request, body) = BrokerRequest::read_from_prefix(message).map_err(|_| BrokerError::Malformed)?;
         if request.version != PROTOCOL_VERSION {
             return Err(BrokerError::Version);
         }
         let op = BrokerOp::from_wire(request.op).ok_or(BrokerError::Malformed)?;
-        if self.failed {
+        if self.has_failed() {
             return Err(BrokerError::Device);
         }
         match (op, *session) {
@@ -97,29 +110,44 @@ impl Broker {
         }
     }
 
-    fn open(&mut self, peer: Peer, open: &OpenSession) -> Result<(u32, Success), BrokerError> {
+    fn open(&self, peer: Peer, open: &OpenSession) -> Result<(u32, Success), BrokerError> {
         let arena = Arena::new(open).ok_or(BrokerError::Malformed)?;
         if open.api_hash != self.transport.config().api_hash {
             return Err(BrokerError::Version);
         }
-        let free = |queue: &u32| !self.sessions.contains_key(queue) && !self.retired.contains(queue);
-        let queue = (1..=self.transport.sessions()).find(free).ok_or(BrokerError::Busy)?;
+        let queue = self.take_queue()?;
         let access = self.transport.open_queue(queue);
-        let access = self.checked(access)?;
+        let access = self.checked(access).inspect_err(|_| self.free_queue(queue))?;
         if let Err(error) = self.create_session(queue, peer, open, &access) {
-            self.close_queue(queue, access.home);
+            match error {
+                // A worker may have the home, now or later.
+                BrokerError::Device => std::mem::forget(access.home),
+                _ => self.close_queue(queue, access.home),
+            }
             return Err(error);
         }
         let success = Self::opened(queue, &access);
         let doorbell = access.relay.then_some(access.doorbell);
-        self.sessions.insert(queue, Session::new(peer, access.home, doorbell, arena));
+        self.lock().sessions.insert(queue, Session::new(peer, access.home, doorbell, arena));
         let success = success.inspect_err(|_| self.end(queue))?;
         info!("session {queue}: opened by process {} of user {}", peer.pid, peer.uid);
         Ok((queue, success))
     }
 
+    fn take_queue(&self) -> Result<u32, BrokerError> {
+        let mut state = self.lock();
+        let free = |queue: &u32| !state.taken.contains(queue);
+        let queue = (1..=self.transport.sessions()).find(free).ok_or(BrokerError::Busy)?;
+        state.taken.insert(queue);
+        Ok(queue)
+    }
+
+    fn free_queue(&self, queue: u32) {
+        self.lock().taken.remove(&queue);
+    }
+
     fn create_session(
-        &mut self,
+        &self,
         queue: u32,
         peer: Peer,
         open: &OpenSession,
@@ -149,10 +177,9 @@ impl Broker {
         Ok(Success { body: body.as_bytes().to_vec(), fds })
     }
 
-    fn map_chunk(&mut self, queue: u32, chunk: &ChunkRequest) -> Outcome {
+    fn map_chunk(&self, queue: u32, chunk: &ChunkRequest) -> Outcome {
         let limit = self.transport.config().arena_limit;
-        let session = self.sessions.get(&queue).ok_or(BrokerError::Malformed)?;
-        match session.admits(chunk, limit) {
+        match self.lock().sessions.get(&queue).ok_or(BrokerError::Malformed)?.admits(chunk, limit) {
             Admission::Granted => {}
             Admission::Malformed => return Err(BrokerError::Malformed),
             Admission::OverLimit => return Err(BrokerError::NoMemory),
@@ -161,21 +188,27 @@ impl Broker {
         let memory = self.checked(memory)?;
         let copy = memory.fd().try_clone_to_owned().map_err(|_| BrokerError::NoMemory);
         let mapped = copy.and_then(|fd| self.map_memory(queue, chunk.va, &memory).map(|()| fd));
-        match (mapped, self.sessions.get_mut(&queue)) {
-            (Ok(fd), Some(session)) => {
-                session.add_chunk(chunk.va, memory);
+        match mapped {
+            Ok(fd) => {
+                self.with(queue, |session| session.add_chunk(chunk.va, memory));
                 Ok(Success { body: Vec::new(), fds: vec![fd] })
             }
-            (mapped, _) => {
-                let released = self.transport.release(memory);
-                self.checked(released)?;
-                Err(mapped.err().unwrap_or(BrokerError::Malformed))
+            Err(error) => {
+                self.give_back(queue, memory, error)?;
+                Err(error)
             }
         }
     }
 
-    /// Tells the backend of new memory, in as many requests as its ranges need: all or nothing.
-    fn map_memory(&mut self, queue: u32, va: u64, memory: &SharedMemory) -> Result<(), BrokerError> {
+    /// Does something to a session that lives as long as its client's requests.
+    fn with(&self, queue: u32, change: impl FnOnce(&mut Session)) {
+        if let Some(session) = self.lock().sessions.get_mut(&queue) {
+            change(session);
+        }
+    }
+
+    /// Tells the backend of new memory, in as many requests as its ranges need.
+    fn map_memory(&self, queue: u32, va: u64, memory: &SharedMemory) -> Result<(), BrokerError> {
         let mut mapped = 0;
         for ranges in memory.ranges().chunks(MAX_RANGES) {
             let map = SessionMap { va: va + mapped, count: ranges.len() as u32, reserved: 0 };
@@ -190,88 +223,106 @@ impl Broker {
     }
 
     /// Takes the first `length` bytes of memory from the backend, in the pieces they were given.
-    ///
-    /// A backend that refuses has lost its bearings, and may go on using memory that others get
-    /// next: that is a failure of the device.
-    fn unmap_memory(&mut self, queue: u32, va: u64, length: u64, memory: &SharedMemory) -> Result<(), BrokerError> {
+    fn unmap_memory(&self, queue: u32, va: u64, length: u64, memory: &SharedMemory) -> Result<(), BrokerError> {
         let mut unmapped = 0;
         for ranges in memory.ranges().chunks(MAX_RANGES) {
             if unmapped >= length {
                 break;
             }
             let unmap = SessionUnmap { va: va + unmapped, length: total(ranges) };
-            self.control(ControlOp::SessionUnmap, queue, unmap.as_bytes())
-                .map_err(|_| self.fail("it does not give memory back"))?;
+            // Whatever the reason is: it is not that there is too little memory.
+            self.control(ControlOp::SessionUnmap, queue, unmap.as_bytes()).map_err(|error| match error {
+                BrokerError::NoMemory => BrokerError::Backend,
+                error => error,
+            })?;
             unmapped += unmap.length;
         }
         Ok(())
     }
 
-    fn unmap_chunk(&mut self, queue: u32, chunk: &ChunkRequest) -> Outcome {
-        let session = self.sessions.get_mut(&queue).filter(|session| session.has_chunk(chunk));
-        let memory = session.and_then(|session| session.remove_chunk(chunk.va)).ok_or(BrokerError::Malformed)?;
+    /// Releases memory that the backend does not have because of an `error`. Where that may be otherwise, such as after
+    /// the end of the worker, which may not be over yet, the memory stays with the session for as long as that lives.
+    fn give_back(&self, queue: u32, memory: SharedMemory, error: BrokerError) -> Result<(), BrokerError> {
+        if error != BrokerError::NoMemory {
+            self.with(queue, |session| session.keep(memory));
+            return Ok(());
+        }
+        let released = self.transport.release(memory);
+        self.checked(released)
+    }
+
+    fn unmap_chunk(&self, queue: u32, chunk: &ChunkRequest) -> Outcome {
+        let memory = {
+            let mut state = self.lock();
+            let session = state.sessions.get_mut(&queue).filter(|session| session.has_chunk(chunk));
+            session.and_then(|session| session.remove_chunk(chunk.va)).ok_or(BrokerError::Malformed)?
+        };
         if let Err(error) = self.unmap_memory(queue, chunk.va, chunk.length, &memory) {
-            std::mem::forget(memory);
+            self.with(queue, |session| session.keep(memory));
             return Err(error);
         }
         let released = self.transport.release(memory);
         self.checked(released).map(|()| Success::default())
     }
 
-    fn status(&mut self, device: u32) -> Outcome {
+    fn status(&self, device: u32) -> Outcome {
         // The backend is not bothered with what it has said does not exist.
-        if device >= self.devices {
+        if device > self.lock().more_devices {
             return Err(BrokerError::Malformed);
         }
         let backend = self.backend_status(device)?;
         let mut location = [0; 32];
         let name = self.transport.location().bytes().take(location.len() - 1);
         location.iter_mut().zip(name).for_each(|(to, from)| *to = from);
+        let state = self.lock();
         let status = BrokerStatus {
             backend,
             location,
             queues: self.transport.sessions(),
-            sessions: self.sessions.len() as u32,
+            sessions: state.sessions.len() as u32,
             pid: std::process::id(),
             reserved: 0,
         };
         let mut body = status.as_bytes().to_vec();
-        for (queue, session) in &self.sessions {
+        for (queue, session) in &state.sessions {
             body.extend_from_slice(session.status(*queue).as_bytes());
         }
         Ok(Success { body, fds: Vec::new() })
     }
 
-    fn backend_status(&mut self, device: u32) -> Result<BackendStatus, BrokerError> {
+    fn backend_status(&self, device: u32) -> Result<BackendStatus, BrokerError> {
         let reply = self.control(ControlOp::Status, device, &[])?;
         let status = BackendStatus::read_from_bytes(&reply).map_err(|_| self.fail("its status has the wrong size"))?;
-        self.devices = status.device_count.max(1);
+        self.lock().more_devices = status.device_count.saturating_sub(1);
         Ok(status)
     }
 
     /// Ends a session: its worker first, then its memory.
-    pub fn end(&mut self, queue: u32) {
-        let Some(session) = self.sessions.remove(&queue) else { return };
-        if self.control(ControlOp::SessionDestroy, queue, &[]).is_err() {
-            // A worker may still use the memory: nobody else may have it.
-            self.retired.insert(queue);
+    pub fn end(&self, queue: u32) {
+        if !self.lock().sessions.contains_key(&queue) {
+            return;
+        }
+        let destroyed = self.control(ControlOp::SessionDestroy, queue, &[]);
+        let Some(session) = self.lock().sessions.remove(&queue) else { return };
+        if destroyed.is_err() {
+            // A worker may still use the memory: nobody else may have it, nor the queue.
             std::mem::forget(session.into_memory());
             return;
         }
         info!("session {queue}: ended");
-        let (home, chunks) = session.into_memory();
-        for memory in chunks {
+        let (home, others) = session.into_memory();
+        for memory in others {
             let released = self.transport.release(memory);
             let _ = self.checked(released);
         }
         self.close_queue(queue, home);
     }
 
-    fn close_queue(&mut self, queue: u32, home: SharedMemory) {
+    fn close_queue(&self, queue: u32, home: SharedMemory) {
         let closed = self.transport.close_queue(queue, home);
-        if self.checked(closed).is_err() {
-            warn!("session queue {queue} cannot be used again until vgpud is restarted");
-            self.retired.insert(queue);
+        match self.checked(closed) {
+            Ok(()) => self.free_queue(queue),
+            Err(_) => warn!("session queue {queue} cannot be used again until vgpud is restarted"),
         }
     }
 
@@ -279,14 +330,16 @@ impl Broker {
     ///
     /// # Errors
     /// When the device is gone or was reset: only a new start can help.
-    pub fn check(&mut self) -> Result<(), TransportError> {
+    pub fn check(&self) -> Result<(), TransportError> {
         if let Err(error) = self.transport.check() {
-            if !self.failed {
-                self.fail(&error.to_string());
-            }
+            self.fail(&error.to_string());
             return Err(error);
         }
-        if !self.failed && !self.sessions.is_empty() {
+        let depends = {
+            let state = self.lock();
+            !state.failed && !state.taken.is_empty()
+        };
+        if depends {
             // A failure is told and noted by the call itself.
             let _ = self.backend_status(0);
         }
@@ -295,12 +348,13 @@ impl Broker {
 
     /// Whether something has to be looked at from time to time.
     pub fn needs_checks(&self) -> bool {
-        self.failed || !self.sessions.is_empty()
+        let state = self.lock();
+        state.failed || !state.taken.is_empty()
     }
 
     /// The doorbell that must be watched for a session, if its transport needs that.
-    pub fn doorbell(&self, queue: u32) -> Option<BorrowedFd<'_>> {
-        self.sessions.get(&queue)?.doorbell.as_ref().map(AsFd::as_fd)
+    pub fn doorbell(&self, queue: u32) -> Option<Arc<OwnedFd>> {
+        self.lock().sessions.get(&queue)?.doorbell.clone()
     }
 
     /// What rings the device's bell, where clients cannot do so themselves.
@@ -310,7 +364,7 @@ impl Broker {
 
     /// Whether the device is gone for good.
     pub fn has_failed(&self) -> bool {
-        self.failed
+        self.lock().failed
     }
 
     /// The device's own descriptor, if there is one to watch.
@@ -320,23 +374,24 @@ impl Broker {
 
     /// Ends all sessions and leaves the device as it was found.
     pub fn shut_down(&mut self) {
-        for queue in self.sessions.keys().copied().collect::<Vec<_>>() {
+        let sessions: Vec<u32> = self.lock().sessions.keys().copied().collect();
+        for queue in sessions {
             self.end(queue);
         }
-        if !self.failed {
+        if !self.has_failed() {
             self.transport.shut_down();
         }
     }
 
     /// Sends a control request and gives the reply's body.
-    fn control(&mut self, op: ControlOp, queue: u32, body: &[u8]) -> Result<Vec<u8>, BrokerError> {
-        if self.failed {
+    fn control(&self, op: ControlOp, queue: u32, body: &[u8]) -> Result<Vec<u8>, BrokerError> {
+        if self.has_failed() {
             return Err(BrokerError::Device);
         }
         let header = ControlHeader { op: op as u32, queue };
         let request = [header.as_bytes(), body].concat();
         let mut reply = [0; MAX_REPLY];
-        let length = self.transport.control(&request, &mut reply);
+        let length = self.transport.control(&request, &mut reply, limit(op));
         let length = self.checked(length)?;
         let reply = reply.get(..length).unwrap_or_default();
         let (header, body) = ControlReply::read_from_prefix(reply).map_err(|_| self.fail("its reply is too short"))?;
@@ -354,7 +409,7 @@ impl Broker {
     }
 
     /// Turns a transport's error into what clients are told.
-    fn checked<T>(&mut self, result: Result<T, TransportError>) -> Result<T, BrokerError> {
+    fn checked<T>(&self, result: Result<T, TransportError>) -> Result<T, BrokerError> {
         result.map_err(|error| match error {
             TransportError::NoMemory(_) => {
                 warn!("{error}");
@@ -365,11 +420,11 @@ impl Broker {
     }
 
     /// The device is gone for good: tells every session through its home.
-    fn fail(&mut self, reason: &str) -> BrokerError {
-        if !self.failed {
-            self.failed = true;
+    fn fail(&self, reason: &str) -> BrokerError {
+        let mut state = self.lock();
+        if !std::mem::replace(&mut state.failed, true) {
             error!("{reason}; all sessions end. Is vhost-user-vgpu running on the host?");
-            for (queue, session) in &self.sessions {
+            for (queue, session) in &state.sessions {
                 if let Err(error) = mark_dead(&session.home) {
                     debug!("session {queue}: its home is not reachable: {error}");
                 }
@@ -377,6 +432,15 @@ impl Broker {
         }
         BrokerError::Device
     }
+}
+
+/// How long the backend may take with a request; a device that needs longer will never answer. It bounds its requests
+/// itself, by less. A session's start has that of a GPU's driver in it.
+fn limit(op: ControlOp) -> Duration {
+    Duration::from_secs(match op {
+        ControlOp::SessionCreate => 60,
+        _ => 15,
+    })
 }
 
 /// Writes into a home that its session will never answer again.

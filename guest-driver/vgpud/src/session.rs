@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use vgpu_protocol::broker::{ChunkRequest, OpenSession, SessionStatus};
 use vgpu_protocol::session::{ARENA_SIZE, CHUNK_GRANULE, HOME_SIZE};
@@ -21,15 +22,17 @@ pub struct Session {
     /// Memory of the queue's home.
     pub home: SharedMemory,
     /// The doorbell, where the broker must pass it on.
-    pub doorbell: Option<OwnedFd>,
+    pub doorbell: Option<Arc<OwnedFd>>,
     arena: Arena,
     chunks: BTreeMap<u64, SharedMemory>,
+    /// What its worker may still use, although it should not.
+    kept: Vec<SharedMemory>,
 }
 
 impl Session {
     /// A session with nothing but its home, which lies at the arena's start.
     pub fn new(peer: Peer, home: SharedMemory, doorbell: Option<OwnedFd>, arena: Arena) -> Self {
-        Self { peer, home, doorbell, arena, chunks: BTreeMap::new() }
+        Self { peer, home, doorbell: doorbell.map(Arc::new), arena, chunks: BTreeMap::new(), kept: Vec::new() }
     }
 
     /// Shared memory, bytes.
@@ -38,7 +41,7 @@ impl Session {
     }
 
     fn chunk_bytes(&self) -> u64 {
-        self.chunks.values().map(SharedMemory::length).sum()
+        self.chunks.values().chain(&self.kept).map(SharedMemory::length).sum()
     }
 
     /// Whether a chunk may be added: inside the arena, free, and within the limit.
@@ -48,7 +51,9 @@ impl Session {
         if self.chunks.range(..end).next_back().is_some_and(overlaps) {
             return Admission::Malformed;
         }
-        match self.chunks.len() < MAX_CHUNKS && chunk.length <= limit.saturating_sub(self.chunk_bytes()) {
+        match self.chunks.len() + self.kept.len() < MAX_CHUNKS
+            && chunk.length <= limit.saturating_sub(self.chunk_bytes())
+        {
             true => Admission::Granted,
             false => Admission::OverLimit,
         }
@@ -69,9 +74,14 @@ impl Session {
         self.chunks.remove(&va)
     }
 
-    /// Gives up all memory: the home, and the chunks.
+    /// Keeps memory that belongs to no chunk until the session ends.
+    pub fn keep(&mut self, memory: SharedMemory) {
+        self.kept.push(memory);
+    }
+
+    /// Gives up all memory: the home, and what else there is.
     pub fn into_memory(self) -> (SharedMemory, impl Iterator<Item = SharedMemory>) {
-        (self.home, self.chunks.into_values())
+        (self.home, self.chunks.into_values().chain(self.kept))
     }
 
     /// The session as told to clients.

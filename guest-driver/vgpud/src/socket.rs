@@ -51,7 +51,7 @@ fn seqpacket(flags: SocketFlags) -> io::Result<OwnedFd> {
 
 /// Takes a waiting connection, if there is one.
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, Peer)>> {
-    match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+    match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
         Ok(socket) => {
             let peer = nix::sys::socket::getsockopt(&socket, PeerCredentials)?;
             // The process id is 0 for a client in a foreign process namespace.
@@ -70,20 +70,20 @@ pub enum Received {
     Message(usize),
     /// A message that is longer than [`MAX_MESSAGE`].
     TooLong,
-    /// Nothing at the moment.
-    Nothing,
     /// The other side closed the connection.
     Closed,
 }
 
-/// Takes one message without waiting. Descriptors beside it are dropped by the kernel.
+/// Waits for one message. Descriptors beside it are dropped by the kernel.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8; MAX_MESSAGE]) -> Received {
-    match rustix::net::recv(socket, &mut buffer[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
-        Ok((_, 0)) => Received::Closed,
-        Ok((_, length)) if length > MAX_MESSAGE => Received::TooLong,
-        Ok((_, length)) => Received::Message(length),
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Received::Nothing,
-        Err(_) => Received::Closed,
+    loop {
+        return match rustix::net::recv(socket, &mut buffer[..], RecvFlags::TRUNC) {
+            Ok((_, 0)) => Received::Closed,
+            Ok((_, length)) if length > MAX_MESSAGE => Received::TooLong,
+            Ok((_, length)) => Received::Message(length),
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => Received::Closed,
+        };
     }
 }
 

@@ -183,6 +183,28 @@ fn memory_that_the_backend_refuses_is_released() {
 }
 
 #[test]
+fn memory_that_the_backend_may_still_have_stays_until_the_session_ends() {
+    let (device, mut broker) = setup();
+    let mut client = client(&mut broker);
+    client.open().unwrap();
+    client.send(&map_request(BASE + 2 * MIB, 2 * MIB)).unwrap();
+    device.events();
+    // As after a crash of the worker.
+    device.answer(Answer::Refuse(ControlOp::SessionUnmap, ControlStatus::BadQueue));
+    assert_eq!(client.send(&unmap_request(BASE + 2 * MIB, 2 * MIB)).unwrap_err(), BrokerError::Backend);
+    device.answer(Answer::Refuse(ControlOp::SessionMap, ControlStatus::Host));
+    assert_eq!(client.send(&map_request(BASE + 4 * MIB, 4 * MIB)).unwrap_err(), BrokerError::Backend);
+    let (unmap, map) = (Event::Control(ControlOp::SessionUnmap, 1), Event::Control(ControlOp::SessionMap, 1));
+    assert_eq!(device.events(), [unmap, Event::Allocate(4 * MIB), map]);
+    device.answer(Answer::Good);
+    assert_eq!(client.send(&map_request(BASE + 8 * MIB, 60 * MIB)).unwrap_err(), BrokerError::NoMemory, "it counts");
+    broker.end(1);
+    let destroy = Event::Control(ControlOp::SessionDestroy, 1);
+    let events = [destroy, Event::Release(2 * MIB), Event::Release(4 * MIB), Event::CloseQueue(1)];
+    assert_eq!(device.events(), events, "it has taken no other session along");
+}
+
+#[test]
 fn a_session_ends_before_its_memory_is_released() {
     let (device, mut broker) = setup();
     let mut client = client(&mut broker);

@@ -99,10 +99,9 @@ fn a_client_that_goes_takes_its_session_along() {
     assert_eq!((error, fds.len()), (0, 3));
     assert_eq!(service.sessions(), 1);
     drop(client);
-    service.wait_for_sessions(0);
-    let events = service.device.events();
+    let events = service.device.await_event(&Event::CloseQueue(1));
     assert!(events.contains(&Event::Control(ControlOp::SessionDestroy, 1)));
-    assert!(events.contains(&Event::CloseQueue(1)));
+    assert_eq!(service.sessions(), 0);
 }
 
 #[test]
@@ -114,9 +113,7 @@ fn the_doorbell_reaches_the_device_and_ends_with_the_session() {
     for _ in 0..3 {
         service.device.events();
         rustix::io::write(doorbell, &1u64.to_ne_bytes()).unwrap();
-        while !service.device.events().contains(&Event::Notify(1)) {
-            std::thread::yield_now();
-        }
+        service.device.await_event(&Event::Notify(1));
     }
     drop(client);
     service.wait_for_sessions(0);
@@ -132,18 +129,52 @@ fn doorbells_are_passed_on_while_the_device_takes_long_to_answer() {
     let service = Service::start();
     let client = service.connect();
     let (_, _, fds) = ask(client.as_fd(), &open_request()).unwrap();
-    service.device.answer(Answer::Late);
+    service.device.answer(Answer::Late(2));
     let waiting = service.connect();
     let asker = std::thread::spawn(move || ask(waiting.as_fd(), &open_request()).unwrap().0);
-    while !service.device.events().contains(&Event::Control(ControlOp::SessionCreate, 2)) {
-        std::thread::yield_now();
-    }
+    service.device.await_event(&Event::Control(ControlOp::SessionCreate, 2));
     rustix::io::write(&fds[1], &1u64.to_ne_bytes()).unwrap();
-    while !service.device.events().contains(&Event::Notify(1)) {
-        std::thread::yield_now();
-    }
+    service.device.await_event(&Event::Notify(1));
     service.device.answer(Answer::Good);
     assert_eq!(asker.join().unwrap(), 0);
+}
+
+#[test]
+fn a_session_that_starts_slowly_keeps_nobody_waiting() {
+    let service = Service::start();
+    service.device.answer(Answer::Late(1));
+    let slow = service.connect();
+    let starting = std::thread::spawn(move || ask(slow.as_fd(), &open_request()).map(|(error, ..)| (error, slow)));
+    service.device.await_event(&Event::Control(ControlOp::SessionCreate, 1));
+    let client = service.connect();
+    assert_eq!(ask(client.as_fd(), &open_request()).unwrap().0, 0);
+    assert!(service.device.events().contains(&Event::Control(ControlOp::SessionCreate, 2)), "another queue");
+    assert_eq!(ask(client.as_fd(), &map_request(BASE + 2 * MIB, 2 * MIB)).unwrap().0, 0);
+    assert_eq!(service.sessions(), 1);
+    drop(client);
+    service.device.await_event(&Event::CloseQueue(2));
+    assert!(!starting.is_finished());
+    service.device.answer(Answer::Good);
+    let (error, _client) = starting.join().unwrap().unwrap();
+    assert_eq!(error, 0);
+}
+
+#[test]
+fn a_session_that_ends_slowly_keeps_nobody_waiting() {
+    let service = Service::start();
+    let client = service.connect();
+    assert_eq!(ask(client.as_fd(), &open_request()).unwrap().0, 0);
+    service.device.answer(Answer::Late(1));
+    drop(client);
+    service.device.await_event(&Event::Control(ControlOp::SessionDestroy, 1));
+    let other = service.connect();
+    assert_eq!(ask(other.as_fd(), &open_request()).unwrap().0, 0);
+    assert!(
+        service.device.events().contains(&Event::Control(ControlOp::SessionCreate, 2)),
+        "the queue is not free yet"
+    );
+    service.device.answer(Answer::Good);
+    service.device.await_event(&Event::CloseQueue(1));
 }
 
 #[test]

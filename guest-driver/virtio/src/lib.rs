@@ -18,6 +18,7 @@ pub mod sys;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 pub use memory::SharedMemory;
 use vgpu_protocol::control::DeviceConfig;
@@ -66,8 +67,8 @@ pub struct QueueAccess {
 /// Rings the device's bell for the queue of that number, on any thread.
 pub type Bell = Box<dyn Fn(u32) + Send>;
 
-/// A device as the broker uses it. Queues are numbered as in virtio: 0 is the control queue.
-pub trait Transport: Send {
+/// A device as the broker uses it, on several threads. Queues are numbered as in virtio: 0 is the control queue.
+pub trait Transport: Send + Sync {
     /// The device's config space, as read at start.
     fn config(&self) -> &DeviceConfig;
 
@@ -77,25 +78,25 @@ pub trait Transport: Send {
     /// Session queues that can be opened: 1 to this number.
     fn sessions(&self) -> u32;
 
-    /// Sends a control request of at most [`MAX_REQUEST`] bytes, waits for the reply and writes it
-    /// to `reply`; returns its length in bytes.
-    fn control(&mut self, request: &[u8], reply: &mut [u8]) -> Result<usize, TransportError>;
+    /// Sends a control request of at most [`MAX_REQUEST`] bytes, waits for the reply, which must come within
+    /// `limit`, and writes it to `reply`; returns its length in bytes. No other call waits for this one.
+    fn control(&self, request: &[u8], reply: &mut [u8], limit: Duration) -> Result<usize, TransportError>;
 
     /// Gives a queue a fresh home, ready for `SessionCreate`.
-    fn open_queue(&mut self, queue: u32) -> Result<QueueAccess, TransportError>;
+    fn open_queue(&self, queue: u32) -> Result<QueueAccess, TransportError>;
 
     /// Takes the home back after `SessionDestroy`. Whoever still has it mapped loses it or keeps
     /// memory that no one else uses.
-    fn close_queue(&mut self, queue: u32, home: SharedMemory) -> Result<(), TransportError>;
+    fn close_queue(&self, queue: u32, home: SharedMemory) -> Result<(), TransportError>;
 
     /// What rings the device's bell for a queue, where clients cannot do so themselves.
     fn bell(&self) -> Option<Bell>;
 
     /// Gets zeroed memory that the device can reach; `length` is a multiple of `CHUNK_GRANULE`.
-    fn allocate(&mut self, length: u64) -> Result<SharedMemory, TransportError>;
+    fn allocate(&self, length: u64) -> Result<SharedMemory, TransportError>;
 
     /// Takes memory back that the backend does not use any more.
-    fn release(&mut self, memory: SharedMemory) -> Result<(), TransportError>;
+    fn release(&self, memory: SharedMemory) -> Result<(), TransportError>;
 
     /// A descriptor that becomes readable when something happens to the device, if there is one;
     /// [`Transport::check`] then says what.

@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
@@ -17,7 +18,7 @@ use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use vmm_sys_util::eventfd::EventFd;
 use zerocopy::FromBytes;
 
-use crate::ring::{self, Bell, ControlQueue, CONTROL_SIZE, REPLY_TIMEOUT};
+use crate::ring::{self, Bell, ControlQueue, CONTROL_SIZE};
 use crate::sys::{Mapping, SMALL_PAGE};
 use crate::{QueueAccess, SharedMemory, Transport, TransportError};
 
@@ -28,17 +29,24 @@ const CHUNKS_ADDRESS: u64 = 3 << 32;
 
 /// Virtio features that both sides must have (virtio 1.3, 6): VERSION_1 and EVENT_IDX.
 const FEATURES: u64 = 1 << 32 | 1 << 29;
+/// Longest wait for the answer to a message: the backend may have to wait for a session's worker.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(15);
 const PROTOCOL_FEATURES: VhostUserProtocolFeatures = VhostUserProtocolFeatures::MQ
     .union(VhostUserProtocolFeatures::CONFIG)
     .union(VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS);
 
 /// A connection to a `vhost-user-vgpu` socket.
 pub struct Loopback {
-    link: Link,
+    memory: Mutex<Memory>,
     config: DeviceConfig,
     sessions: u32,
     control: ControlQueue,
     bell: ControlBell,
+}
+
+/// The connection, and what memory it was told of.
+struct Memory {
+    link: Link,
     /// Regions that the backend can hold, and how many it does hold.
     slots: u64,
     regions: u64,
@@ -58,7 +66,7 @@ impl Loopback {
     /// Starts the control queue of the backend that `stream` is connected to.
     pub fn start(stream: UnixStream) -> Result<Self, TransportError> {
         // A backend that hangs must not hang the broker.
-        stream.set_read_timeout(Some(REPLY_TIMEOUT)).map_err(TransportError::set_up("socket timeout"))?;
+        stream.set_read_timeout(Some(MESSAGE_TIMEOUT)).map_err(TransportError::set_up("socket timeout"))?;
         let socket = stream.try_clone().map_err(TransportError::set_up("socket"))?;
         let mut link = Link { frontend: Frontend::from_stream(stream, u64::from(u8::MAX)) };
         let (config, queues) = link.negotiate()?;
@@ -72,18 +80,21 @@ impl Loopback {
         let rings = Rings { desc: ring::DESC_OFFSET, avail: ring::AVAIL_OFFSET, used: ring::USED_OFFSET };
         link.start_queue(0, CONTROL_QUEUE_SIZE, CONTROL_ADDRESS, &rings, &bell.kick, &bell.call)?;
         Ok(Self {
-            control: ControlQueue::new(mapping, CONTROL_ADDRESS, REPLY_TIMEOUT),
+            control: ControlQueue::new(mapping, CONTROL_ADDRESS),
             sessions: config.sessions.min(queues.saturating_sub(1)),
-            link,
             config,
             bell,
-            slots,
-            regions: 1,
-            next_chunk: CHUNKS_ADDRESS,
+            memory: Mutex::new(Memory { link, slots, regions: 1, next_chunk: CHUNKS_ADDRESS }),
         })
     }
 
-    fn add_memory(&mut self, length: u64, address: u64) -> Result<SharedMemory, TransportError> {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    fn add(&mut self, length: u64, address: u64) -> Result<SharedMemory, TransportError> {
         if self.regions >= self.slots {
             return Err(TransportError::NoMemory(format!("the backend holds {} memory regions at most", self.slots)));
         }
@@ -107,22 +118,23 @@ impl Transport for Loopback {
         self.sessions
     }
 
-    fn control(&mut self, request: &[u8], reply: &mut [u8]) -> Result<usize, TransportError> {
-        self.control.exchange(request, reply, &self.bell)
+    fn control(&self, request: &[u8], reply: &mut [u8], limit: Duration) -> Result<usize, TransportError> {
+        self.control.exchange(request, reply, limit, &self.bell)
     }
 
-    fn open_queue(&mut self, queue: u32) -> Result<QueueAccess, TransportError> {
+    fn open_queue(&self, queue: u32) -> Result<QueueAccess, TransportError> {
         let size = session::HOME_SIZE as u64;
         let address = HOMES_ADDRESS + u64::from(queue) * size;
-        let home = self.add_memory(size, address)?;
+        let mut memory = self.memory();
+        let home = memory.add(size, address)?;
         let (doorbell, completion) = (eventfd()?, eventfd()?);
         let rings = Rings { desc: session::DESC_OFFSET, avail: session::AVAIL_OFFSET, used: session::USED_OFFSET };
-        self.link.start_queue(queue, session::QUEUE_SIZE, address, &rings, &doorbell, &completion)?;
+        memory.link.start_queue(queue, session::QUEUE_SIZE, address, &rings, &doorbell, &completion)?;
         Ok(QueueAccess { home, doorbell, completion, interrupts: true, relay: false })
     }
 
-    fn close_queue(&mut self, queue: u32, home: SharedMemory) -> Result<(), TransportError> {
-        self.link.stop_queue(queue)?;
+    fn close_queue(&self, queue: u32, home: SharedMemory) -> Result<(), TransportError> {
+        self.memory().link.stop_queue(queue)?;
         self.release(home)
     }
 
@@ -130,16 +142,18 @@ impl Transport for Loopback {
         None
     }
 
-    fn allocate(&mut self, length: u64) -> Result<SharedMemory, TransportError> {
-        let address = self.next_chunk;
+    fn allocate(&self, length: u64) -> Result<SharedMemory, TransportError> {
+        let mut memory = self.memory();
+        let address = memory.next_chunk;
         let next = address.checked_add(length).filter(|end| *end < 1 << 62);
-        self.next_chunk = next.ok_or_else(|| TransportError::NoMemory("the address space is used up".into()))?;
-        self.add_memory(length, address)
+        memory.next_chunk = next.ok_or_else(|| TransportError::NoMemory("the address space is used up".into()))?;
+        memory.add(length, address)
     }
 
-    fn release(&mut self, memory: SharedMemory) -> Result<(), TransportError> {
-        self.link.remove_region(&memory)?;
-        self.regions -= 1;
+    fn release(&self, released: SharedMemory) -> Result<(), TransportError> {
+        let mut memory = self.memory();
+        memory.link.remove_region(&released)?;
+        memory.regions -= 1;
         Ok(())
     }
 

@@ -32,8 +32,8 @@ impl Mapping {
     }
 
     /// Like [`Mapping::new`], with every page present before it returns.
-    pub fn populated(fd: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
-        Self::with_flags(fd, 0, length, MapFlags::SHARED | MapFlags::POPULATE)
+    pub fn populated(fd: BorrowedFd<'_>, offset: u64, length: usize) -> io::Result<Self> {
+        Self::with_flags(fd, offset, length, MapFlags::SHARED | MapFlags::POPULATE)
     }
 
     fn with_flags(fd: BorrowedFd<'_>, offset: u64, length: usize, flags: MapFlags) -> io::Result<Self> {

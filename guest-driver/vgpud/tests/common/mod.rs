@@ -5,6 +5,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use rustix::event::EventfdFlags;
 use vgpu_protocol::broker::{BrokerOp, BrokerRequest, ChunkRequest, OpenSession};
@@ -40,8 +41,8 @@ pub enum Answer {
     Short,
     WrongLength,
     Silence,
-    /// None until another answer is set.
-    Late,
+    /// Requests about this queue have none until another answer is set.
+    Late(u32),
 }
 
 pub struct State {
@@ -80,6 +81,16 @@ impl FakeDevice {
         std::mem::take(&mut self.state().events)
     }
 
+    /// Waits for an event; all that happened since the last look.
+    pub fn await_event(&self, event: &Event) -> Vec<Event> {
+        let mut events = self.events();
+        while !events.contains(event) {
+            std::thread::yield_now();
+            events.extend(self.events());
+        }
+        events
+    }
+
     fn memory(&self, length: u64) -> SharedMemory {
         let mut state = self.state();
         let address = state.next_address;
@@ -105,12 +116,12 @@ impl Transport for FakeDevice {
         SESSIONS
     }
 
-    fn control(&mut self, request: &[u8], reply: &mut [u8]) -> Result<usize, TransportError> {
+    fn control(&self, request: &[u8], reply: &mut [u8], _limit: Duration) -> Result<usize, TransportError> {
         let (header, _) = ControlHeader::read_from_prefix(request).unwrap();
         let op = ControlOp::from_wire(header.op).unwrap();
         let mut state = self.state();
         state.events.push(Event::Control(op, header.queue));
-        while state.answer == Answer::Late {
+        while state.answer == Answer::Late(header.queue) {
             drop(state);
             std::thread::yield_now();
             state = self.state();
@@ -132,13 +143,13 @@ impl Transport for FakeDevice {
         Ok(bytes.len())
     }
 
-    fn open_queue(&mut self, queue: u32) -> Result<QueueAccess, TransportError> {
+    fn open_queue(&self, queue: u32) -> Result<QueueAccess, TransportError> {
         self.state().events.push(Event::OpenQueue(queue));
         let home = self.memory(HOME_SIZE as u64);
         Ok(QueueAccess { home, doorbell: eventfd(), completion: eventfd(), interrupts: false, relay: true })
     }
 
-    fn close_queue(&mut self, queue: u32, _home: SharedMemory) -> Result<(), TransportError> {
+    fn close_queue(&self, queue: u32, _home: SharedMemory) -> Result<(), TransportError> {
         self.state().events.push(Event::CloseQueue(queue));
         Ok(())
     }
@@ -148,12 +159,12 @@ impl Transport for FakeDevice {
         Some(Box::new(move |queue| device.state().events.push(Event::Notify(queue))))
     }
 
-    fn allocate(&mut self, length: u64) -> Result<SharedMemory, TransportError> {
+    fn allocate(&self, length: u64) -> Result<SharedMemory, TransportError> {
         self.state().events.push(Event::Allocate(length));
         Ok(self.memory(length))
     }
 
-    fn release(&mut self, memory: SharedMemory) -> Result<(), TransportError> {
+    fn release(&self, memory: SharedMemory) -> Result<(), TransportError> {
         self.state().events.push(Event::Release(memory.length()));
         Ok(())
     }

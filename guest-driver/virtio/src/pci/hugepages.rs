@@ -12,6 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use vgpu_protocol::control::MapRange;
@@ -30,12 +31,17 @@ const PAGEMAP_FRAME: u64 = (1 << 55) - 1;
 #[derive(Debug)]
 pub struct Hugepages {
     folder: PathBuf,
+    /// Held while pages are taken from those that are free, some at a time.
+    free: Mutex<()>,
 }
+
+/// How much is taken, and zeroed, before others may take some, bytes.
+const PORTION: usize = 16 * HUGEPAGE;
 
 impl Hugepages {
     /// The pool in sysfs, which is mounted at `sysfs`.
     pub fn new(sysfs: &Path) -> Self {
-        Self { folder: sysfs.join("kernel/mm/hugepages/hugepages-2048kB") }
+        Self { folder: sysfs.join("kernel/mm/hugepages/hugepages-2048kB"), free: Mutex::default() }
     }
 
     fn count(&self, name: &str) -> u64 {
@@ -60,10 +66,13 @@ impl Hugepages {
 
     /// Gets zeroed memory; `length` is a multiple of [`HUGEPAGE`]. The pool grows as needed.
     pub fn allocate(&self, length: u64) -> Result<SharedMemory, TransportError> {
-        let allocated = match allocate(length) {
+        let allocated = match allocate(length, Some(&self.free)) {
             Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
-                self.reserve(length / HUGEPAGE as u64);
-                allocate(length)
+                {
+                    let _alone = lock(&self.free);
+                    self.reserve(length / HUGEPAGE as u64);
+                }
+                allocate(length, Some(&self.free))
             }
             other => other,
         };
@@ -86,12 +95,13 @@ impl Hugepages {
     pub fn renew(&self, memory: SharedMemory) -> Result<SharedMemory, TransportError> {
         let address = memory.address();
         let lost = |error| TransportError::NoMemory(format!("the page at {address:#x} cannot be had again: {error}"));
+        let _alone = lock(&self.free);
         self.retract(memory).map_err(lost)?;
         // The kernel gives out first what was freed last; other pages are set aside until the right
-        // one comes. Someone else may have been faster.
+        // one comes. Another process may have been faster.
         let mut others = Vec::new();
         loop {
-            let page = allocate(HUGEPAGE as u64).map_err(lost)?;
+            let page = allocate(HUGEPAGE as u64, None).map_err(lost)?;
             if page.address() == address {
                 return Ok(page);
             }
@@ -100,14 +110,24 @@ impl Hugepages {
     }
 }
 
-fn allocate(length: u64) -> io::Result<SharedMemory> {
+fn lock(free: &Mutex<()>) -> MutexGuard<'_, ()> {
+    free.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes pages that are free, in portions if `free` is to be held for that.
+fn allocate(length: u64, free: Option<&Mutex<()>>) -> io::Result<SharedMemory> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB;
     let fd: OwnedFd = rustix::fs::memfd_create("vgpu", flags)?;
     rustix::fs::ftruncate(&fd, length)?;
     // It may shrink, to nothing, when it is taken back.
     rustix::fs::fcntl_add_seals(&fd, SealFlags::GROW | SealFlags::SEAL)?;
     let size = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-    let mapping = Mapping::populated(fd.as_fd(), size)?;
+    // Reserves all of it, or fails.
+    let mapping = Mapping::new(fd.as_fd(), 0, size)?;
+    for offset in (0..size).step_by(PORTION) {
+        let _alone = free.map(lock);
+        Mapping::populated(fd.as_fd(), offset as u64, PORTION.min(size - offset))?;
+    }
     let pins = Pin::pages(&mapping, HUGEPAGE)?;
     let ranges = physical_ranges(&mapping)?;
     Ok(SharedMemory { fd, length, ranges, _pins: pins })
@@ -142,7 +162,6 @@ fn frame(entry: u64) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Mutex, MutexGuard, PoisonError};
 
     /// The machine's one pool, for one test at a time.
     fn pool() -> (Hugepages, MutexGuard<'static, ()>) {
@@ -181,7 +200,7 @@ mod tests {
         let memory = pool.allocate(HUGEPAGE as u64).unwrap();
         let address = memory.address();
         rustix::fs::ftruncate(memory.fd(), 0).unwrap();
-        let others: Vec<_> = std::iter::from_fn(|| allocate(HUGEPAGE as u64).ok()).collect();
+        let others: Vec<_> = std::iter::from_fn(|| allocate(HUGEPAGE as u64, None).ok()).collect();
         assert!(others.iter().all(|other| other.address() != address));
         drop(others);
         assert_eq!(pool.renew(memory).unwrap().address(), address);

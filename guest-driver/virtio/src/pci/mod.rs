@@ -12,6 +12,7 @@ pub mod sysfs;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::event::EventfdFlags;
@@ -25,7 +26,7 @@ use self::interrupts::Interrupts;
 use self::keeper::Keeper;
 use self::registers::{Doorbell, QueueAddresses, Registers};
 use self::sysfs::{Function, Taken};
-use crate::ring::{self, Bell, ControlQueue, CONTROL_SIZE, REPLY_TIMEOUT};
+use crate::ring::{self, Bell, ControlQueue, CONTROL_SIZE};
 use crate::sys::Mapping;
 use crate::{QueueAccess, SharedMemory, Transport, TransportError, MAX_REPLY};
 use zerocopy::IntoBytes;
@@ -36,6 +37,8 @@ const _: () = assert!(session::HOME_SIZE == HUGEPAGE && CONTROL_SIZE <= HUGEPAGE
 const CHUNK_PAGES: u64 = 16;
 /// How long a device may take for its first interrupt, which is asked for at the start.
 const INTERRUPT_LIMIT: Duration = Duration::from_millis(500);
+/// How long the answer may take.
+const FIRST_ANSWER_LIMIT: Duration = Duration::from_secs(15);
 /// Time between two looks at the control queue.
 const LOOK_INTERVAL: Duration = Duration::from_micros(200);
 
@@ -58,7 +61,13 @@ pub struct Pci {
 
 struct SessionQueue {
     doorbell: Doorbell,
-    home: Option<SharedMemory>,
+    home: Mutex<Option<SharedMemory>>,
+}
+
+impl SessionQueue {
+    fn home(&self) -> MutexGuard<'_, Option<SharedMemory>> {
+        self.home.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Pci {
@@ -165,12 +174,12 @@ impl Started {
             let home = pool.allocate(HUGEPAGE as u64)?;
             let rings = at(session::DESC_OFFSET, session::AVAIL_OFFSET, session::USED_OFFSET, home.address());
             let doorbell = registers.enable_queue(queue, session::QUEUE_SIZE, rings)?;
-            queues.push(SessionQueue { doorbell, home: Some(home) });
+            queues.push(SessionQueue { doorbell, home: Mutex::new(Some(home)) });
         }
         Ok(Self {
             pool,
             config,
-            control: ControlQueue::new(mapping, base, REPLY_TIMEOUT),
+            control: ControlQueue::new(mapping, base),
             control_memory,
             bell: ControlBell { registers, doorbell },
             queues,
@@ -195,7 +204,7 @@ impl Started {
 
 impl Pci {
     /// Interrupts, if they come: a request is made for which there must be one.
-    fn find_interrupts(&mut self, function: &Function, dev: &Path) -> Option<Interrupts> {
+    fn find_interrupts(&self, function: &Function, dev: &Path) -> Option<Interrupts> {
         let isr = self.bell.registers.isr()?;
         let interrupts = match Interrupts::start(function, dev, isr) {
             Ok(interrupts) => interrupts,
@@ -206,7 +215,7 @@ impl Pci {
             }
         };
         let status = ControlHeader { op: ControlOp::Status as u32, queue: 0 };
-        let answered = self.control(status.as_bytes(), &mut [0; MAX_REPLY]);
+        let answered = self.control(status.as_bytes(), &mut [0; MAX_REPLY], FIRST_ANSWER_LIMIT);
         if answered.is_ok() && interrupts.wait_for_first(INTERRUPT_LIMIT) {
             log::info!("completions are told by interrupts");
             return Some(interrupts);
@@ -215,8 +224,8 @@ impl Pci {
         None
     }
 
-    fn queue(&mut self, queue: u32) -> Result<&mut SessionQueue, TransportError> {
-        let slot = (queue as usize).checked_sub(1).and_then(|index| self.queues.get_mut(index));
+    fn queue(&self, queue: u32) -> Result<&SessionQueue, TransportError> {
+        let slot = (queue as usize).checked_sub(1).and_then(|index| self.queues.get(index));
         slot.ok_or_else(|| TransportError::NoMemory(format!("there is no session queue {queue}")))
     }
 }
@@ -234,11 +243,11 @@ impl Transport for Pci {
         self.queues.len() as u32
     }
 
-    fn control(&mut self, request: &[u8], reply: &mut [u8]) -> Result<usize, TransportError> {
-        self.control.exchange(request, reply, &self.bell)
+    fn control(&self, request: &[u8], reply: &mut [u8], limit: Duration) -> Result<usize, TransportError> {
+        self.control.exchange(request, reply, limit, &self.bell)
     }
 
-    fn open_queue(&mut self, queue: u32) -> Result<QueueAccess, TransportError> {
+    fn open_queue(&self, queue: u32) -> Result<QueueAccess, TransportError> {
         let doorbell = eventfd()?;
         let completion = match &self.interrupts {
             Some(interrupts) => interrupts
@@ -246,18 +255,18 @@ impl Transport for Pci {
                 .map_err(|error| TransportError::NoMemory(format!("a socket for completions: {error}")))?,
             None => eventfd()?,
         };
-        let home = self.queue(queue)?.home.take();
+        let home = self.queue(queue)?.home().take();
         let home = home.ok_or_else(|| TransportError::NoMemory(format!("session queue {queue} has lost its home")))?;
         Ok(QueueAccess { home, doorbell, completion, interrupts: self.interrupts.is_some(), relay: true })
     }
 
-    fn close_queue(&mut self, queue: u32, home: SharedMemory) -> Result<(), TransportError> {
+    fn close_queue(&self, queue: u32, home: SharedMemory) -> Result<(), TransportError> {
         if let Some(interrupts) = &self.interrupts {
             interrupts.remove(queue);
         }
         // The device knows the home by its address: the next session gets the same page.
         let home = self.pool.renew(home)?;
-        self.queue(queue)?.home = Some(home);
+        *self.queue(queue)?.home() = Some(home);
         Ok(())
     }
 
@@ -270,11 +279,11 @@ impl Transport for Pci {
         }))
     }
 
-    fn allocate(&mut self, length: u64) -> Result<SharedMemory, TransportError> {
+    fn allocate(&self, length: u64) -> Result<SharedMemory, TransportError> {
         self.pool.allocate(length)
     }
 
-    fn release(&mut self, memory: SharedMemory) -> Result<(), TransportError> {
+    fn release(&self, memory: SharedMemory) -> Result<(), TransportError> {
         self.pool.retract(memory).map_err(|error| TransportError::NoMemory(format!("hugepages stay in use: {error}")))
     }
 
