@@ -228,7 +228,7 @@ impl Executor {
             format!("--call-timeout={}", self.call_timeout),
             format!("--log-level={}", self.log_level),
         ];
-        let Quotas { pinned, contexts, streams, modules, module_bytes, launch_rate } = self.quotas;
+        let Quotas { pinned, contexts, streams, modules, module_bytes, launch_rate, kernel_time } = self.quotas;
         arguments.extend([
             format!("--max-pinned={pinned}"),
             format!("--max-contexts={contexts}"),
@@ -236,10 +236,9 @@ impl Executor {
             format!("--max-modules={modules}"),
             format!("--max-module-bytes={module_bytes}"),
         ]);
-        let names = ["memory", "pinned", "contexts", "streams", "modules", "module-bytes"];
-        let totals = names.iter().zip(self.totals.amounts());
-        arguments.extend(totals.filter_map(|(name, most)| Some(format!("--vm-{name}={}", most?))));
+        arguments.extend(self.totals.to_arguments());
         arguments.extend(launch_rate.map(|rate| format!("--max-launch-rate={rate}")));
+        arguments.extend(kernel_time.map(|seconds| format!("--max-kernel-time={seconds}")));
         arguments.extend(self.kernel_timeout.map(|seconds| format!("--kernel-timeout={seconds}")));
         arguments.extend(self.memory.map(|memory| format!("--memory={memory}")));
         arguments.extend(self.nvml.iter().map(|path| format!("--nvml={}", path.display())));
@@ -319,10 +318,14 @@ pub struct Quotas {
     /// Launches of kernels and graphs per second and session; what comes faster waits
     #[arg(long = "max-launch-rate", value_name = "N", value_parser = clap::value_parser!(u32).range(100..))]
     pub launch_rate: Option<u32>,
+
+    /// Processor time that the software GPU may spend on a session, of all cores together, seconds; then it ends
+    #[arg(long = "max-kernel-time", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub kernel_time: Option<u64>,
 }
 
 /// What all sessions of a VM may have together, besides what each may have.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Totals {
     /// Device memory of all sessions of the VM together
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
@@ -347,17 +350,39 @@ pub struct Totals {
     /// Bytes of modules and libraries, as they are sent, of all sessions of the VM together
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub vm_module_bytes: Option<u64>,
+
+    /// Launches of kernels and graphs per second of all sessions of the VM together; what comes faster waits
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..))]
+    pub vm_launch_rate: Option<u32>,
 }
 
 impl Totals {
-    /// In the order of [`Resource`]s.
+    /// How a resource's option is called, and how much there may be.
+    fn of(&self, resource: Resource) -> (&'static str, Option<u64>) {
+        match resource {
+            Resource::Memory => ("--vm-memory", self.vm_memory),
+            Resource::Pinned => ("--vm-pinned", self.vm_pinned),
+            Resource::Contexts => ("--vm-contexts", self.vm_contexts),
+            Resource::Streams => ("--vm-streams", self.vm_streams),
+            Resource::Modules => ("--vm-modules", self.vm_modules),
+            Resource::ModuleBytes => ("--vm-module-bytes", self.vm_module_bytes),
+        }
+    }
+
+    /// How much there may be of each resource.
     pub fn amounts(&self) -> Amounts<Option<u64>> {
-        [self.vm_memory, self.vm_pinned, self.vm_contexts, self.vm_streams, self.vm_modules, self.vm_module_bytes]
+        Resource::ALL.map(|resource| self.of(resource).1)
     }
 
     /// Whether there is a limit on a resource.
     pub fn limits(&self, resource: Resource) -> bool {
-        self.amounts().get(resource as usize).copied().flatten().is_some()
+        self.of(resource).1.is_some()
+    }
+
+    fn to_arguments(self) -> Vec<String> {
+        let amounts = Resource::ALL.map(|resource| self.of(resource));
+        let rate = ("--vm-launch-rate", self.vm_launch_rate.map(u64::from));
+        amounts.into_iter().chain([rate]).filter_map(|(name, most)| Some(format!("{name}={}", most?))).collect()
     }
 }
 

@@ -84,12 +84,20 @@ pub enum Op {
     Lives = 4,
     /// The session has `number` of the resource `kind` from now on, if the VM may have that much.
     Have = 5,
+    /// Another [`launches_in_portion`] of the VM. The answer comes when it is their time.
+    Launch = 6,
+}
+
+/// Launches that a session takes at a time of those that its VM may make in a second: a hundredth.
+pub fn launches_in_portion(rate: u32) -> u32 {
+    (rate / 100).max(1)
 }
 
 impl Op {
     /// The operation of a number on the wire.
     pub fn from_wire(number: u32) -> Option<Op> {
-        [Op::Export, Op::Import, Op::Forget, Op::Lives, Op::Have].into_iter().find(|op| *op as u32 == number)
+        let all = [Op::Export, Op::Import, Op::Forget, Op::Lives, Op::Have, Op::Launch];
+        all.into_iter().find(|op| *op as u32 == number)
     }
 }
 
@@ -154,6 +162,12 @@ impl Exchange {
     pub fn have(&self, resource: Resource, amount: u64) -> bool {
         let message = Message { kind: resource as u32, number: amount, ..Message::new(Op::Have as u32) };
         self.ask(&message, None).is_some()
+    }
+
+    /// Waits until the session may make another portion of the VM's launches.
+    pub fn await_launches(&self) {
+        // Without a supervisor this process ends.
+        let _ = self.ask(&Message::new(Op::Launch as u32), None);
     }
 
     fn ask(&self, message: &Message, descriptor: Option<&OwnedFd>) -> Option<(Message, Option<OwnedFd>)> {

@@ -16,6 +16,7 @@ mod logging;
 mod monitor;
 mod nvml;
 mod quota;
+mod rate;
 mod sandbox;
 mod supervisor;
 mod sys;

@@ -100,6 +100,19 @@ pub fn end_on_forbidden_call() {
     handle(libc::SIGSYS, on_sigsys);
 }
 
+/// Has the process end with a message once it has used that much processor time.
+pub fn end_after_processor_time(seconds: u64) -> io::Result<()> {
+    handle(libc::SIGXCPU, on_sigxcpu);
+    let limit = Rlimit { current: Some(seconds), maximum: Some(seconds.saturating_add(1)) };
+    Ok(setrlimit(Resource::Cpu, limit)?)
+}
+
+extern "C" fn on_sigxcpu(_signal: libc::c_int, _info: *mut libc::siginfo_t, _context: *mut c_void) {
+    const MESSAGE: &[u8] =
+        b"vhost-user-vgpu: the session has used up its processor time (--max-kernel-time): it ends\n";
+    end_with(MESSAGE, exit::RUNTIME)
+}
+
 fn handle(signal: libc::c_int, handler: vmm_sys_util::signal::SignalHandler) {
     if let Err(error) = vmm_sys_util::signal::register_signal_handler(signal, handler) {
         log::warn!("cannot install a handler of signal {signal}: {error}");
@@ -192,9 +205,9 @@ impl Image {
     }
 }
 
-/// Starts a process that executes `image` as a child of *this process's parent*, with the given standard
+/// Starts a process that executes `image` as a child of *this process's parent*, with the given nice value, standard
 /// input and output. Call it from a process with one thread.
-pub fn start(image: &Image, input: BorrowedFd<'_>, output: BorrowedFd<'_>) -> io::Result<i32> {
+pub fn start(image: &Image, nice: u8, input: BorrowedFd<'_>, output: BorrowedFd<'_>) -> io::Result<i32> {
     let flags = libc::CLONE_PARENT | libc::SIGCHLD;
     // SAFETY: as fork: the child has a copy of all memory and goes on here.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
@@ -210,6 +223,10 @@ pub fn start(image: &Image, input: BorrowedFd<'_>, output: BorrowedFd<'_>) -> io
         // A session of its own to the scheduler too: with autogroups, shares are by session, however many
         // threads it has.
         libc::setsid();
+        if nice > 0 {
+            // All threads that it will have inherit it.
+            libc::setpriority(libc::PRIO_PROCESS, 0, i32::from(nice));
+        }
         map_from_bottom();
         let (arguments, environment) = (image.arguments.as_ptr(), image.environment.as_ptr());
         libc::syscall(

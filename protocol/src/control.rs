@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// `virtio-id` of the device: no Linux driver claims it (PCI 1af4:1067).
 pub const VIRTIO_ID: u32 = 39;
 /// Version of everything in this crate that the API hash does not cover.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 /// [`DeviceConfig::magic`]: "VGPUCUDA".
 pub const MAGIC: u64 = u64::from_le_bytes(*b"VGPUCUDA");
 /// Entries of the control queue.
@@ -85,6 +85,11 @@ pub struct SessionCreate {
     pub pid: u32,
     /// The client's user, for messages.
     pub uid: u32,
+    /// The client's nice value, 0 to 19 (sched(7)): its session's share of the host's processors. What is above has no
+    /// more weight than 19, what is negative none but 0's.
+    pub nice: i32,
+    /// Reserved, 0.
+    pub reserved: u32,
 }
 
 /// Body of `SessionMap`, followed by `count` [`MapRange`]s that fill `[va, va + sum of len)`.

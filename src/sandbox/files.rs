@@ -42,6 +42,8 @@ pub fn of_launcher(executor: &Executor) -> Vec<Rule> {
     let mut rules: Vec<Rule> = own_code().into_iter().map(|path| (path, read)).collect();
     rules.extend(SOFT.map(|path| (path.into(), AccessFs::ReadFile | AccessFs::ReadDir)));
     rules.push(("/dev/null".into(), AccessFs::ReadFile | AccessFs::WriteFile));
+    // A worker sets its share of the processors there (autogroup).
+    rules.push(("/proc".into(), AccessFs::WriteFile.into()));
     rules.extend(of_worker(executor));
     rules
 }

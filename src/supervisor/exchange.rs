@@ -6,13 +6,16 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use rustix::rand::{getrandom, GetRandomFlags};
 use vgpu_protocol::cuda::{IpcToken, IPC_HANDLE_SIZE};
 use zerocopy::IntoBytes;
 
+use crate::args::Totals;
 use crate::channel::{receive, send, socket_pair};
-use crate::exchange::{Amounts, Message, Op, Resource};
+use crate::exchange::{launches_in_portion, Amounts, Message, Op, Resource};
+use crate::rate::Rate;
 
 /// Things that a session may share at a time: each may hold a descriptor of this process.
 const SHARED_MAX: usize = 1024;
@@ -62,6 +65,13 @@ impl Table {
 pub struct Exchange {
     table: Mutex<Table>,
     limits: Amounts<Option<u64>>,
+    launches: Option<Launches>,
+}
+
+/// The launches of a VM.
+struct Launches {
+    rate: Rate,
+    portion: u32,
 }
 
 /// A session's part; what it shares ends with this.
@@ -79,8 +89,9 @@ impl Member {
 
 impl Exchange {
     /// An exchange of sessions that may have so much together.
-    pub fn new(limits: Amounts<Option<u64>>) -> Exchange {
-        Exchange { limits, ..Exchange::default() }
+    pub fn new(totals: &Totals) -> Exchange {
+        let launches = |rate| Launches { rate: Rate::new(rate), portion: launches_in_portion(rate) };
+        Exchange { table: Mutex::default(), limits: totals.amounts(), launches: totals.vm_launch_rate.map(launches) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -120,12 +131,22 @@ impl Exchange {
             if length != size_of::<Message>() {
                 return Ok(());
             }
+            if request.word == Op::Launch as u32 {
+                self.await_launches();
+            }
             let (answer, descriptor) = match self.answer(session, &request, descriptors.into_iter().next()) {
                 Some((answer, descriptor)) => (Message { word: 1, ..answer }, descriptor),
                 None => (Message::new(0), None),
             };
             let descriptors: Vec<_> = descriptor.iter().map(|fd| fd.as_fd()).collect();
             send(socket, answer.as_bytes(), &descriptors)?;
+        }
+    }
+
+    /// Waits for the time of a portion of launches: others' of the session as well, which its worker's dispatcher makes.
+    fn await_launches(&self) {
+        if let Some(Launches { rate, portion }) = &self.launches {
+            std::thread::sleep(rate.take(*portion, Instant::now()));
         }
     }
 
@@ -160,6 +181,7 @@ impl Exchange {
                 let lives = table.sessions.values().any(|one| u64::from(one.process) == request.number);
                 lives.then(|| (Message::new(0), None))
             }
+            Op::Launch => Some((Message::new(0), None)),
             Op::Have => {
                 let resource = Resource::ALL.into_iter().find(|resource| *resource as u32 == request.kind)?;
                 // Pinned memory is counted where it is mapped, not where a worker says so.
@@ -241,9 +263,7 @@ mod tests {
 
     #[test]
     fn test_sessions_have_so_much_together_and_leave_it_to_others() {
-        let mut limits = Amounts::default();
-        limits[Resource::Streams as usize] = Some(10);
-        let exchange = Arc::new(Exchange::new(limits));
+        let exchange = Arc::new(Exchange::new(&Totals { vm_streams: Some(10), ..Totals::default() }));
         let ((first, a), (_b, b)) = (join(&exchange, 1), join(&exchange, 2));
         assert!(a.have(Resource::Streams, 7) && b.have(Resource::Streams, 3));
         assert!(!b.have(Resource::Streams, 4) && !a.have(Resource::Streams, u64::MAX));

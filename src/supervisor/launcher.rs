@@ -57,10 +57,10 @@ impl Launcher {
         Ok(Launcher(Mutex::new(near)))
     }
 
-    /// Starts a process of ours with the given standard input (of a worker) or output (of others).
-    pub fn launch(&self, mode: Mode, fd: &OwnedFd) -> io::Result<Pid> {
+    /// Starts a process of ours with the given standard input (of a worker) or output (of others), and a nice value.
+    pub fn launch(&self, mode: Mode, nice: u8, fd: &OwnedFd) -> io::Result<Pid> {
         let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        send(&socket, &[mode as u8], &[fd.as_fd()])?;
+        send(&socket, &[mode as u8, nice], &[fd.as_fd()])?;
         let mut pid = [0; 4];
         match receive(&socket, &mut pid)? {
             (4, _) => {}
@@ -124,15 +124,16 @@ fn serve(socket: &OwnedFd, images: &Images) -> io::Result<()> {
     let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
     send(socket, &[0], &[])?;
     loop {
-        let mut mode = [0];
-        let (length, fds) = receive(socket, &mut mode)?;
-        let Some(fd) = fds.first().filter(|_| length == 1) else { return Ok(()) };
+        let mut request = [0; 2];
+        let (length, fds) = receive(socket, &mut request)?;
+        let [mode, nice] = request;
+        let Some(fd) = fds.first().filter(|_| length == request.len()) else { return Ok(()) };
         let (fd, null): (BorrowedFd<'_>, _) = (fd.as_fd(), null.as_fd());
-        let started = match Mode::from_wire(mode[0]) {
-            Some(Mode::Worker) => start(&images.worker, fd, null),
-            Some(Mode::Probe) => start(&images.probe, null, fd),
-            Some(Mode::Check) => start(&images.check, null, fd),
-            Some(Mode::Monitor) => start(&images.monitor, fd, null),
+        let started = match Mode::from_wire(mode) {
+            Some(Mode::Worker) => start(&images.worker, nice, fd, null),
+            Some(Mode::Probe) => start(&images.probe, nice, null, fd),
+            Some(Mode::Check) => start(&images.check, nice, null, fd),
+            Some(Mode::Monitor) => start(&images.monitor, nice, fd, null),
             None => Err(io::ErrorKind::InvalidInput.into()),
         };
         let answer = started.unwrap_or_else(|error| -error.raw_os_error().unwrap_or(libc::EIO));

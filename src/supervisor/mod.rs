@@ -85,7 +85,7 @@ pub fn run(args: &Serve) -> ExitCode {
         launcher: Arc::new(launcher),
         monitor,
         drain: (executor.gpu != Gpu::Soft).then(|| std::time::Duration::from_secs(args.drain_timeout)),
-        totals: executor.totals.amounts(),
+        totals: executor.totals,
     };
     log::info!("serving {} session queues of {} on {socket}", args.sessions, names(&devices));
     let mut listener = match socket.listener() {

@@ -38,7 +38,7 @@ impl Monitor {
     pub fn start(launcher: &Launcher) -> io::Result<Monitor> {
         let (near, far) = socket_pair()?;
         set_socket_timeout(&near, Timeout::Recv, Some(PATIENCE))?;
-        let pid = launcher.launch(Mode::Monitor, &far)?;
+        let pid = launcher.launch(Mode::Monitor, 0, &far)?;
         std::thread::Builder::new().name("monitor".into()).spawn(move || {
             if let Ok(end) = wait(pid) {
                 log::debug!("the process that asks NVML ended ({end})");

@@ -20,14 +20,18 @@ use super::memory::{locate, VmMemory};
 use super::monitor::Monitor;
 use super::process::{wait, Worker};
 use super::vring::RingState;
+use crate::args::Totals;
 use crate::channel::Request;
-use crate::exchange::{Amounts, Resource};
+use crate::exchange::Resource;
 
 /// How long a worker may take to start, which a driver's start is part of.
 const START_TIME: Duration = Duration::from_secs(30);
 /// How long it may take with all that another request of the guest or the frontend needs of it, besides draining:
 /// nothing else waits for the GPU.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// The least share of the processors that a session can have: a guest does not get more than its own.
+const MOST_NICE: i32 = 19;
 
 /// What sessions are made with.
 #[derive(Clone)]
@@ -40,7 +44,7 @@ pub struct Settings {
     /// work runs in the worker's own threads and stops with them.
     pub drain: Option<Duration>,
     /// What all sessions of a VM may have together.
-    pub totals: Amounts<Option<u64>>,
+    pub totals: Totals,
 }
 
 /// A session and its worker process.
@@ -120,7 +124,8 @@ impl Session {
         let home = locate(memory, request.home, HOME_SIZE as u64)
             .map_err(host("duplicate the VM's memory file"))?
             .ok_or(ControlStatus::BadAddress)?;
-        let worker = Worker::spawn(&settings.launcher).map_err(host("start a worker"))?;
+        let nice = u8::try_from(request.nice.clamp(0, MOST_NICE)).unwrap_or(0);
+        let worker = Worker::spawn(&settings.launcher, nice).map_err(host("start a worker"))?;
         let fate = Mutex::new(Fate {
             memory: memory.clone(),
             home: request.home,

@@ -91,7 +91,7 @@ impl SessionTable {
     pub fn new(settings: Settings, memory: VmMemory, sessions: u32) -> Self {
         let slots = (0..sessions).map(|_| Slot::default()).collect();
         let (control, meter) = Default::default();
-        let exchange = Arc::new(Exchange::new(settings.totals));
+        let exchange = Arc::new(Exchange::new(&settings.totals));
         SessionTable { settings, memory, slots, control, meter, exchange }
     }
 

@@ -48,7 +48,8 @@ pub fn run(args: &Executor) -> ExitCode {
     logging::start(args.log_level, Some(messages));
     crate::sys::end_on_sigbus();
     crate::sys::end_on_forbidden_call();
-    if let Err(error) = confine() {
+    let time = args.quotas.kernel_time.map_or(Ok(()), crate::sys::end_after_processor_time);
+    if let Err(error) = time.and_then(|()| confine()) {
         log::error!("cannot set up a worker: {error}");
         return ExitCode::from(exit::RUNTIME);
     }
@@ -81,6 +82,14 @@ pub fn run(args: &Executor) -> ExitCode {
 
 /// A worker does not outlive its supervisor and cannot gain rights.
 fn confine() -> std::io::Result<()> {
+    let nice = rustix::process::getpriority_process(None)?;
+    if nice > 0 {
+        // With autogroups (sched(7)) it is this value that counts beside other sessions. The kernel lets it be changed
+        // ten times a second, for all processes together.
+        if let Err(error) = std::fs::write("/proc/self/autogroup", nice.to_string()) {
+            log::debug!("the session's share among autogroups is not {nice}: {error}");
+        }
+    }
     set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_no_new_privs(true)?;
     Ok(rustix::thread::set_name(c"worker")?)

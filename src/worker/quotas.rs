@@ -1,7 +1,8 @@
 //! How much a session may have of what costs the host something besides the GPU's memory.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::HandleKind;
@@ -9,7 +10,8 @@ use vgpu_protocol::HandleKind;
 use super::context::Failure;
 use super::session::{lock, Session};
 use crate::args::Quotas;
-use crate::exchange::{Amounts, Exchange, Resource};
+use crate::exchange::{launches_in_portion, Amounts, Exchange, Resource};
+use crate::rate::Rate;
 
 /// The driver has no room for more, as it says of its own limits.
 pub const EXHAUSTED: Failure = Failure::Cuda(CUresult::OUT_OF_MEMORY);
@@ -81,33 +83,47 @@ impl Totals {
     }
 }
 
-/// Keeps launches to a rate, by the generic cell rate algorithm (ITU-T I.371): up to a tenth of a second's
-/// launches may come at once.
+/// Keeps launches to the rates of the session and of its VM.
 pub struct Pace {
-    interval: Option<Duration>,
-    /// When the next launch would be in step.
-    due: Mutex<Option<Instant>>,
+    session: Option<Rate>,
+    vm: Option<Portions>,
+}
+
+/// Launches of the VM that this session may make.
+struct Portions {
+    exchange: Arc<Exchange>,
+    size: u32,
+    left: AtomicU32,
+}
+
+impl Portions {
+    /// Waits until there is one, which is then taken. The supervisor lets a portion wait for its time.
+    fn take(&self) {
+        if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
+            self.exchange.await_launches();
+            self.left.fetch_add(self.size.saturating_sub(1), Ordering::Relaxed);
+        }
+    }
 }
 
 impl Pace {
-    /// At most `rate` launches a second; `None`: as many as there are.
-    pub fn new(rate: Option<u32>) -> Pace {
-        Pace { interval: rate.map(|rate| Duration::from_secs(1) / rate.max(1)), due: Mutex::default() }
+    /// At most so many launches a second; `None`: as many as there are.
+    pub fn new(session: Option<u32>, vm: Option<u32>, exchange: Arc<Exchange>) -> Pace {
+        let left = AtomicU32::new(0);
+        let vm = vm.map(|rate| Portions { exchange, size: launches_in_portion(rate), left });
+        Pace { session: session.map(Rate::new), vm }
     }
 
     /// Waits until another launch may be made.
     pub fn wait(&self) {
-        const BURST: Duration = Duration::from_millis(100);
-        let Some(interval) = self.interval else { return };
-        let now = Instant::now();
-        let ahead = {
-            let mut due = lock(&self.due);
-            let step = due.unwrap_or(now).max(now);
-            *due = step.checked_add(interval);
-            step.saturating_duration_since(now).saturating_sub(BURST)
-        };
-        if !ahead.is_zero() {
-            std::thread::sleep(ahead);
+        if let Some(rate) = &self.session {
+            let ahead = rate.take(1, Instant::now());
+            if !ahead.is_zero() {
+                std::thread::sleep(ahead);
+            }
+        }
+        if let Some(portions) = &self.vm {
+            portions.take();
         }
     }
 }

@@ -104,7 +104,7 @@ impl Session {
             links: Mutex::default(),
             fences: Fences::default(),
             quotas,
-            pace: Pace::new(quotas.launch_rate),
+            pace: sharing.pace(quotas.launch_rate),
             progress: Progress::default(),
             prints: AtomicBool::new(false),
             pools: AtomicBool::new(false),

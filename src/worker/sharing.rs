@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use vgpu_protocol::cuda::{CUresult, IpcToken, IPC_HANDLE_SIZE};
 
 use super::context::Failure;
-use super::quotas::Totals;
+use super::quotas::{Pace, Totals};
 use super::session::lock;
 use crate::exchange::{Exchange, Kind, Shared};
 use crate::{args, carrier};
@@ -20,6 +20,7 @@ pub struct Sharing {
     exchange: Arc<Exchange>,
     /// What it has of what all sessions of the VM may have together.
     pub totals: Arc<Totals>,
+    vm_launch_rate: Option<u32>,
     /// What has a token.
     exports: Mutex<Exports>,
 }
@@ -38,7 +39,12 @@ impl Sharing {
         let totals = Arc::new(Totals::new(limits, exchange.clone()));
         let _ = ASKED.set(exchange.clone());
         carrier::set_liveness(lives);
-        Sharing { exchange, totals, exports: Mutex::default() }
+        Sharing { exchange, totals, vm_launch_rate: limits.vm_launch_rate, exports: Mutex::default() }
+    }
+
+    /// The pace of a session that may make so many launches a second.
+    pub fn pace(&self, launch_rate: Option<u32>) -> Pace {
+        Pace::new(launch_rate, self.vm_launch_rate, self.exchange.clone())
     }
 
     /// The token of what the driver calls `handle`; the same as long as that does not change.

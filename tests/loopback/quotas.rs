@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use vgpu_protocol::control::ControlStatus;
+use rustix::process::{getpriority_process, Pid};
+use vgpu_protocol::control::{ControlOp, ControlStatus, SessionCreate};
 use vgpu_protocol::cuda::{attribute, CUresult};
-use vgpu_protocol::session::STAGING_OFFSET;
+use vgpu_protocol::session::{STAGING_OFFSET, STATE_DEAD, STATE_OFFSET};
 use vgpu_protocol::{cmd, Handle, HandleKind};
+use zerocopy::IntoBytes;
 
 use crate::backend::{eventually, Backend};
 use crate::client::Client;
@@ -176,4 +178,62 @@ fn test_launches_keep_to_their_rate() {
     assert_eq!((header.result, header.latched), (0, 0));
     // A tenth of a second's launches come at once.
     assert!(start.elapsed() >= Duration::from_millis(280), "{:?}", start.elapsed());
+}
+
+#[test]
+fn test_the_vms_launches_keep_to_their_rate_together() {
+    let backend = Backend::start_with(&["--vm-launch-rate", "100"]);
+    let mut vm = Vm::start(&backend.socket());
+    let mut clients = [Client::open(&mut vm, 1), Client::open(&mut vm, 2)];
+    let kernels = clients.each_mut().map(|client| client.kernel(&vm, "empty"));
+    let start = Instant::now();
+    let sent: Vec<_> = clients
+        .iter_mut()
+        .zip(kernels)
+        .map(|(client, kernel)| {
+            let launch = client.launch(kernel, &[]);
+            let batch = (0..20).fold(client.batch(0), |batch, _| batch.with(&launch)).with(&cmd::CuCtxSynchronize {});
+            client.send_batch(&vm, &batch)
+        })
+        .collect();
+    for (client, sent) in clients.iter().zip(sent) {
+        let header = client.wait(&vm, sent).0;
+        assert_eq!((header.result, header.latched), (0, 0));
+    }
+    // A tenth of a second's launches come at once.
+    assert!(start.elapsed() >= Duration::from_millis(280), "{:?}", start.elapsed());
+}
+
+#[test]
+fn test_a_session_ends_when_its_kernel_time_is_used_up() {
+    let mut backend = Backend::start_on(Path::new("soft"), &["--memory", "256M", "--max-kernel-time", "1"]);
+    let mut vm = Vm::start(&backend.socket());
+    let (mut endless, mut other) = (Client::open(&mut vm, 1), Client::open(&mut vm, 2));
+    let (_, function) = endless.endless_kernel(&vm);
+    let batch = endless.batch(1).with(&endless.launch(function, &[])).with(&cmd::CuCtxSynchronize {});
+    endless.send_batch(&vm, &batch);
+    eventually("the session ends", || (vm.load(home(1) + STATE_OFFSET as u64) == STATE_DEAD).then_some(()));
+    assert_eq!(other.result(&vm, &cmd::CuMemGetInfoV2 {}), 0);
+    backend.signal(rustix::process::Signal::TERM);
+    let (_, messages) = backend.end();
+    assert!(messages.contains("--max-kernel-time"), "{messages}");
+}
+
+#[test]
+fn test_a_session_has_the_nice_value_of_its_client_and_never_more_weight_than_others() {
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    for (asked, given) in [(7, 7), (0, 0), (-20, 0), (i32::MAX, 19)] {
+        let _queue = vm.start_queue(1, 0);
+        let request = SessionCreate { nice: asked, ..Vm::request(1) };
+        assert_eq!(vm.control(ControlOp::SessionCreate, 1, request.as_bytes()).0, ControlStatus::Ok);
+        let worker = backend.workers()[0];
+        let tasks = std::fs::read_dir(format!("/proc/{worker}/task")).unwrap();
+        let mut nice = tasks.map(|task| {
+            let id = task.unwrap().file_name().to_str().unwrap().parse().unwrap();
+            getpriority_process(Pid::from_raw(id)).unwrap()
+        });
+        assert!(nice.all(|nice| nice == given), "{asked}");
+        assert_eq!(vm.destroy(1), ControlStatus::Ok);
+    }
 }

@@ -260,6 +260,8 @@ impl Vm {
             api_hash: API_HASH,
             pid: std::process::id(),
             uid: 0,
+            nice: 0,
+            reserved: 0,
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use log::{debug, error, info, warn};
+use rustix::process::{getpriority_process, Pid};
 use vgpu_protocol::broker::{
     BrokerError, BrokerOp, BrokerReply, BrokerRequest, BrokerStatus, ChunkRequest, OpenSession, SessionOpened, StatusOf,
 };
@@ -28,6 +29,14 @@ pub struct Peer {
     pub pid: u32,
     /// User.
     pub uid: u32,
+}
+
+impl Peer {
+    /// The process's nice value, as it is now; 0 if that is not known.
+    fn nice(&self) -> i32 {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        pid.and_then(|pid| getpriority_process(Some(pid)).ok()).unwrap_or(0)
+    }
 }
 
 /// A reply: a packet and the descriptors beside it.
@@ -160,6 +169,8 @@ impl Broker {
             api_hash: open.api_hash,
             pid: peer.pid,
             uid: peer.uid,
+            nice: peer.nice(),
+            reserved: 0,
         };
         self.control(ControlOp::SessionCreate, queue, create.as_bytes()).map(drop)
     }
