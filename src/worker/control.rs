@@ -21,6 +21,7 @@ use super::output::Output;
 use super::ring::Ring;
 use super::session::Session;
 use super::sharing::Sharing;
+use super::wait::until;
 use super::watch::Watch;
 use crate::args::{self, Executor, Quotas};
 use crate::channel::{Channel, Reply, Request};
@@ -166,25 +167,19 @@ fn beat(session: &Session, call_time: Option<Duration>) {
 fn stop(session: &Arc<Session>, drain: Option<Duration>) -> Result<u64, ControlStatus> {
     let index = u64::from(session.ring.stop());
     let Some(limit) = drain else { return Ok(index) };
-    let deadline = Instant::now() + limit;
-    until(deadline, || session.ring.is_quiet())?;
+    let deadline = Some(Instant::now() + limit);
+    let in_time = |happened: bool| {
+        if !happened {
+            log::warn!("work of the GPU does not end in time for the VM to stop: the session is given up");
+        }
+        happened.then_some(()).ok_or(ControlStatus::Host)
+    };
+    in_time(until(deadline, || session.ring.is_quiet()))?;
     let working = session.clone();
     let drainer = std::thread::Builder::new().name("drain".into()).spawn(move || synchronize(&working));
     let drainer = drainer.map_err(host("start a thread"))?;
-    until(deadline, || drainer.is_finished())?;
+    in_time(until(deadline, || drainer.is_finished()))?;
     Ok(index)
-}
-
-/// Waits until something has happened, but not longer than until `deadline`.
-fn until(deadline: Instant, happened: impl Fn() -> bool) -> Result<(), ControlStatus> {
-    while !happened() {
-        if Instant::now() >= deadline {
-            log::warn!("work of the GPU does not end in time for the VM to stop: the session is given up");
-            return Err(ControlStatus::Host);
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(())
 }
 
 /// Waits for all work in all contexts. A context that has failed has no work left.
@@ -240,10 +235,7 @@ impl Usage {
                 self.0.under_way.store(false, Ordering::Release);
             }
         }
-        let start = Instant::now();
-        while self.0.under_way.load(Ordering::Acquire) && start.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_micros(50));
-        }
+        until(Some(Instant::now() + PATIENCE), || !self.0.under_way.load(Ordering::Acquire));
         self.0.bytes.load(Ordering::Acquire)
     }
 }

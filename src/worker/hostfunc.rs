@@ -1,19 +1,13 @@
 //! Host functions: the stream waits while a guest thread runs the client's function.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::session::{due_entry, DueFunction, DUE_FUNCTIONS, DUE_OFFSET, RUN_OFFSET};
 
 use super::ring::Ring;
 use super::session::lock;
-
-/// How long the client's answer is waited for without sleeping.
-const SPIN: Duration = Duration::from_micros(50);
-/// Sleep between looks: a part of the time waited so far, at least and at most.
-const NAP: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(1));
-const NAP_PART: u32 = 8;
+use super::wait::until;
 
 /// Hands functions to the client, in the order in which they become due.
 pub struct HostFunctions {
@@ -32,13 +26,13 @@ impl HostFunctions {
     /// never does keeps its own stream from going on.
     pub fn run(&self, id: u64, status: CUresult) {
         let number = self.hand_over(DueFunction { id, status: status.0, reserved: 0 });
-        wait_until(|| self.has_run(number));
+        until(None, || self.has_run(number));
     }
 
     fn hand_over(&self, function: DueFunction) -> u32 {
         let mut due = lock(&self.due);
         let number = *due;
-        wait_until(|| self.has_run(number.wrapping_sub(DUE_FUNCTIONS)));
+        until(None, || self.has_run(number.wrapping_sub(DUE_FUNCTIONS)));
         *due = number.wrapping_add(1);
         self.ring.write(due_entry(number), &function);
         self.ring.store(DUE_OFFSET, *due);
@@ -50,18 +44,6 @@ impl HostFunctions {
     fn has_run(&self, number: u32) -> bool {
         let run = self.ring.load(RUN_OFFSET);
         (run.wrapping_sub(number) as i32) > 0
-    }
-}
-
-fn wait_until(happened: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !happened() {
-        let waited = start.elapsed();
-        if waited < SPIN {
-            std::hint::spin_loop();
-        } else {
-            std::thread::sleep((waited / NAP_PART).clamp(NAP.0, NAP.1));
-        }
     }
 }
 

@@ -20,6 +20,7 @@ mod quotas;
 mod ring;
 mod session;
 mod sharing;
+mod wait;
 mod waiters;
 mod watch;
 
