@@ -6,7 +6,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
-use rustix::process::{set_parent_process_death_signal, Signal};
 use vgpu_protocol::control::Sensors;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -61,7 +60,6 @@ pub fn run(args: &Executor) -> ExitCode {
 
 fn serve(args: &Executor) -> Result<(), String> {
     let Some(path) = args.nvml_library() else { return Err("no NVML".into()) };
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| error.to_string())?;
     rustix::thread::set_no_new_privs(true).map_err(|error| error.to_string())?;
     let _ = rustix::thread::set_name(c"monitor");
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map_err(|error| error.to_string())?;

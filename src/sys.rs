@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
+use rustix::process::{getppid, getrlimit, setrlimit, Resource, Rlimit};
 use vgpu_protocol::cuda::attribute::PAGEABLE_MEMORY_ACCESS;
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::{DriverApi, GUEST_LIBRARY_SYMBOL};
@@ -209,6 +209,7 @@ impl Image {
 /// input and output. Call it from a process with one thread.
 pub fn start(image: &Image, nice: u8, input: BorrowedFd<'_>, output: BorrowedFd<'_>) -> io::Result<i32> {
     let flags = libc::CLONE_PARENT | libc::SIGCHLD;
+    let parent = getppid();
     // SAFETY: as fork: the child has a copy of all memory and goes on here.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
     match pid {
@@ -223,6 +224,11 @@ pub fn start(image: &Image, nice: u8, input: BorrowedFd<'_>, output: BorrowedFd<
         // A session of its own to the scheduler too: with autogroups, shares are by session, however many
         // threads it has.
         libc::setsid();
+        // It does not outlive its parent, which may have ended already.
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if getppid() != parent {
+            libc::_exit(i32::from(exit::RUNTIME));
+        }
         if nice > 0 {
             // All threads that it will have inherit it.
             libc::setpriority(libc::PRIO_PROCESS, 0, i32::from(nice));

@@ -26,7 +26,6 @@ mod watch;
 
 use std::process::ExitCode;
 
-use rustix::process::{set_parent_process_death_signal, Signal};
 use vgpu_protocol::DriverApi;
 
 pub use probe::probe;
@@ -81,7 +80,7 @@ pub fn run(args: &Executor) -> ExitCode {
     }
 }
 
-/// A worker does not outlive its supervisor and cannot gain rights.
+/// A worker has its share of the processors and cannot gain rights.
 fn confine() -> std::io::Result<()> {
     let nice = rustix::process::getpriority_process(None)?;
     if nice > 0 {
@@ -91,7 +90,6 @@ fn confine() -> std::io::Result<()> {
             log::debug!("the session's share among autogroups is not {nice}: {error}");
         }
     }
-    set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_no_new_privs(true)?;
     Ok(rustix::thread::set_name(c"worker")?)
 }

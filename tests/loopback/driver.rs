@@ -8,7 +8,7 @@ use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::session::{ERROR_OFFSET, STAGING_OFFSET, STATE_DEAD, STATE_OFFSET};
 use vgpu_protocol::{cmd, Handle, HandleKind};
 
-use crate::backend::{eventually, executable, mock_driver, Backend};
+use crate::backend::{eventually, executable, gone, mock_driver, Backend};
 use crate::client::Client;
 use crate::vm::{home, Vm};
 
@@ -67,6 +67,19 @@ fn test_a_driver_that_hangs_at_start_is_named() {
     let (code, message) = refusal(&mock(), &["--call-timeout", "0.2"], &[("MOCK_SCRIPT", "cuInit@1=block")]);
     assert_eq!(code, Some(3));
     assert!(message.contains("does not come back"), "{message}");
+}
+
+#[test]
+fn test_a_backend_killed_at_its_start_leaves_no_process_behind() {
+    let calls = Calls::new();
+    let mut command = executable();
+    command.args(["--socket-path", "/nonexistent/socket", "--gpu", &mock(), "--call-timeout", "600"]);
+    let environment = [("MOCK_SCRIPT", "cuInit@1=block"), ("MOCK_CALLS", calls.path())];
+    let mut backend = command.envs(environment).spawn().unwrap();
+    let probe = eventually("its driver hangs", || calls.processes().first().copied());
+    backend.kill().unwrap();
+    backend.wait().unwrap();
+    gone(&[probe]);
 }
 
 #[test]
@@ -188,6 +201,12 @@ impl Calls {
 
     fn path(&self) -> &str {
         self.0.path().to_str().unwrap()
+    }
+
+    /// The process of each call so far.
+    fn processes(&self) -> Vec<i32> {
+        let lines = BufReader::new(File::open(self.0.path()).unwrap()).lines().map(Result::unwrap);
+        lines.filter_map(|line| line.split_once(' ')?.0.parse().ok()).collect()
     }
 
     /// The calls of a process so far.

@@ -211,6 +211,12 @@ impl Pin {
     }
 }
 
+/// Changes the type of an eventfd back.
+pub fn from_eventfd(fd: EventFd) -> OwnedFd {
+    // SAFETY: the descriptor is given up by what owned it.
+    unsafe { OwnedFd::from_raw_fd(fd.into_raw_fd()) }
+}
+
 /// Changes the type of an eventfd.
 pub fn into_eventfd(fd: OwnedFd) -> EventFd {
     // SAFETY: the descriptor is owned here and handed over.

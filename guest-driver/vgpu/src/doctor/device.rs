@@ -52,7 +52,9 @@ fn check_driver(check: &'static str, function: &Function) -> Finding {
     let address = function.address();
     match function.driver().as_deref() {
         None => Finding::ok(check, "none: vgpud drives the device, without interrupts"),
-        Some("uio_pci_generic") => Finding::ok(check, "uio_pci_generic: vgpud drives the device, with interrupts"),
+        Some(driver @ (sysfs::VFIO | sysfs::UIO)) => {
+            Finding::ok(check, format!("{driver}: vgpud drives the device, with interrupts"))
+        }
         Some("virtio-pci") => Finding::ok(check, "virtio-pci: vgpud takes the device when it starts"),
         Some(driver) => Finding::fail(
             check,

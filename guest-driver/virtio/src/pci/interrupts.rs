@@ -1,7 +1,9 @@
-//! Interrupts of a device that `uio_pci_generic` holds (the kernel's Documentation/driver-api/uio-howto.rst).
+//! Interrupts of a device that `vfio-pci` or `uio_pci_generic` holds (the kernel's
+//! Documentation/driver-api/uio-howto.rst).
 //!
-//! QEMU gives the device one interrupt for all queues, so each one has all sleeping clients look. The kernel's
-//! driver masks it when it comes; here it is acknowledged, told, and let through again.
+//! QEMU gives the device one interrupt for all queues, so each one has all sleeping clients look. `uio_pci_generic`
+//! masks it when it comes; here it is acknowledged, told, and let through again. Those by `vfio-pci` are messages, of
+//! which nothing stays behind.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -58,22 +60,29 @@ pub struct Interrupts {
 }
 
 impl Interrupts {
-    /// Waits for the interrupts of `function`; `dev` is where device files are.
-    ///
-    /// # Errors
-    /// `NotFound` when another driver than `uio_pci_generic` holds it, or none.
+    /// Waits for the interrupts of `function`, which `uio_pci_generic` holds; `dev` is where device files are.
     pub fn start(function: &Function, dev: &Path, isr: Isr) -> io::Result<Interrupts> {
         let uio = OpenOptions::new().read(true).write(true).open(dev.join(function.uio()?))?;
         let function = function.clone();
-        Interrupts::serve_on(uio, move || function.unmask_interrupts(), isr)
+        Interrupts::serve_on(uio, move || function.unmask_interrupts(), move || isr.acknowledge())
     }
 
-    fn serve_on(uio: File, unmask: impl Fn() -> io::Result<()> + Send + 'static, isr: Isr) -> io::Result<Interrupts> {
+    /// Waits for the interrupts that an eventfd tells of.
+    pub fn start_on(vector: OwnedFd) -> io::Result<Interrupts> {
+        Interrupts::serve_on(File::from(vector), || Ok(()), || ())
+    }
+
+    /// Waits for the interrupts that a file tells of.
+    fn serve_on(
+        mut interrupts: File,
+        unmask: impl Fn() -> io::Result<()> + Send + 'static,
+        acknowledge: impl Fn() + Send + 'static,
+    ) -> io::Result<Interrupts> {
         let end = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let (shared, stop) = (Arc::<Shared>::default(), end.try_clone()?);
         let told = shared.clone();
         let thread = std::thread::Builder::new().name("interrupts".into()).spawn(move || {
-            if let Err(error) = serve(uio, &stop, unmask, &isr, &told) {
+            if let Err(error) = serve(&mut interrupts, &stop, unmask, acknowledge, &told) {
                 log::warn!("the device's interrupts come no more: {error}");
             }
         })?;
@@ -110,15 +119,15 @@ impl Drop for Interrupts {
 }
 
 fn serve(
-    mut uio: File,
+    interrupts: &mut File,
     end: &OwnedFd,
     unmask: impl Fn() -> io::Result<()>,
-    isr: &Isr,
+    acknowledge: impl Fn(),
     shared: &Shared,
 ) -> io::Result<()> {
     loop {
         unmask()?;
-        let mut fds = [PollFd::new(&uio, PollFlags::IN), PollFd::new(end, PollFlags::IN)];
+        let mut fds = [PollFd::new(&*interrupts, PollFlags::IN), PollFd::new(end, PollFlags::IN)];
         match poll(&mut fds, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -130,9 +139,11 @@ fn serve(
         if device.is_empty() {
             continue;
         }
-        // How many there were; an error once the device is gone.
-        uio.read_exact(&mut [0; 4])?;
-        isr.acknowledge();
+        // How many there were: 4 bytes of UIO, 8 of an eventfd. An error once the device is gone.
+        if interrupts.read(&mut [0; 8])? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        acknowledge();
         shared.wake_all();
     }
 }
@@ -148,7 +159,7 @@ mod tests {
         let (mut device, uio) = UnixStream::pair().unwrap();
         let (unmasked, told) = std::sync::mpsc::channel();
         let unmask = move || unmasked.send(()).map_err(io::Error::other);
-        let interrupts = Interrupts::serve_on(File::from(OwnedFd::from(uio)), unmask, Isr::for_test()).unwrap();
+        let interrupts = Interrupts::serve_on(File::from(OwnedFd::from(uio)), unmask, || ()).unwrap();
         let mut sleepers = [1, 2].map(|queue| UnixStream::from(interrupts.add(queue).unwrap()));
         for sleeper in &sleepers {
             sleeper.set_nonblocking(false).unwrap();
@@ -170,7 +181,7 @@ mod tests {
     #[test]
     fn a_client_that_reads_nothing_keeps_nobody_waiting() {
         let (mut device, uio) = UnixStream::pair().unwrap();
-        let interrupts = Interrupts::serve_on(File::from(OwnedFd::from(uio)), || Ok(()), Isr::for_test()).unwrap();
+        let interrupts = Interrupts::serve_on(File::from(OwnedFd::from(uio)), || Ok(()), || ()).unwrap();
         let deaf = UnixStream::from(interrupts.add(1).unwrap());
         let mut other = UnixStream::from(interrupts.add(2).unwrap());
         // It may change the mode of its end only.

@@ -81,6 +81,7 @@ mod tests {
         let (root, _) = tree();
         let function = Function::find_all(root.path()).unwrap().remove(0);
         let taken = function.take().unwrap();
+        function.enable().unwrap();
         let running = command(&function);
         keep(&function, true);
         assert_eq!(command(&function), running);

@@ -1,7 +1,8 @@
 //! The transport in a VM: the virtual GPU's PCI function, driven through sysfs.
 //!
-//! Where the kernel's module `uio_pci_generic` is loaded, the device's interrupt (INTx; no MSI-X vector is set) signals
-//! the completion eventfds that [`Transport::open_queue`] gives out. Elsewhere clients sleep and look.
+//! Where the VM has an IOMMU and the kernel's module `vfio-pci` is loaded, the device's interrupt (its one MSI-X vector)
+//! signals the completion sockets that [`Transport::open_queue`] gives out; else, where `uio_pci_generic` is loaded, INTx
+//! does. Elsewhere clients sleep and look.
 
 mod capability;
 pub mod hugepages;
@@ -9,6 +10,7 @@ mod interrupts;
 mod keeper;
 mod registers;
 pub mod sysfs;
+mod vfio;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -26,6 +28,7 @@ use self::interrupts::Interrupts;
 use self::keeper::Keeper;
 use self::registers::{Doorbell, QueueAddresses, Registers};
 use self::sysfs::{Function, Taken};
+use self::vfio::Vfio;
 use crate::ring::{self, Bell, ControlQueue, CONTROL_SIZE};
 use crate::sys::Mapping;
 use crate::{QueueAccess, SharedMemory, Transport, TransportError, MAX_REPLY};
@@ -47,6 +50,8 @@ pub struct Pci {
     keeper: Option<Keeper>,
     /// Where they come.
     interrupts: Option<Interrupts>,
+    /// Where they come by messages.
+    vfio: Option<Vfio>,
     taken: Taken,
     location: String,
     pool: Hugepages,
@@ -78,28 +83,35 @@ impl Pci {
         let mut wanted = functions.into_iter().filter(|function| address.is_none_or(|a| a == function.address()));
         let Some(function) = wanted.next() else { return Ok(None) };
         let taken = function.take()?;
-        match Self::start(&function, Hugepages::new(sysfs)) {
+        let vfio = find_driver(&function)?;
+        match Self::start(&function, Hugepages::new(sysfs), vfio.is_some()) {
             Ok(started) => {
                 let keeper = Keeper::start(&function);
                 let keeper =
                     keeper.inspect_err(|error| log::warn!("nothing stops the device if vgpud is killed: {error}"));
-                let mut device = started.with(taken, function.address(), keeper.ok());
+                let mut device = started.with(taken, vfio, function.address(), keeper.ok());
                 device.interrupts = device.find_interrupts(&function, Path::new("/dev"));
                 Ok(Some(device))
             }
             Err(error) => {
+                drop(vfio);
                 taken.restore();
                 Err(error)
             }
         }
     }
 
-    fn start(function: &Function, pool: Hugepages) -> Result<Started, TransportError> {
+    /// Starts the device, which interrupts through its first MSI-X vector if that is enabled.
+    fn start(function: &Function, pool: Hugepages, has_msix: bool) -> Result<Started, TransportError> {
+        function.enable()?;
         let sizes = function.bar_sizes();
         let structures = capability::parse(&function.config()?, &sizes)?;
-        let registers = Registers::new(&structures, |bar| {
+        let mut registers = Registers::new(&structures, |bar| {
             function.map_bar(bar, sizes.get(usize::from(bar)).copied().unwrap_or(0))
         })?;
+        if has_msix {
+            registers.use_msix();
+        }
         registers.negotiate()?;
         let config = registers.device_config()?;
         check_config(&config)?;
@@ -110,6 +122,31 @@ impl Pci {
         let started = set_up.and_then(|started| registers.start().map(|()| started));
         started.inspect_err(|_| drop(registers.reset()))
     }
+}
+
+/// Gives the function to a driver that tells of its interrupts: `vfio-pci` where there is an IOMMU, else
+/// `uio_pci_generic`, if it is loaded.
+fn find_driver(function: &Function) -> Result<Option<Vfio>, TransportError> {
+    if function.driver().as_deref() == Some(sysfs::VFIO) {
+        // By another vgpud, which was killed, or by somebody who uses it.
+        let vfio = Vfio::open(function);
+        return vfio.map(Some).map_err(TransportError::set_up(format_args!(
+            "{0} is bound to the driver vfio-pci and cannot be had; release it with: echo {0} > \
+             /sys/bus/pci/drivers/vfio-pci/unbind",
+            function.address()
+        )));
+    }
+    if function.has_iommu() && function.bind(sysfs::VFIO) {
+        match Vfio::open(function) {
+            Ok(vfio) => return Ok(Some(vfio)),
+            Err(error) => log::warn!("{} does not give the device's interrupts: {error}", sysfs::VFIO),
+        }
+        function.unbind();
+    }
+    if !function.bind(sysfs::UIO) {
+        log::info!("without the kernel's module {}, completions are found by looking", sysfs::UIO);
+    }
+    Ok(None)
 }
 
 fn check_config(config: &DeviceConfig) -> Result<(), TransportError> {
@@ -186,10 +223,11 @@ impl Started {
         })
     }
 
-    fn with(self, taken: Taken, location: &str, keeper: Option<Keeper>) -> Pci {
+    fn with(self, taken: Taken, vfio: Option<Vfio>, location: &str, keeper: Option<Keeper>) -> Pci {
         Pci {
             keeper,
             interrupts: None,
+            vfio,
             taken,
             location: location.to_string(),
             pool: self.pool,
@@ -205,8 +243,11 @@ impl Started {
 impl Pci {
     /// Interrupts, if they come: a request is made for which there must be one.
     fn find_interrupts(&self, function: &Function, dev: &Path) -> Option<Interrupts> {
-        let isr = self.bell.registers.isr()?;
-        let interrupts = match Interrupts::start(function, dev, isr) {
+        let started = match &self.vfio {
+            Some(vfio) => vfio.vector().and_then(Interrupts::start_on),
+            None => Interrupts::start(function, dev, self.bell.registers.isr()?),
+        };
+        let interrupts = match started {
             Ok(interrupts) => interrupts,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
             Err(error) => {
@@ -217,7 +258,8 @@ impl Pci {
         let status = ControlHeader { op: ControlOp::Status as u32, queue: 0 };
         let answered = self.control(status.as_bytes(), &mut [0; MAX_REPLY], FIRST_ANSWER_LIMIT);
         if answered.is_ok() && interrupts.wait_for_first(INTERRUPT_LIMIT) {
-            log::info!("completions are told by interrupts");
+            let driver = function.driver().unwrap_or_default();
+            log::info!("completions are told by interrupts, through {driver}");
             return Some(interrupts);
         }
         log::warn!("completions are found by looking: the device's interrupts do not come");
@@ -302,6 +344,8 @@ impl Transport for Pci {
                 if let Some(keeper) = self.keeper.take() {
                     keeper.dismiss();
                 }
+                // As long as it is open, the function cannot be taken from its driver.
+                self.vfio = None;
                 self.taken.restore();
             }
             Err(error) => log::warn!("{error}"),

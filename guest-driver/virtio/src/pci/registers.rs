@@ -104,6 +104,8 @@ pub struct Registers {
     notify_multiplier: usize,
     device: Window,
     isr: Option<Isr>,
+    /// The MSI-X vector of all queues.
+    vector: u16,
 }
 
 /// The interrupt status register (4.1.4.5).
@@ -142,7 +144,13 @@ impl Registers {
             notify_multiplier: structures.notify_multiplier,
             device: window(structures.device)?,
             isr: structures.isr.map(&mut window).transpose()?.map(Isr),
+            vector: NO_VECTOR,
         })
+    }
+
+    /// Has all queues interrupt through the first MSI-X vector, which is enabled.
+    pub fn use_msix(&mut self) {
+        self.vector = 0;
     }
 
     /// The interrupt status, if the device has it.
@@ -228,7 +236,7 @@ impl Registers {
             )));
         }
         self.common.write(common::QUEUE_SIZE, size);
-        self.common.write(common::QUEUE_MSIX_VECTOR, NO_VECTOR);
+        self.common.write(common::QUEUE_MSIX_VECTOR, self.vector);
         self.common.write_address(common::QUEUE_DESC, addresses.desc);
         self.common.write_address(common::QUEUE_DRIVER, addresses.avail);
         self.common.write_address(common::QUEUE_DEVICE, addresses.used);
@@ -266,18 +274,6 @@ impl Registers {
             _ => return Ok(()),
         };
         Err(TransportError::Device(complaint.into()))
-    }
-}
-
-#[cfg(test)]
-impl Isr {
-    /// A register that nobody looks at.
-    pub fn for_test() -> Isr {
-        use std::os::fd::AsFd;
-        let fd = rustix::fs::memfd_create("isr", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
-        rustix::fs::ftruncate(&fd, 4096).unwrap();
-        let bar = Arc::new(Mapping::new(fd.as_fd(), 0, 4096).unwrap());
-        Isr(Window { bar, at: Structure { bar: 0, offset: 0, length: 1 } })
     }
 }
 

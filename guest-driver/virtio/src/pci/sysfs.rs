@@ -17,8 +17,10 @@ pub const DEVICE: u32 = 0x1040 + vgpu_protocol::control::VIRTIO_ID;
 
 /// The driver that a stock kernel binds to the function; it does nothing with it.
 const STOCK_DRIVER: &str = "virtio-pci";
-/// The driver that passes interrupts on to a process; what else it does is to stop the device when that ends.
-const INTERRUPT_DRIVER: &str = "uio_pci_generic";
+/// The drivers that pass interrupts on to a process; what else they do is to stop the device when that ends.
+pub const VFIO: &str = "vfio-pci";
+/// See [`VFIO`].
+pub const UIO: &str = "uio_pci_generic";
 /// A driver name that no driver has keeps others from binding.
 const NO_DRIVER: &str = "none";
 
@@ -57,7 +59,7 @@ impl Function {
 
     /// Path of one of the function's files.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.sysfs.join("bus/pci/devices").join(&self.address).join(name)
+        self.folder().join(name)
     }
 
     fn read_hex(&self, name: &str) -> Option<u32> {
@@ -76,46 +78,70 @@ impl Function {
         fs::write(&path, text).map_err(TransportError::set_up(format_args!("cannot write to {}", path.display())))
     }
 
-    /// Takes the function from the stock driver, gives it to the one for interrupts if that is loaded, and lets it
-    /// reach memory, with interrupts masked.
+    /// The function's folder.
+    pub fn folder(&self) -> PathBuf {
+        self.sysfs.join("bus/pci/devices").join(&self.address)
+    }
+
+    /// Whether the driver of the function is one for interrupts.
+    fn tells_interrupts(&self) -> bool {
+        self.driver().is_some_and(|driver| driver == VFIO || driver == UIO)
+    }
+
+    /// Takes the function from the stock driver, or finds it left behind.
     pub fn take(&self) -> Result<Taken, TransportError> {
         match self.driver() {
-            Some(driver) if driver != STOCK_DRIVER && driver != INTERRUPT_DRIVER => {
-                Err(TransportError::SetUp(format!(
+            Some(driver) if driver != STOCK_DRIVER && !self.tells_interrupts() => Err(TransportError::SetUp(format!(
                 "{} is bound to the driver {driver}; release it with: echo {} > /sys/bus/pci/drivers/{driver}/unbind",
                 self.address, self.address
-            )))
-            }
+            ))),
             driver => {
                 let was = fs::read_to_string(self.file("driver_override")).unwrap_or_default();
-                let left = driver.as_deref() == Some(INTERRUPT_DRIVER);
                 // What a process that was killed has left behind is nobody's wish.
-                let was = if left { String::new() } else { was.trim().to_string() };
+                let was = if self.tells_interrupts() { String::new() } else { was.trim().to_string() };
                 let taken = Taken { function: self.clone(), was, bound: driver.is_some() };
-                self.write("driver_override", NO_DRIVER)?;
-                if taken.bound {
-                    self.write("driver/unbind", &self.address)?;
+                // Somebody may have it open through vfio-pci: taking it from that would wait for them.
+                if driver.as_deref() != Some(VFIO) {
+                    self.write("driver_override", NO_DRIVER)?;
+                    if taken.bound {
+                        self.write("driver/unbind", &self.address)?;
+                    }
                 }
-                self.bind_interrupts();
-                self.change_command(0, COMMAND_MEMORY | COMMAND_BUS_MASTER | COMMAND_INTX_DISABLE)?;
                 Ok(taken)
             }
         }
     }
 
-    /// Gives the function to the driver for interrupts. Without it there are none.
-    fn bind_interrupts(&self) {
-        let bind = self.sysfs.join("bus/pci/drivers").join(INTERRUPT_DRIVER).join("bind");
+    /// Lets the function reach memory, with interrupts masked.
+    pub fn enable(&self) -> Result<(), TransportError> {
+        self.change_command(0, COMMAND_MEMORY | COMMAND_BUS_MASTER | COMMAND_INTX_DISABLE)
+    }
+
+    /// Gives the function to a driver; whether that is there and takes it.
+    pub fn bind(&self, driver: &str) -> bool {
+        let bind = self.sysfs.join("bus/pci/drivers").join(driver).join("bind");
         if !bind.exists() {
-            return log::info!("without the kernel's module {INTERRUPT_DRIVER}, completions are found by looking");
+            return false;
         }
-        let bound = self.write("driver_override", INTERRUPT_DRIVER).and_then(|()| {
+        let bound = self.write("driver_override", driver).and_then(|()| {
             fs::write(&bind, &self.address)
                 .map_err(TransportError::set_up(format_args!("cannot write to {}", bind.display())))
         });
-        if let Err(error) = bound {
-            log::warn!("completions are found by looking: {error}");
+        bound.inspect_err(|error| log::warn!("{error}")).is_ok()
+    }
+
+    /// Takes the function from the driver for interrupts, if it has one.
+    pub fn unbind(&self) {
+        if self.tells_interrupts() {
+            if let Err(error) = self.write("driver/unbind", &self.address) {
+                log::warn!("{error}");
+            }
         }
+    }
+
+    /// Whether its accesses to memory go by an IOMMU, as far as the kernel is concerned.
+    pub fn has_iommu(&self) -> bool {
+        self.file("iommu_group").exists()
     }
 
     /// Name of the device file that tells interrupts.
@@ -206,11 +232,7 @@ pub struct Taken {
 impl Taken {
     /// Leaves the function to the driver it had.
     pub fn restore(&self) {
-        if self.function.driver().as_deref() == Some(INTERRUPT_DRIVER) {
-            if let Err(error) = self.function.write("driver/unbind", &self.function.address) {
-                log::warn!("{error}");
-            }
-        }
+        self.function.unbind();
         let was = if self.was == "(null)" || self.was.is_empty() { "\n" } else { &self.was };
         let mut done = self.function.write("driver_override", was);
         if done.is_ok() && self.bound {
@@ -262,13 +284,14 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn taking_unbinds_and_enables_memory_without_interrupts() {
+    fn taking_unbinds_and_enabling_reaches_memory_without_interrupts() {
         let (root, folder) = tree();
         bind(root.path(), &folder, STOCK_DRIVER);
         let function = &Function::find_all(root.path()).unwrap()[0];
         let taken = function.take().unwrap();
         assert_eq!(fs::read_to_string(folder.join("driver_override")).unwrap(), NO_DRIVER);
         assert_eq!(fs::read_to_string(folder.join("driver/unbind")).unwrap(), "0000:00:03.0");
+        function.enable().unwrap();
         let config = function.config().unwrap();
         assert_eq!(u16::from_le_bytes([config[4], config[5]]), 0x0406);
 
@@ -280,25 +303,38 @@ pub(super) mod tests {
     #[test]
     fn a_foreign_driver_is_left_alone() {
         let (root, folder) = tree();
-        bind(root.path(), &folder, "vfio-pci");
+        bind(root.path(), &folder, "pci-stub");
         let error = Function::find_all(root.path()).unwrap()[0].take().unwrap_err().to_string();
-        assert!(error.contains("vfio-pci") && error.contains("unbind"), "{error}");
+        assert!(error.contains("pci-stub") && error.contains("unbind"), "{error}");
         assert_eq!(fs::read_to_string(folder.join("driver_override")).unwrap(), "(null)\n");
+    }
+
+    #[test]
+    fn what_vfio_holds_stays_there_until_it_is_given_back() {
+        let (root, folder) = tree();
+        bind(root.path(), &folder, VFIO);
+        let unbound = || fs::read_to_string(folder.join("driver/unbind")).unwrap_or_default();
+        let taken = Function::find_all(root.path()).unwrap()[0].take().unwrap();
+        assert_eq!(unbound(), "");
+        taken.restore();
+        assert_eq!(unbound(), "0000:00:03.0");
     }
 
     #[test]
     fn the_driver_for_interrupts_gets_the_function_where_it_is_loaded() {
         let (root, folder) = tree();
-        let driver = root.path().join("bus/pci/drivers").join(INTERRUPT_DRIVER);
+        let driver = root.path().join("bus/pci/drivers").join(UIO);
         fs::create_dir_all(&driver).unwrap();
         fs::write(driver.join("bind"), "").unwrap();
         let function = &Function::find_all(root.path()).unwrap()[0];
         function.take().unwrap();
-        assert_eq!(fs::read_to_string(folder.join("driver_override")).unwrap(), INTERRUPT_DRIVER);
+        assert!(!function.bind(VFIO) && function.bind(UIO));
+        assert_eq!(fs::read_to_string(folder.join("driver_override")).unwrap(), UIO);
         assert_eq!(fs::read_to_string(driver.join("bind")).unwrap(), "0000:00:03.0");
         assert!(function.uio().is_err());
         fs::create_dir_all(folder.join("uio/uio3")).unwrap();
         assert_eq!(function.uio().unwrap(), "uio3");
+        function.enable().unwrap();
         function.unmask_interrupts().unwrap();
         let config = function.config().unwrap();
         assert_eq!(u16::from_le_bytes([config[4], config[5]]), 0x0006);
