@@ -8,7 +8,7 @@ use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::session::{ERROR_OFFSET, STAGING_OFFSET, STATE_DEAD, STATE_OFFSET};
 use vgpu_protocol::{cmd, Handle, HandleKind};
 
-use crate::backend::{eventually, executable, gone, mock_driver, Backend};
+use crate::backend::{eventually, executable, executable_with, gone, mock_driver, Backend};
 use crate::client::Client;
 use crate::vm::{home, Vm};
 
@@ -72,8 +72,8 @@ fn test_a_driver_that_hangs_at_start_is_named() {
 #[test]
 fn test_a_backend_killed_at_its_start_leaves_no_process_behind() {
     let calls = Calls::new();
-    let mut command = executable();
-    command.args(["--socket-path", "/nonexistent/socket", "--gpu", &mock(), "--call-timeout", "600"]);
+    let mut command = executable_with(&mock_driver());
+    command.args(["--socket-path", "/nonexistent/socket"]);
     let environment = [("MOCK_SCRIPT", "cuInit@1=block"), ("MOCK_CALLS", calls.path())];
     let mut backend = command.envs(environment).spawn().unwrap();
     let probe = eventually("its driver hangs", || calls.processes().first().copied());
