@@ -84,7 +84,7 @@ impl Server {
         let mut next = 0;
         loop {
             let mut fds = vec![PollFd::new(&stop, PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
-            fds.extend(self.broker.watch().map(|device| PollFd::from_borrowed_fd(device, PollFlags::IN)));
+            fds.extend(self.broker.watch().map(|device| PollFd::from_borrowed_fd(device, PollFlags::RDHUP)));
             // Who is connected may open a session at any time.
             let looks = self.broker.needs_checks() || !lock(&self.clients).is_empty();
             match poll(&mut fds, looks.then_some(&interval)) {

@@ -98,7 +98,7 @@ pub trait Transport: Send + Sync {
     /// Takes memory back that the backend does not use any more.
     fn release(&self, memory: SharedMemory) -> Result<(), TransportError>;
 
-    /// A descriptor that becomes readable when something happens to the device, if there is one;
+    /// A descriptor whose other end hangs up when something happens to the device, if there is one;
     /// [`Transport::check`] then says what.
     fn watch(&self) -> Option<BorrowedFd<'_>>;
 

@@ -184,16 +184,16 @@ impl Bell for ControlBell {
     }
 
     fn wait(&self, limit: Duration) {
-        let mut fds = [PollFd::new(&self.call, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
+        let mut fds = [PollFd::new(&self.call, PollFlags::IN), PollFd::new(&self.socket, PollFlags::RDHUP)];
         let limit = limit.try_into().ok();
         let _ = rustix::event::poll(&mut fds, limit.as_ref());
         let _ = rustix::io::read(&self.call, &mut [0u8; 8]);
     }
 
     fn check(&self) -> Result<(), TransportError> {
-        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        // What there is to read may be an answer that another thread waits for.
+        let mut fds = [PollFd::new(&self.socket, PollFlags::RDHUP)];
         let _ = rustix::event::poll(&mut fds, Some(&rustix::event::Timespec::default()));
-        // The backend never speaks first: anything to read is the end of the connection.
         match fds[0].revents().is_empty() {
             true => Ok(()),
             false => Err(TransportError::Device("the backend closed the connection".into())),
