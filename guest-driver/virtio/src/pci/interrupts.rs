@@ -64,16 +64,16 @@ impl Interrupts {
     pub fn start(function: &Function, dev: &Path, isr: Isr) -> io::Result<Interrupts> {
         let uio = OpenOptions::new().read(true).write(true).open(dev.join(function.uio()?))?;
         let function = function.clone();
-        Interrupts::serve_on(uio, move || function.unmask_interrupts(), move || isr.acknowledge())
+        Interrupts::serve_on::<4>(uio, move || function.unmask_interrupts(), move || isr.acknowledge())
     }
 
     /// Waits for the interrupts that an eventfd tells of.
     pub fn start_on(vector: OwnedFd) -> io::Result<Interrupts> {
-        Interrupts::serve_on(File::from(vector), || Ok(()), || ())
+        Interrupts::serve_on::<8>(File::from(vector), || Ok(()), || ())
     }
 
-    /// Waits for the interrupts that a file tells of.
-    fn serve_on(
+    /// Waits for the interrupts that a file tells of, with a count of that many bytes.
+    fn serve_on<const SIZE: usize>(
         mut interrupts: File,
         unmask: impl Fn() -> io::Result<()> + Send + 'static,
         acknowledge: impl Fn() + Send + 'static,
@@ -82,7 +82,7 @@ impl Interrupts {
         let (shared, stop) = (Arc::<Shared>::default(), end.try_clone()?);
         let told = shared.clone();
         let thread = std::thread::Builder::new().name("interrupts".into()).spawn(move || {
-            if let Err(error) = serve(&mut interrupts, &stop, unmask, acknowledge, &told) {
+            if let Err(error) = serve::<SIZE>(&mut interrupts, &stop, unmask, acknowledge, &told) {
                 log::warn!("the device's interrupts come no more: {error}");
             }
         })?;
@@ -118,7 +118,7 @@ impl Drop for Interrupts {
     }
 }
 
-fn serve(
+fn serve<const SIZE: usize>(
     interrupts: &mut File,
     end: &OwnedFd,
     unmask: impl Fn() -> io::Result<()>,
@@ -139,10 +139,8 @@ fn serve(
         if device.is_empty() {
             continue;
         }
-        // How many there were: 4 bytes of UIO, 8 of an eventfd. An error once the device is gone.
-        if interrupts.read(&mut [0; 8])? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        // How many there were; an error once the device is gone.
+        interrupts.read_exact(&mut [0; SIZE])?;
         acknowledge();
         shared.wake_all();
     }
@@ -159,7 +157,7 @@ mod tests {
         let (mut device, uio) = UnixStream::pair().unwrap();
         let (unmasked, told) = std::sync::mpsc::channel();
         let unmask = move || unmasked.send(()).map_err(io::Error::other);
-        let interrupts = Interrupts::serve_on(File::from(OwnedFd::from(uio)), unmask, || ()).unwrap();
+        let interrupts = Interrupts::serve_on::<4>(File::from(OwnedFd::from(uio)), unmask, || ()).unwrap();
         let mut sleepers = [1, 2].map(|queue| UnixStream::from(interrupts.add(queue).unwrap()));
         for sleeper in &sleepers {
             sleeper.set_nonblocking(false).unwrap();
@@ -181,7 +179,7 @@ mod tests {
     #[test]
     fn a_client_that_reads_nothing_keeps_nobody_waiting() {
         let (mut device, uio) = UnixStream::pair().unwrap();
-        let interrupts = Interrupts::serve_on(File::from(OwnedFd::from(uio)), || Ok(()), || ()).unwrap();
+        let interrupts = Interrupts::serve_on::<4>(File::from(OwnedFd::from(uio)), || Ok(()), || ()).unwrap();
         let deaf = UnixStream::from(interrupts.add(1).unwrap());
         let mut other = UnixStream::from(interrupts.add(2).unwrap());
         // It may change the mode of its end only.
