@@ -48,8 +48,10 @@ const LOOK_INTERVAL: Duration = Duration::from_micros(200);
 /// A virtual GPU on the PCI bus.
 pub struct Pci {
     keeper: Option<Keeper>,
-    /// Where they come.
+    /// Where there are some, and whether they come. What tells them stays open: the kernel stops the device when it is
+    /// closed.
     interrupts: Option<Interrupts>,
+    interrupted: bool,
     /// Where they come by messages.
     vfio: Option<Vfio>,
     taken: Taken,
@@ -91,6 +93,7 @@ impl Pci {
                     keeper.inspect_err(|error| log::warn!("nothing stops the device if vgpud is killed: {error}"));
                 let mut device = started.with(taken, vfio, function.address(), keeper.ok());
                 device.interrupts = device.find_interrupts(&function, Path::new("/dev"));
+                device.interrupted = device.await_interrupt(&function);
                 Ok(Some(device))
             }
             Err(error) => {
@@ -227,6 +230,7 @@ impl Started {
         Pci {
             keeper,
             interrupts: None,
+            interrupted: false,
             vfio,
             taken,
             location: location.to_string(),
@@ -241,29 +245,34 @@ impl Started {
 }
 
 impl Pci {
-    /// Interrupts, if they come: a request is made for which there must be one.
+    /// What tells of interrupts, if there is something.
     fn find_interrupts(&self, function: &Function, dev: &Path) -> Option<Interrupts> {
         let started = match &self.vfio {
             Some(vfio) => vfio.vector().and_then(Interrupts::start_on),
             None => Interrupts::start(function, dev, self.bell.registers.isr()?),
         };
-        let interrupts = match started {
-            Ok(interrupts) => interrupts,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        match started {
+            Ok(interrupts) => Some(interrupts),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => {
                 log::warn!("completions are found by looking: the device's interrupts cannot be had: {error}");
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    /// Whether interrupts come: a request is made for which there must be one.
+    fn await_interrupt(&self, function: &Function) -> bool {
+        let Some(interrupts) = &self.interrupts else { return false };
         let status = ControlHeader { op: ControlOp::Status as u32, queue: 0 };
         let answered = self.control(status.as_bytes(), &mut [0; MAX_REPLY], FIRST_ANSWER_LIMIT);
         if answered.is_ok() && interrupts.wait_for_first(INTERRUPT_LIMIT) {
             let driver = function.driver().unwrap_or_default();
             log::info!("completions are told by interrupts, through {driver}");
-            return Some(interrupts);
+            return true;
         }
         log::warn!("completions are found by looking: the device's interrupts do not come");
-        None
+        false
     }
 
     fn queue(&self, queue: u32) -> Result<&SessionQueue, TransportError> {
@@ -292,14 +301,14 @@ impl Transport for Pci {
     fn open_queue(&self, queue: u32) -> Result<QueueAccess, TransportError> {
         let doorbell = eventfd()?;
         let completion = match &self.interrupts {
-            Some(interrupts) => interrupts
+            Some(interrupts) if self.interrupted => interrupts
                 .add(queue)
                 .map_err(|error| TransportError::NoMemory(format!("a socket for completions: {error}")))?,
-            None => eventfd()?,
+            _ => eventfd()?,
         };
         let home = self.queue(queue)?.home().take();
         let home = home.ok_or_else(|| TransportError::NoMemory(format!("session queue {queue} has lost its home")))?;
-        Ok(QueueAccess { home, doorbell, completion, interrupts: self.interrupts.is_some(), relay: true })
+        Ok(QueueAccess { home, doorbell, completion, interrupts: self.interrupted, relay: true })
     }
 
     fn close_queue(&self, queue: u32, home: SharedMemory) -> Result<(), TransportError> {
