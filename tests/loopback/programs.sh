@@ -26,6 +26,19 @@ for program in device_query vectorAdd matmul_tiled reduction histogram streams_e
     device_printf textures counter graph_loop grid_sync cub_thrust illegal_address bad_ptx exit_before_init dlopen_loop fork_test; do
     check "loopback/$program" "$bin_dir/vgpu" run -- "$programs/$program"
 done
+
+# together: sessions start beside each other.
+together() {
+    local pids=() pid
+    for _ in 1 2 3 4 5 6 7 8; do
+        "$programs/vectorAdd" &
+        pids+=($!)
+    done
+    for pid in "${pids[@]}"; do wait "$pid" || return 1; done
+}
+export programs
+export -f together
+check loopback/eight_at_once "$bin_dir/vgpu" run -- bash -c together
 check loopback/smi "$bin_dir/vgpu" run -- "$bin_dir/vgpu" smi
 export bin_dir
 export -f bench_lines
@@ -40,7 +53,6 @@ reports() {
 }
 right() { local found; found=$(reports "$1") && [ -z "$found" ]; }
 wrong() { local found; found=$(reports "$1") && [[ $found == *"IllegalAddress: "*"in \`"*"PTX line"* ]]; }
-export programs
 export -f reports right wrong
 for program in matmul_tiled reduction histogram streams_events grid_sync graph_loop textures; do
     check "loopback/checked_$program" bash -c "right $program"
