@@ -205,7 +205,7 @@ impl Image {
     }
 }
 
-/// Starts a process that executes `image` as a child of *this process's parent*, with the given nice value, standard
+/// Starts a process that executes `image` as a child of *this process's parent*, so much nicer, with the given standard
 /// input and output. Call it from a process with one thread.
 pub fn start(image: &Image, nice: u8, input: BorrowedFd<'_>, output: BorrowedFd<'_>) -> io::Result<i32> {
     let flags = libc::CLONE_PARENT | libc::SIGCHLD;
@@ -231,7 +231,7 @@ pub fn start(image: &Image, nice: u8, input: BorrowedFd<'_>, output: BorrowedFd<
         }
         if nice > 0 {
             // All threads that it will have inherit it.
-            libc::setpriority(libc::PRIO_PROCESS, 0, i32::from(nice));
+            libc::nice(i32::from(nice));
         }
         map_from_bottom();
         let (arguments, environment) = (image.arguments.as_ptr(), image.environment.as_ptr());

@@ -57,7 +57,8 @@ impl Launcher {
         Ok(Launcher(Mutex::new(near)))
     }
 
-    /// Starts a process of ours with the given standard input (of a worker) or output (of others), and a nice value.
+    /// Starts a process of ours with the given standard input (of a worker) or output (of others), so much nicer than
+    /// this one.
     pub fn launch(&self, mode: Mode, nice: u8, fd: &OwnedFd) -> io::Result<Pid> {
         let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         send(&socket, &[mode as u8, nice], &[fd.as_fd()])?;
