@@ -3,8 +3,9 @@
 //! A handle selects an entry and nothing else. No pointer from the guest ever reaches the driver.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use vgpu_images::{Layout, Layouts};
 use vgpu_protocol::{Handle, HandleKind, HandleMap};
 
 /// Objects a session may have at a time, and the bound of a handle's index.
@@ -59,6 +60,10 @@ type Objects = HandleMap<Handle, Entry>;
 struct Entries {
     objects: Objects,
     names: HashMap<(u8, Pointer), Handle>,
+    /// Parameters of functions and kernels.
+    layouts: HashMap<Handle, Layout>,
+    /// What images say of the parameters of their kernels, where the driver does not.
+    images: HashMap<Handle, Arc<Layouts>>,
     /// How many there are by kind.
     counts: HashMap<u8, u32>,
     image_bytes: u64,
@@ -92,6 +97,8 @@ impl Entries {
     fn discount(&mut self, handle: Handle, gone: &Entry) {
         let count = self.counts.entry(handle.kind()).or_default();
         *count = count.saturating_sub(1);
+        self.layouts.remove(&handle);
+        self.images.remove(&handle);
         self.image_bytes = self.image_bytes.saturating_sub(gone.image_bytes);
     }
 
@@ -172,6 +179,37 @@ impl Ledger {
     /// Adds an object.
     pub fn insert(&self, handle: Handle, entry: Entry) {
         self.lock().insert(handle, entry);
+    }
+
+    /// Adds a function or kernel.
+    pub fn insert_function(&self, handle: Handle, entry: Entry, layout: Layout) {
+        let mut entries = self.lock();
+        entries.insert(handle, entry);
+        entries.layouts.insert(handle, layout);
+    }
+
+    /// The parameters of a function or kernel.
+    pub fn layout(&self, handle: Handle) -> Option<Layout> {
+        self.lock().layouts.get(&handle).cloned()
+    }
+
+    /// Adds a module or library, and what its image says of its kernels' parameters.
+    pub fn insert_image(&self, handle: Handle, entry: Entry, layouts: Option<Layouts>) {
+        let mut entries = self.lock();
+        entries.insert(handle, entry);
+        if let Some(layouts) = layouts {
+            entries.images.insert(handle, Arc::new(layouts));
+        }
+    }
+
+    /// What the image of a module or library says of a kernel's parameters.
+    pub fn layout_in_image(&self, image: Handle, kernel: &[u8]) -> Option<Layout> {
+        let entries = self.lock();
+        // The module of a library has the library's image.
+        let parent = || entries.images.get(&entries.objects.get(&image)?.parent);
+        let layouts = entries.images.get(&image).or_else(parent)?.clone();
+        drop(entries);
+        layouts.get(kernel)
     }
 
     /// Removes an object.
@@ -273,6 +311,25 @@ mod tests {
         assert_eq!(ledger.get(HandleKind::Module, module), None);
         assert_eq!(ledger.get(HandleKind::Function, function), None);
         assert!(ledger.get(HandleKind::Function, other).is_some());
+    }
+
+    #[test]
+    fn test_layouts_end_with_what_they_are_of() {
+        let ledger = Ledger::default();
+        let library = handle(HandleKind::Library, 0, 0);
+        let module = handle(HandleKind::Module, 0, 0);
+        let function = handle(HandleKind::Function, 0, 0);
+        ledger.insert_image(library, entry(1, 0, Handle::NULL), Some(Layouts::read(b".entry k(.param .u32 a)")));
+        ledger.insert(module, entry(2, 9, library));
+        let layout = ledger.layout_in_image(module, b"k").unwrap();
+        assert_eq!(layout.len(), 1);
+        ledger.insert_function(function, entry(3, 9, module), layout.clone());
+        assert_eq!(ledger.layout(function), Some(layout));
+        assert_eq!(ledger.layout_in_image(module, b"other"), None);
+        ledger.take(HandleKind::Library, library);
+        assert_eq!(ledger.layout_in_image(module, b"k"), None);
+        ledger.drop_children(library);
+        assert_eq!(ledger.layout(function), None);
     }
 
     #[test]

@@ -90,7 +90,12 @@ impl Backend {
 
     /// A backend with more in its environment.
     pub fn start_in(environment: &[(&str, &str)], options: &[&str]) -> Backend {
-        let mut command = executable_with(&mock_driver());
+        Backend::start_on_in(&mock_driver(), environment, options)
+    }
+
+    /// A backend on another driver, with more in its environment.
+    pub fn start_on_in(gpu: &Path, environment: &[(&str, &str)], options: &[&str]) -> Backend {
+        let mut command = executable_with(gpu);
         command.args(options).envs(environment.iter().copied());
         Backend::run(command)
     }

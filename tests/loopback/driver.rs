@@ -113,17 +113,6 @@ fn test_errors_of_contexts_and_memory_are_those_of_the_driver() {
     }
 }
 
-#[test]
-fn test_functions_that_an_older_driver_lacks_are_not_supported() {
-    let backend = Backend::start_in(&[("MOCK_VERSION", "12000")], &[]);
-    let mut vm = Vm::start(&backend.socket());
-    let mut client = Client::open(&mut vm, 1);
-    assert_eq!(client.call(&vm, &cmd::VgpuDeviceInfo { dev: 0 }).info.driver_version, 12000);
-    let lacking = cmd::CuCtxGetStreamPriorityRange {};
-    assert_eq!(client.result(&vm, &lacking), CUresult::NOT_SUPPORTED.0);
-    client.call(&vm, &cmd::CuMemAllocV2 { bytesize: 64 });
-}
-
 /// An uncorrectable memory error, a lost GPU and the like: told by the call that hits them and by all that
 /// follow, in that session only.
 #[test]

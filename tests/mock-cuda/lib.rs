@@ -6,7 +6,7 @@
 //! `CUDA_VISIBLE_DEVICES` chooses as NVIDIA's driver has it, `MOCK_VERSION` its CUDA version,
 //! `MOCK_PAGEABLE_ACCESS` that kernels reach all memory; what calls do and where they are noted: [`script`].
 //!
-//! Images start with `mock`. Kernels: `add` (u64 address, u32 value), `sleep` (u64 milliseconds of
+//! Images start with `mock`, or as PTX and cubins do. Kernels: `add` (u64 address, u32 value), `sleep` (u64 milliseconds of
 //! stream time), `work` (u64 microseconds of it), `print`, `crash`, `fault` (makes its context fail with 700).
 
 mod devices;
@@ -276,8 +276,8 @@ fn forget_range(start: usize) -> CUresult {
 fn load(kind: Kind, out: *mut usize, image: *const c_void, log: Option<(*mut u8, usize)>) -> CUresult {
     // SAFETY: the worker puts NULs behind the image.
     let start = unsafe { std::slice::from_raw_parts(image.cast::<u8>(), 4) };
-    // The second is PTX with an empty line in front, as `vgpu bench` has it.
-    if [b"mock", b"\n.ve"].contains(&start.try_into().unwrap_or(b"none")) {
+    // The second is PTX with an empty line in front, as `vgpu bench` has it, the third machine code.
+    if [b"mock", b"\n.ve", b"\x7fELF"].contains(&start.try_into().unwrap_or(b"none")) {
         // SAFETY: `out` is a local of the worker.
         unsafe { *out = with(|s| s.make(kind)) };
         return CUresult::SUCCESS;

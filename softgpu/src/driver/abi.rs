@@ -7,7 +7,8 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use vgpu_protocol::cuda::{CUhostFn, CUresult, CUstream, CUstreamCallback};
 
-use super::core::{container_size, Result, FATBIN_HEADER, FATBIN_MAGIC};
+use super::core::Result;
+use vgpu_images::fatbin;
 
 /// Runs the body of an entry point. A panic is a bug of ours and must not unwind into C.
 pub(super) fn guard(body: impl FnOnce() -> Result) -> CUresult {
@@ -132,12 +133,12 @@ pub(super) unsafe fn image<'a>(pointer: *const c_void) -> Result<&'a [u8]> {
             // SAFETY: the caller's promise.
             match unsafe { first_word(container.cast()) }? {
                 // SAFETY: the caller's promise.
-                FATBIN_MAGIC => unsafe { fat_binary(container) },
+                fatbin::MAGIC => unsafe { fat_binary(container) },
                 _ => Err(CUresult::INVALID_IMAGE),
             }
         }
         // SAFETY: the caller's promise.
-        FATBIN_MAGIC => unsafe { fat_binary(pointer) },
+        fatbin::MAGIC => unsafe { fat_binary(pointer) },
         // SAFETY: the word was there.
         ELF_MAGIC => unsafe { bytes(pointer, size_of::<u32>()) },
         // SAFETY: what is not binary is text, by the caller's promise.
@@ -168,8 +169,9 @@ unsafe fn first_word(pointer: *const u8) -> Result<u32> {
 /// `pointer` leads to a fat binary's container.
 unsafe fn fat_binary<'a>(pointer: *const c_void) -> Result<&'a [u8]> {
     // SAFETY: the fixed header is there.
-    let header = unsafe { bytes(pointer, FATBIN_HEADER) }?;
-    let size = container_size(header).and_then(|size| usize::try_from(size).ok()).ok_or(CUresult::INVALID_IMAGE)?;
+    let header = unsafe { bytes(pointer, fatbin::HEADER) }?;
+    let size =
+        fatbin::container_size(header).and_then(|size| usize::try_from(size).ok()).ok_or(CUresult::INVALID_IMAGE)?;
     // SAFETY: the container says its own size.
     unsafe { bytes(pointer, size) }
 }

@@ -9,7 +9,7 @@ use vgpu_protocol::cuda::{
     WireFill, CUDA_HOST_NODE_PARAMS, CUDA_KERNEL_NODE_PARAMS, CUDA_MEMCPY3D, CUDA_MEMSET_NODE_PARAMS,
     LAUNCH_ATTRIBUTE_COOPERATIVE,
 };
-use vgpu_protocol::{cmd, Handle, HandleKind};
+use vgpu_protocol::{cmd, Handle, HandleKind, ParamInfo};
 use zerocopy::FromBytes;
 
 use super::copy_box::copy_params;
@@ -177,7 +177,7 @@ impl KernelNode {
         let cooperative = attributes.iter().any(|a| a.id == LAUNCH_ATTRIBUTE_COOPERATIVE && a.word(0) != 0);
         let is_kernel = c.function.kind() == HandleKind::Kernel as u8;
         let function = function.pointer as *mut c_void;
-        let each = if cooperative { parameters(ctx, function, is_kernel, &mut params)? } else { Vec::new() };
+        let each = if cooperative { parameters(ctx, c.function, &mut params)? } else { Vec::new() };
         Ok(KernelNode {
             function,
             is_kernel,
@@ -252,24 +252,14 @@ fn attributes(bytes: &[u8]) -> Result<Vec<CUlaunchAttribute>, Failure> {
     }
 }
 
-/// Pointers to the parameters in a block, which lie where the driver says.
-fn parameters(
-    ctx: &Context<'_>,
-    function: *mut c_void,
-    is_kernel: bool,
-    block: &mut [u8],
-) -> Result<Vec<*mut c_void>, Failure> {
-    let mut pointers = Vec::new();
-    let (mut offset, mut size) = (0, 0);
-    let ask = |index: usize, offset: &mut usize, size: &mut usize| match is_kernel {
-        true => driver!(ctx, cuKernelGetParamInfo(function.cast(), index, offset, size)),
-        false => driver!(ctx, cuFuncGetParamInfo(function.cast(), index, offset, size)),
+/// Pointers to a function's parameters in a block.
+fn parameters(ctx: &Context<'_>, function: Handle, block: &mut [u8]) -> Result<Vec<*mut c_void>, Failure> {
+    let layout = ctx.session.ledger.layout(function).ok_or(Failure::INVALID_VALUE)?;
+    let pointer = |param: &ParamInfo| {
+        let end = param.offset.checked_add(param.size)?;
+        Some(block.get_mut(param.offset as usize..end as usize)?.as_mut_ptr().cast())
     };
-    while pointers.len() <= block.len() && ask(pointers.len(), &mut offset, &mut size).is_ok() {
-        let end = offset.checked_add(size).ok_or(Failure::INVALID_VALUE)?;
-        pointers.push(block.get_mut(offset..end).ok_or(Failure::INVALID_VALUE)?.as_mut_ptr().cast());
-    }
-    Ok(pointers)
+    layout.iter().map(pointer).collect::<Option<_>>().ok_or(Failure::INVALID_VALUE)
 }
 
 struct CopyNode {

@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 
+use vgpu_images::Layouts;
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::{cmd, Handle, HandleKind};
 
@@ -93,8 +94,9 @@ pub fn module_load(ctx: &mut Context<'_>, command: cmd::VgpuModuleLoad) -> Resul
     })();
     let result = told(loaded)?;
     if result == 0 {
+        let layouts = ctx.api.cuFuncGetParamInfo.is_none().then(|| Layouts::read(&image));
         let entry = Entry { image_bytes: command.size, ..ctx.owned(module.cast(), Handle::NULL) };
-        ctx.session.ledger.insert(command.module, entry);
+        ctx.session.ledger.insert_image(command.module, entry, layouts);
     }
     Ok(cmd::VgpuModuleLoadReply { result, log: logs.text() })
 }
@@ -134,8 +136,9 @@ pub fn library_load(
     let result = told(loaded)?;
     if result == 0 {
         // A library belongs to no context.
+        let layouts = ctx.api.cuKernelGetParamInfo.is_none().then(|| Layouts::read(&image));
         let entry = Entry { context: 0, image_bytes: command.size, ..ctx.owned(library.cast(), Handle::NULL) };
-        ctx.session.ledger.insert(command.library, entry);
+        ctx.session.ledger.insert_image(command.library, entry, layouts);
     }
     Ok(cmd::VgpuLibraryLoadReply { result, log: logs.text() })
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use vgpu_protocol::cuda::CUresult;
 
-use super::fatbin::{self, FatbinError};
+use super::fatbin::{best_ptx, FatbinError};
 use super::{configured, dump, Code, Result};
 use vgpu_engine::ptx;
 
@@ -89,10 +89,10 @@ pub(super) fn ptx_of<'a>(image: &'a [u8], capability: u32, log: &mut JitLog) -> 
         let message = "the image is CUDA Tile IR, which only NVIDIA's driver compiles. The software GPU executes PTX.";
         return log.fail(CUresult::NO_BINARY_FOR_GPU, message);
     }
-    if !image.starts_with(&fatbin::MAGIC.to_le_bytes()) {
+    if !image.starts_with(&vgpu_images::fatbin::MAGIC.to_le_bytes()) {
         return Ok(Cow::Borrowed(image));
     }
-    fatbin::best_ptx(image, capability).or_else(|error| match error {
+    best_ptx(image, capability).or_else(|error| match error {
         FatbinError::Damaged(_) => log.fail(CUresult::INVALID_IMAGE, error),
         FatbinError::NoPtx(_) => log.fail(CUresult::NO_BINARY_FOR_GPU, format_args!("{error}. {BUILD_HINT}")),
     })

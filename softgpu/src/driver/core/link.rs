@@ -7,8 +7,9 @@
 use vgpu_protocol::cuda::CUresult;
 
 use super::image::{check_text, compile_text, ptx_of, JitLog, BUILD_HINT};
-use super::{fatbin, Code, Result};
+use super::{Code, Result};
 use vgpu_engine::ptx;
+use vgpu_images::fatbin;
 
 /// `CUjitInputType`: PTX text and fat binaries are what can be linked.
 const INPUT_PTX: i32 = 1;

@@ -49,7 +49,6 @@ pub use config::{configure, Config, ConfigError};
 pub(super) use context::{Context, Limit};
 pub(super) use current::{attached, current, current_handle, pop_current, pop_top, push_current, set_current};
 pub(super) use event::Event;
-pub(super) use fatbin::{container_size, HEADER as FATBIN_HEADER, MAGIC as FATBIN_MAGIC};
 pub(super) use function::{Function, LegacyLaunch};
 pub(super) use graph::Soft;
 pub(super) use image::JitLog;
