@@ -44,7 +44,7 @@ compiled_as() {
     local image=$folder/$1
     shift
     "$cuda/bin/nvcc" -I"$cuda/include" "$@" -o "$image" "$folder/kernels.cu" &&
-        "$bin_dir/examples/layouts" "$image" none unused mixed sizes large missing | diff - "$folder/expected"
+        "$bin_dir/vgpu-layouts" "$image" none unused mixed sizes large missing | diff - "$folder/expected"
 }
 export bin_dir cuda folder
 export -f compiled_as
@@ -66,6 +66,6 @@ for program in device_query vectorAdd matmul_tiled reduction histogram streams_e
     graph_loop grid_sync cub_thrust; do
     check "older/$program" $run "$programs/$program"
 done
-for program in kernels launch_forms launch_attributes graph_nodes graph_update library_kernels module_fatbin; do
+for program in launch_forms launch_attributes graph_nodes graph_update library_kernels module_fatbin; do
     check "older/$program" $run "$conformance/$program"
 done

@@ -1,6 +1,6 @@
 //! Prints what an image says of its kernels' parameters: `KERNEL OFFSET+SIZE …`, a line a kernel that is asked for.
 //!
-//!     layouts IMAGE KERNEL...
+//!     vgpu-layouts IMAGE KERNEL...
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
