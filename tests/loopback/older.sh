@@ -63,7 +63,7 @@ names=$(awk '$2 ~ /^[0-9]+$/ && $2 > 12000 { print substr($1, 3) }' "$repo/proto
 LC_ALL=C sed -z -E "s/^cu($names)\$/dT\1/" "$bin_dir/libcuda_soft.so" >"$folder/libcuda.so"
 run="$bin_dir/vgpu run --gpu $folder/libcuda.so --"
 for program in device_query vectorAdd matmul_tiled reduction histogram streams_events device_printf textures counter \
-    graph_loop grid_sync cub_thrust; do
+    graph_loop grid_sync; do
     check "older/$program" $run "$programs/$program"
 done
 for program in launch_forms launch_attributes graph_nodes graph_update library_kernels module_fatbin; do
