@@ -123,6 +123,8 @@ pub enum Treatment {
     ExecuteTogether(Operand),
     /// Between lanes: see `warp.rs`.
     Warp,
+    /// Of matrices in the registers of all lanes: see `matrix.rs`.
+    Matrix,
     /// Waits for the block.
     Barrier,
     /// It, or what it is used for, cannot be compiled.
@@ -268,7 +270,11 @@ fn result(source: &Source<'_>, regs: &[RegInfo], def: &Def, reg: usize, treat: &
         Treatment::Pure => pure(source, regs, &op),
         Treatment::Access => loaded(source, regs, &inst.op),
         Treatment::Warp => crate::generate::warp::shape(source, regs, &op),
-        Treatment::Execute | Treatment::ExecuteTogether(_) | Treatment::Barrier | Treatment::No(_) => Shape::Varying,
+        Treatment::Execute
+        | Treatment::ExecuteTogether(_)
+        | Treatment::Matrix
+        | Treatment::Barrier
+        | Treatment::No(_) => Shape::Varying,
     }
 }
 

@@ -134,6 +134,8 @@ pub struct Builder {
     function: LLVMValueRef,
     /// The block with the function's variables.
     allocas: LLVMBuilderRef,
+    /// Whether module and context are this value's own.
+    is_owner: bool,
 }
 
 impl Drop for Builder {
@@ -142,7 +144,7 @@ impl Drop for Builder {
         unsafe {
             LLVMDisposeBuilder(self.builder);
             LLVMDisposeBuilder(self.allocas);
-            if !self.module.is_null() {
+            if self.is_owner && !self.module.is_null() {
                 LLVMDisposeModule(self.module);
                 LLVMContextDispose(self.context);
             }
@@ -195,21 +197,53 @@ impl Builder {
             let context = LLVMContextCreate();
             let module = LLVMModuleCreateWithNameInContext(c"kernel".as_ptr(), context);
             let pointer = LLVMPointerTypeInContext(context, 0);
-            let int = LLVMInt32TypeInContext(context);
-            let mut params = [pointer];
-            let function = LLVMAddFunction(module, c"run".as_ptr(), LLVMFunctionType(int, params.as_mut_ptr(), 1, 0));
+            let function_type = LLVMFunctionType(LLVMInt32TypeInContext(context), [pointer].as_mut_ptr(), 1, 0);
+            let function = LLVMAddFunction(module, c"run".as_ptr(), function_type);
+            let name = "noalias";
+            let kind = LLVMGetEnumAttributeKindForName(name.as_ptr().cast(), name.len());
+            LLVMAddAttributeAtIndex(function, 1, LLVMCreateEnumAttribute(context, kind, 0));
+            Builder::of(context, module, function, true)
+        }
+    }
+
+    /// Builds a function of a module.
+    ///
+    /// # Safety
+    /// The module is one of the context, and the function one of the module. What is not the owner of these does not
+    /// outlive it.
+    unsafe fn of(context: LLVMContextRef, module: LLVMModuleRef, function: LLVMValueRef, is_owner: bool) -> Builder {
+        // SAFETY: as the caller promises.
+        unsafe {
             let allocas = LLVMCreateBuilderInContext(context);
             let builder = LLVMCreateBuilderInContext(context);
             LLVMPositionBuilderAtEnd(allocas, LLVMAppendBasicBlockInContext(context, function, c"variables".as_ptr()));
-            let mut this = Builder { context, module, builder, function, allocas };
+            let mut this = Builder { context, module, builder, function, allocas, is_owner };
             this.attribute(c"target-cpu", &host().cpu);
             this.attribute(c"target-features", &host().features);
             this.attribute(c"prefer-vector-width", c"512");
             this.attribute(c"min-legal-vector-width", c"512");
-            let name = "noalias";
-            let kind = LLVMGetEnumAttributeKindForName(name.as_ptr().cast(), name.len());
-            LLVMAddAttributeAtIndex(function, 1, LLVMCreateEnumAttribute(context, kind, 0));
             this
+        }
+    }
+
+    /// A function of this module that gives nothing; `body` generates it from its arguments.
+    pub fn helper(&self, arguments: &[Type], body: impl FnOnce(&Builder, &[Value])) -> Value {
+        let mut types: Vec<LLVMTypeRef> = arguments.iter().map(|ty| ty.0).collect();
+        // SAFETY: context and module are this builder's, which outlives that of the helper; the function has as many
+        // arguments as there are types.
+        unsafe {
+            let nothing = LLVMVoidTypeInContext(self.context);
+            let ty = LLVMFunctionType(nothing, types.as_mut_ptr(), types.len() as u32, 0);
+            let function = LLVMAddFunction(self.module, c"helper".as_ptr(), ty);
+            LLVMSetLinkage(function, llvm_sys::LLVMLinkage::LLVMInternalLinkage);
+            let inner = Builder::of(self.context, self.module, function, false);
+            let first = inner.label();
+            inner.place(first);
+            let arguments: Vec<Value> = (0..types.len() as u32).map(|i| Value(LLVMGetParam(function, i))).collect();
+            body(&inner, &arguments);
+            LLVMBuildRetVoid(inner.builder);
+            LLVMBuildBr(inner.allocas, first.0);
+            Value(function)
         }
     }
 
@@ -331,6 +365,17 @@ impl Builder {
         unsafe {
             let place = LLVMBuildAlloca(self.allocas, ty.0, NAME);
             LLVMBuildStore(self.allocas, LLVMConstNull(ty.0), place);
+            Value(place)
+        }
+    }
+
+    /// Memory of the function, aligned to 64 bytes, with anything in it.
+    pub fn room(&self, bytes: u32) -> Value {
+        let ty = self.vector(self.int(8), bytes);
+        // SAFETY: the builder is at the end of the function's first block; the value is an `alloca`.
+        unsafe {
+            let place = LLVMBuildAlloca(self.allocas, ty.0, NAME);
+            LLVMSetAlignment(place, 64);
             Value(place)
         }
     }

@@ -76,8 +76,8 @@ pub enum FragmentKind {
     /// `mma.m8n8k4` on `f16`: each eight lanes multiply matrices of their own. The rule depends on
     /// whether the matrix is row-major.
     QuadPairs { row_major: bool },
-    /// `wmma`, where it is up to the implementation: elements are counted along `k` (accumulators by
-    /// rows), and go to registers first, then to lanes, then to the lane's next register.
+    /// `wmma`, where it is up to the implementation: elements are counted by rows, but those of `b` that are smaller
+    /// than a byte along `k`, and go to registers first, then to lanes, then to the lane's next register.
     Wmma,
 }
 
@@ -145,8 +145,8 @@ impl Fragment {
     fn counted(&self, row: u32, column: u32) -> (u32, u32, u32) {
         let (rows, columns) = self.size();
         let number = match self.role {
-            MatrixRole::B => column * rows + row,
-            MatrixRole::A | MatrixRole::Accumulator => row * columns + column,
+            MatrixRole::B if self.ty.bits() < 8 => column * rows + row,
+            MatrixRole::A | MatrixRole::B | MatrixRole::Accumulator => row * columns + column,
         };
         let per = self.ty.per_register();
         (number / per % LANES, number / per / LANES, number % per)

@@ -3,7 +3,7 @@
 //!
 //! `scripts/bench softgpu` builds what this needs: PTX in `VGPU_BENCH_PTX`, and if there are compilers for them a library
 //! of the C++ twins in `VGPU_BENCH_TWINS`, one that drives PoCL in `VGPU_BENCH_OPENCL` and the twins for that in
-//! `VGPU_BENCH_CL`. Kernels can be chosen by name. Prints one line for each kernel, or one JSON object with `--json`.
+//! `VGPU_BENCH_CL`. `VGPU_BENCH_LISTINGS` names a folder for what the compiler makes. Kernels can be chosen by name. Prints one line for each kernel, or one JSON object with `--json`.
 
 mod cases;
 mod opencl;
@@ -69,6 +69,9 @@ fn geometric_mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 fn main() {
     let json = std::env::args().any(|arg| arg == "--json");
     let variable = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set"));
+    if let Ok(folder) = variable("VGPU_BENCH_LISTINGS") {
+        vgpu_llvm::write_listings(folder.as_ref());
+    }
     let path = variable("VGPU_BENCH_PTX").expect("scripts/bench sets it");
     let source = std::fs::read(path).expect("the kernels' PTX");
     let twins = variable("VGPU_BENCH_TWINS").and_then(|path| {

@@ -66,6 +66,14 @@ pub(super) struct Bank {
 }
 
 impl Bank {
+    pub(super) fn first(&self) -> Value {
+        self.first
+    }
+
+    pub(super) fn size(&self) -> Value {
+        self.size
+    }
+
     /// Whether lanes with addresses so far apart access neighbouring elements.
     fn is_row(&self, stride: i64, access: &Access<'_>) -> bool {
         self.stride.is_none() && stride == i64::from(access.bytes) && access.count == 1
@@ -164,7 +172,7 @@ impl Gen<'_> {
         self.b.branch_rarely(self.negation(within), slow, fast);
         self.b.place(slow);
         if let Some(site) = site {
-            self.locate(site, access, address, lanes);
+            self.locate_one(site, access, address, lanes);
             let bank = self.bank(access.space, Some(site));
             let within = self.is_within(&bank, first, extent, lanes);
             let fails = self.b.label();
@@ -192,22 +200,25 @@ impl Gen<'_> {
         self.b.branch_rarely(self.negation(within), slow, fast);
         self.b.place(slow);
         if let Some(site) = site {
-            self.locate(site, access, address, lanes);
+            self.locate_one(site, access, address, lanes);
         }
         self.interpret(guard, lanes)?;
         self.b.jump(done);
         Ok(())
     }
 
-    /// Looks up the range of a site.
-    fn locate(&self, site: u32, access: &Access<'_>, address: Val, lanes: Value) {
-        let first = self.some_address(address, lanes);
-        let write = u32::from(!matches!(access.kind, Kind::Load { .. }));
-        let function = self.b.load(self.b.pointer(), field!(self, frame.locate), 8);
-        self.b.call(function, None, &[self.frame, self.c32(site), first, self.c32(write)]);
+    /// Looks up the range of an access's site.
+    fn locate_one(&self, site: u32, access: &Access<'_>, address: Val, lanes: Value) {
+        self.locate(site, self.some_address(address, lanes), !matches!(access.kind, Kind::Load { .. }));
     }
 
-    fn negation(&self, condition: Value) -> Value {
+    /// Looks up the range around an address for a site.
+    pub(super) fn locate(&self, site: u32, address: Value, writes: bool) {
+        let function = self.b.load(self.b.pointer(), field!(self, frame.locate), 8);
+        self.b.call(function, None, &[self.frame, self.c32(site), address, self.c32(writes.into())]);
+    }
+
+    pub(super) fn negation(&self, condition: Value) -> Value {
         self.b.binary(op::XOR, condition, self.b.constant(self.b.int(1), 1))
     }
 
@@ -264,7 +275,7 @@ impl Gen<'_> {
     }
 
     /// Addresses of 64 bits; those in 32-bit registers wrap at 32 bits.
-    fn address(&mut self, addr: Address) -> Val {
+    pub(super) fn address(&mut self, addr: Address) -> Val {
         let bits = address_bits(self.function, addr);
         let base = self.read(addr.base, bits);
         let offset = self.b.constant(self.b.int(bits), addr.offset as u64);
@@ -279,7 +290,7 @@ impl Gen<'_> {
         self.halves(sum.shape, |h| self.b.cast(op::ZEXT, sum.parts[h], self.long()))
     }
 
-    fn new_site(&mut self, space: Space) -> Option<u32> {
+    pub(super) fn new_site(&mut self, space: Space) -> Option<u32> {
         if matches!(space, Space::Shared | Space::Local) {
             return None;
         }
@@ -288,7 +299,7 @@ impl Gen<'_> {
     }
 
     /// The memory of a space, with the site that it needs if it is global.
-    fn bank(&mut self, space: Space, site: Option<u32>) -> Bank {
+    pub(super) fn bank(&mut self, space: Space, site: Option<u32>) -> Bank {
         match space {
             Space::Shared => {
                 let Constants { shared, shared_size, .. } = self.constants;
@@ -319,7 +330,7 @@ impl Gen<'_> {
     }
 
     /// Whether `lanes` access only what is accessible, and aligned, also `span` bytes further on.
-    fn is_within(&mut self, bank: &Bank, address: Val, (total, span): (u32, u64), lanes: Value) -> Value {
+    pub(super) fn is_within(&mut self, bank: &Bank, address: Val, (total, span): (u32, u64), lanes: Value) -> Value {
         let limit = self.limit(bank, u64::from(total) + span);
         let align = u64::from(total) - 1;
         // An address with low bits set becomes a large one.

@@ -5,6 +5,7 @@ mod convert;
 mod exits;
 mod float;
 mod int;
+mod matrix;
 pub(crate) mod memory;
 mod treat;
 mod values;
@@ -77,6 +78,9 @@ struct Gen<'a> {
     together: HashMap<usize, memory::Together>,
     /// Memory for values of all lanes.
     tables: Option<[Value; 4]>,
+    /// Memory for matrices, and functions that work on them.
+    areas: Option<matrix::Areas>,
+    helpers: HashMap<matrix::Helper, Value>,
 }
 
 /// What is the same during a call of the code.
@@ -147,6 +151,8 @@ pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
         checked: HashMap::new(),
         together: HashMap::new(),
         tables: None,
+        areas: None,
+        helpers: HashMap::new(),
     };
     for reg in 0..function.regs.len() {
         let vars = gen.make_variables(reg)?;
@@ -395,6 +401,7 @@ impl Gen<'_> {
                 gen.interpret(guard, lanes)
             }),
             Treatment::Warp => self.under_guard(guard, |gen, lanes| gen.warp(&op, guard, lanes)),
+            Treatment::Matrix => self.under_guard(guard, |gen, lanes| gen.matrix(&op, guard, lanes)),
             Treatment::Barrier => self.barrier(inst, guard),
             Treatment::No(why) => Err(format!("{why} at line {}", self.line())),
         }

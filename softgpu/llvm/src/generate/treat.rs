@@ -4,7 +4,7 @@ use crate::shape::{special, Treatment};
 use vgpu_engine::engine::Source;
 use vgpu_engine::ir::*;
 
-use Treatment::{Access, Barrier, Execute, ExecuteTogether, No, Pure, Warp};
+use Treatment::{Access, Barrier, Execute, ExecuteTogether, Matrix, No, Pure, Warp};
 
 /// How an operation is compiled. What is not named here is not compiled.
 pub fn treatment(source: &Source<'_>, op: &Op) -> Treatment {
@@ -88,6 +88,11 @@ fn by_operation(source: &Source<'_>, op: &Op) -> Treatment {
         | Op::Istypep { .. }
         | Op::Video(_) => Execute,
         // These take all lanes of a warp.
+        Op::Mma(ref mma) if super::matrix::multiplies(mma) => Matrix,
+        Op::MatrixLoad { ref access, .. } | Op::MatrixStore { ref access, .. } if super::matrix::moves(access) => {
+            Matrix
+        }
+        Op::LoadTiles { space: Space::Shared | Space::Generic, .. } => Matrix,
         Op::Mma(_)
         | Op::MatrixLoad { .. }
         | Op::MatrixStore { .. }

@@ -16,25 +16,30 @@ use llvm_sys::{LLVMInlineAsmDialect, LLVMOpcode, LLVMTypeKind};
 use std::ptr;
 
 impl Builder {
-    /// Rewrites the function where it has to be. After the optimisation, which would make new cases.
+    /// Rewrites the functions where it has to be. After the optimisation, which would make new cases.
     pub(super) fn avoid_faults(&self) {
-        // SAFETY: walks the function's own blocks and instructions; what is inserted lies before the walk's place.
+        // SAFETY: walks the module's own functions, blocks and instructions; what is inserted lies before the walk's
+        // place.
         unsafe {
-            let mut block = LLVMGetFirstBasicBlock(self.function);
-            while !block.is_null() {
-                let mut instruction = LLVMGetFirstInstruction(block);
-                while !instruction.is_null() {
-                    self.part_mask(instruction);
-                    self.part_choice(instruction);
-                    instruction = LLVMGetNextInstruction(instruction);
+            let mut function = LLVMGetFirstFunction(self.module);
+            while !function.is_null() {
+                let mut block = LLVMGetFirstBasicBlock(function);
+                while !block.is_null() {
+                    let mut instruction = LLVMGetFirstInstruction(block);
+                    while !instruction.is_null() {
+                        self.part_mask(instruction);
+                        self.part_choice(instruction);
+                        instruction = LLVMGetNextInstruction(instruction);
+                    }
+                    block = LLVMGetNextBasicBlock(block);
                 }
-                block = LLVMGetNextBasicBlock(block);
+                function = LLVMGetNextFunction(function);
             }
         }
     }
 
     /// # Safety
-    /// The instruction is one of this function.
+    /// The instruction is one of this module.
     unsafe fn part_choice(&self, instruction: LLVMValueRef) {
         // SAFETY: as the caller promises; operands are asked for of instructions that have them.
         unsafe {
@@ -55,7 +60,7 @@ impl Builder {
     }
 
     /// # Safety
-    /// The instruction is one of this function.
+    /// The instruction is one of this module.
     unsafe fn part_mask(&self, instruction: LLVMValueRef) {
         // SAFETY: as the caller promises; operands are asked for of instructions that have them.
         unsafe {
