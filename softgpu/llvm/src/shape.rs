@@ -1,5 +1,6 @@
 //! How the values of a register differ between the lanes of a warp.
 
+use crate::align;
 use crate::flow::Graph;
 use std::collections::BTreeSet;
 use vgpu_engine::engine::Source;
@@ -141,6 +142,8 @@ pub struct RegInfo {
     pub lazy: bool,
     /// What it always holds.
     pub constant: Option<u64>,
+    /// Exponent of a power of two that divides the first lane's value, or that of each half, unless it is varying.
+    pub align: u32,
 }
 
 /// The result of the analyses.
@@ -179,7 +182,8 @@ pub fn analyse(
             });
         }
     }
-    let mut regs = vec![RegInfo { shape: Shape::Uniform, blend: false, lazy: false, constant: None }; count];
+    let mut regs =
+        vec![RegInfo { shape: Shape::Uniform, blend: false, lazy: false, constant: None, align: align::MOST }; count];
     find_constants(function, &defs, &mut regs);
     let mut known: Vec<bool> = defs.iter().map(Vec::is_empty).collect();
     loop {
@@ -203,8 +207,9 @@ pub fn analyse(
                     }
                     let shape = result(source, &regs, d, reg, treat);
                     let joined = if known[reg] { regs[reg].shape.join(shape) } else { shape };
-                    changed |= !known[reg] || joined != regs[reg].shape;
-                    (regs[reg].shape, known[reg]) = (joined, true);
+                    let align = regs[reg].align.min(alignment(source, &regs, d, treat));
+                    changed |= !known[reg] || joined != regs[reg].shape || align != regs[reg].align;
+                    (regs[reg].shape, regs[reg].align, known[reg]) = (joined, align, true);
                 }
             }
         }
@@ -275,6 +280,15 @@ fn result(source: &Source<'_>, regs: &[RegInfo], def: &Def, reg: usize, treat: &
         | Treatment::Matrix
         | Treatment::Barrier
         | Treatment::No(_) => Shape::Varying,
+    }
+}
+
+/// Exponent of the power of two that divides what a definition gives.
+fn alignment(source: &Source<'_>, regs: &[RegInfo], def: &Def, treat: &dyn Fn(&Op) -> Treatment) -> u32 {
+    let op = &source.function.insts[def.inst].op;
+    match treat(op) {
+        Treatment::Pure => align::of_result(source, regs, &with_constants(regs, op)),
+        _ => 0,
     }
 }
 
@@ -404,6 +418,18 @@ pub fn pure(source: &Source<'_>, regs: &[RegInfo], op: &Op) -> Shape {
                 }
                 _ => Shape::lanewise([shape]),
             }
+        }
+        Op::IntBinary { op: op @ (IntBinaryOp::And | IntBinaryOp::Or | IntBinaryOp::Shr), ty, a, b, .. }
+            if keeps_strides(ty) =>
+        {
+            let (first, second) = (of(a, ty.bits()), of(b, ty.bits()));
+            let known = match (op, b) {
+                (IntBinaryOp::And, Operand::Imm(mask)) => align::masked(source, regs, (a, first), mask),
+                (IntBinaryOp::Shr, Operand::Imm(by)) => align::shifted(source, regs, (a, first), by),
+                (IntBinaryOp::Or, _) => align::joined(source, regs, (a, first), (b, second)),
+                _ => None,
+            };
+            known.unwrap_or_else(|| Shape::lanewise([first, second]))
         }
         Op::IntTernary { op: IntTernaryOp::MadLo, ty, a, b, c, .. } if keeps_strides(ty) => {
             let product = product(source, regs, ty, [a, b], ty.bits());

@@ -316,6 +316,11 @@ impl Gen<'_> {
         self.b.place(self.turns.begin);
         self.b.store(self.b.get(pointer, self.lanes), field!(self, frame.current), 8);
         self.masks.iter().for_each(|mask| self.b.set(*mask, self.c32(0)));
+        // Nothing stays from the warp before: what looks as if it did would have to be kept in registers.
+        for (reg, vars) in (0..).zip(&self.vars) {
+            let none = self.b.zero(self.variable_type(reg));
+            vars.iter().for_each(|var| self.b.set(*var, none));
+        }
         let at = self.b.load(word, field!(self, frame.at), 4);
         let labels = self.entry_labels.iter().zip(0u32..);
         let own: Vec<_> = labels.clone().filter_map(|((own, _), i)| Some((i, (*own)?))).collect();

@@ -1,7 +1,7 @@
 //! Operations on integers, bits and predicates.
 
 use super::{Gen, Val};
-use crate::shape::{keeps_strides, scaled, Shape};
+use crate::shape::{self, keeps_strides, scaled, Shape};
 use crate::sys::{op, Binary, IntPredicate, RealPredicate, Value};
 use vgpu_engine::ir::*;
 
@@ -382,6 +382,16 @@ impl Gen<'_> {
                     _ => self.shifted(op::SHL, value, b, bits, false),
                 }
             }
+            B::And | B::Or | B::Shr if keeps_strides(ty) && self.counts(whole, [a, b]) => {
+                let operation = match kind {
+                    B::And => op::AND,
+                    B::Or => op::OR,
+                    _ if signed => op::ASHR,
+                    _ => op::LSHR,
+                };
+                let (a, b) = (self.read(a, bits), self.read(b, bits));
+                self.on_bases(self.expected(whole), a, b, operation)
+            }
             B::Shr => {
                 let value = self.read(a, bits);
                 self.shifted(if signed { op::ASHR } else { op::LSHR }, value, b, bits, signed)
@@ -403,6 +413,16 @@ impl Gen<'_> {
             }
         };
         self.write(dst, value, matches!(ty, IntType::S16 | IntType::S32 | IntType::S64), guard)
+    }
+
+    /// Whether bits of what counts up are known to count up, or to be the same.
+    fn counts(&self, whole: &Op, sources: [Operand; 2]) -> bool {
+        let is_scalar = |operand: &Operand| match operand {
+            Operand::Reg(reg) => self.analysis.regs[reg.0 as usize].shape.is_scalar(),
+            Operand::Special(register) => shape::special(self.source, *register).is_some_and(Shape::is_scalar),
+            _ => true,
+        };
+        self.expected(whole) != Shape::Varying && !sources.iter().all(is_scalar)
     }
 
     fn shifted(&mut self, shift: Binary, value: Val, by: Operand, bits: u32, arithmetic: bool) -> Val {

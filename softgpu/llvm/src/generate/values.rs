@@ -34,7 +34,7 @@ impl Gen<'_> {
         })
     }
 
-    fn variable_type(&self, reg: u32) -> Type {
+    pub(super) fn variable_type(&self, reg: u32) -> Type {
         let element = self.b.int(self.class_bits(reg));
         match self.analysis.regs[reg as usize].shape {
             Shape::Varying => self.b.vector(element, HALF),
