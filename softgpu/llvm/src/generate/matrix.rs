@@ -18,7 +18,7 @@ const REGISTERS: u32 = 16;
 const PART: usize = 64;
 
 /// A number for each element of a group: which of some groups it is in, and where there.
-type Picks = [(usize, u32); 16];
+pub(super) type Picks = [(usize, u32); 16];
 
 /// What is made once for all instructions of its kind.
 #[derive(PartialEq, Eq, Hash)]
@@ -158,7 +158,7 @@ impl Groups {
 }
 
 /// 16 elements out of some groups.
-fn collect(b: &Builder, groups: &[Value], picks: &Picks) -> Value {
+pub(super) fn collect(b: &Builder, groups: &[Value], picks: &Picks) -> Value {
     let mut sources: Vec<usize> = Vec::new();
     for (group, _) in picks {
         if !sources.contains(group) {

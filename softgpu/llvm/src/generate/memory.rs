@@ -34,11 +34,11 @@ pub(super) struct Access<'a> {
     addr: Address,
     /// Bytes of an element, and how many there are.
     pub(super) bytes: u32,
-    count: u32,
-    kind: Kind<'a>,
+    pub(super) count: u32,
+    pub(super) kind: Kind<'a>,
 }
 
-enum Kind<'a> {
+pub(super) enum Kind<'a> {
     Load { dst: &'a [Reg], signed: bool },
     Store { src: &'a [Operand] },
     Atom(Atom),
@@ -60,7 +60,11 @@ pub(super) struct Bank {
     /// Host address of address 0.
     pub(super) origin: Value,
     /// Bytes between the memories of neighbouring lanes; `None` if all lanes see the same.
-    stride: Option<Value>,
+    pub(super) stride: Option<Value>,
+    /// Whether addresses within it are known to be below 2^31.
+    pub(super) is_small: bool,
+    /// Whether 32 bits of an address are all of it.
+    is_narrow: bool,
     /// Bytes that there are at least.
     least: u32,
 }
@@ -72,11 +76,6 @@ impl Bank {
 
     pub(super) fn size(&self) -> Value {
         self.size
-    }
-
-    /// Whether lanes with addresses so far apart access neighbouring elements.
-    fn is_row(&self, stride: i64, access: &Access<'_>) -> bool {
-        self.stride.is_none() && stride == i64::from(access.bytes) && access.count == 1
     }
 }
 
@@ -149,7 +148,8 @@ impl Gen<'_> {
     ) -> Result<(Bank, Val), String> {
         let total = access.bytes * access.count;
         let site = self.new_site(access.space);
-        let bank = self.bank(access.space, site);
+        let mut bank = self.bank(access.space, site);
+        bank.is_narrow = bank.is_small && address_bits(self.function, access.addr) == 32;
         let alone = guard.is_some() || matches!(access.kind, Kind::Atom(_));
         let others = if alone { Vec::new() } else { self.followers(access) };
         let offsets = others.iter().map(|(_, offset)| *offset).chain([access.addr.offset]);
@@ -304,21 +304,29 @@ impl Gen<'_> {
             Space::Shared => {
                 let Constants { shared, shared_size, .. } = self.constants;
                 let least = self.function.shared_size;
-                Bank { first: self.c64(0), size: shared_size, origin: shared, stride: None, least }
+                Bank {
+                    first: self.c64(0),
+                    size: shared_size,
+                    origin: shared,
+                    stride: None,
+                    is_small: true,
+                    is_narrow: false,
+                    least,
+                }
             }
             Space::Local => {
                 let data = self.b.load(self.b.pointer(), field!(self, lanes.local), 8);
                 let size = self.b.load(self.long(), field!(self, lanes.local_size), 8);
                 let origin = self.b.cast(op::PTRTOINT, data, self.long());
                 let least = self.function.frame_size;
-                Bank { first: self.c64(0), size, origin, stride: Some(size), least }
+                Bank { first: self.c64(0), size, origin, stride: Some(size), is_small: false, is_narrow: false, least }
             }
             _ => {
                 let site = site.unwrap_or(0);
                 let place = self.b.field(self.constants.sites, site as usize * size_of::<Site>());
                 let first = self.b.load(self.long(), place, 8);
                 let size = self.b.load(self.long(), self.b.field(place, 8), 8);
-                Bank { first, size, origin: self.c64(0), stride: None, least: 0 }
+                Bank { first, size, origin: self.c64(0), stride: None, is_small: false, is_narrow: false, least: 0 }
             }
         }
     }
@@ -395,13 +403,18 @@ impl Gen<'_> {
                 self.b.get(self.b.int(1), within)
             }
             _ => {
-                let vectors = self.varying(address);
-                let (first, most) =
-                    (self.b.splat(bank.first, HALF), self.b.splat(scaled(self, self.rounded(limit, total)), HALF));
-                let wrong = self.halves(Shape::Varying, |h| {
-                    let offset = rotated(self, self.b.binary(op::SUB, vectors.parts[h], first));
-                    self.b.icmp(IntPredicate::LLVMIntUGE, offset, most)
-                });
+                let mut offsets = self.varying(address);
+                let mut most = scaled(self, self.rounded(limit, total));
+                if bank.is_narrow {
+                    // What an address before the first wraps around to is still beyond the limit.
+                    offsets = self.map(offsets, |v| self.b.cast(op::TRUNC, v, self.word()));
+                    most = self.b.cast(op::TRUNC, most, self.word());
+                } else {
+                    let first = self.b.splat(bank.first, HALF);
+                    offsets = self.map(offsets, |v| self.b.binary(op::SUB, v, first));
+                }
+                let most = self.b.splat(most, HALF);
+                let wrong = self.map(offsets, |v| self.b.icmp(IntPredicate::LLVMIntUGE, rotated(self, v), most));
                 let wrong = self.b.binary(op::AND, self.mask_of(wrong), lanes);
                 self.b.icmp(IntPredicate::LLVMIntEQ, wrong, self.c32(0))
             }
@@ -459,156 +472,5 @@ impl Gen<'_> {
         let vectors = self.varying(address);
         let of = |h: usize| self.b.extract(vectors.parts[h], self.first_of_half(lanes, h));
         self.b.select(in_low, of(0), of(1))
-    }
-
-    pub(super) fn host(&self, bank: &Bank, address: Value) -> Value {
-        let sum = self.b.binary(op::ADD, address, bank.origin);
-        self.b.cast(op::INTTOPTR, sum, self.b.pointer())
-    }
-
-    /// Host pointers of half a warp's elements.
-    fn pointers(&self, bank: &Bank, address: Val, h: usize, offset: u32) -> Value {
-        let mut places = self.varying(address).parts[h];
-        let ty = self.b.type_of(places);
-        places = self.b.binary(op::ADD, places, self.b.splat(bank.origin, HALF));
-        if let Some(stride) = bank.stride {
-            let lanes = self.b.constants(self.long(), (0..u64::from(HALF)).map(|i| i + 16 * h as u64));
-            places = self.b.binary(op::ADD, places, self.b.binary(op::MUL, lanes, self.b.splat(stride, HALF)));
-        }
-        let places = self.b.binary(op::ADD, places, self.b.constant(ty, offset.into()));
-        self.b.cast(op::INTTOPTR, places, self.b.pointer())
-    }
-
-    fn half_lanes(&self, lanes: Value, h: usize) -> Value {
-        let ty = self.b.vector(self.b.int(1), HALF);
-        if self.whole {
-            return self.b.constant(ty, 1);
-        }
-        self.b.bits(self.half_mask(lanes, h), ty)
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "an access has as many parts")]
-    fn load(
-        &mut self,
-        access: &Access<'_>,
-        bank: &Bank,
-        address: Val,
-        lanes: Value,
-        dst: &[Reg],
-        signed: bool,
-        guard: Option<Val>,
-    ) -> Result<(), String> {
-        let int = self.b.int(access.bytes * 8);
-        let mut loaded = Vec::new();
-        for (n, reg) in (0u32..).zip(dst) {
-            let offset = n * access.bytes;
-            let value = match address.shape {
-                Shape::Uniform if bank.stride.is_none() => {
-                    let place = self.host(bank, address.parts[0]);
-                    self.uniform(self.b.load(int, self.b.field(place, offset as usize), access.bytes))
-                }
-                Shape::Affine(0) if bank.stride.is_none() => self.halves(address.shape, |h| {
-                    let place = self.host(bank, address.parts[h]);
-                    let place = self.b.field(place, offset as usize);
-                    if self.whole {
-                        return self.b.load(int, place, access.bytes);
-                    }
-                    // Half a warp without lanes has any address.
-                    let half = self.half_mask(lanes, h);
-                    let nobody = self.b.icmp(IntPredicate::LLVMIntEQ, half, self.b.constant(self.b.int(16), 0));
-                    let rows = self.b.load(self.b.pointer(), field!(self, lanes.rows), 8);
-                    let place = self.b.select(nobody, rows, place);
-                    self.b.load(int, place, access.bytes)
-                }),
-                Shape::Line(stride) | Shape::Affine(stride) if bank.is_row(stride, access) => {
-                    let ty = self.b.vector(int, HALF);
-                    self.halves(Shape::Varying, |h| {
-                        let place = self.host(bank, address.parts[h]);
-                        if self.whole {
-                            return self.b.load(ty, place, access.bytes);
-                        }
-                        let mask = self.half_lanes(lanes, h);
-                        let align = self.c32(access.bytes);
-                        let args = [place, align, mask, self.b.zero(ty)];
-                        self.b.intrinsic("llvm.masked.load", &[ty, self.b.pointer()], &args)
-                    })
-                }
-                _ => {
-                    let ty = self.b.vector(int, HALF);
-                    let pointers = self.b.vector(self.b.pointer(), HALF);
-                    self.halves(Shape::Varying, |h| {
-                        let place = self.pointers(bank, address, h, offset);
-                        let mask = self.half_lanes(lanes, h);
-                        let args = [place, self.c32(access.bytes), mask, self.b.zero(ty)];
-                        self.b.intrinsic("llvm.masked.gather", &[ty, pointers], &args)
-                    })
-                }
-            };
-            loaded.push((*reg, value));
-        }
-        // Only now, since a destination may be the address.
-        for (reg, value) in loaded {
-            self.write(reg, value, signed, guard)?;
-        }
-        Ok(())
-    }
-
-    fn store(&mut self, access: &Access<'_>, bank: &Bank, address: Val, lanes: Value, src: &[Operand]) {
-        let bits = access.bytes * 8;
-        for (n, operand) in (0u32..).zip(src) {
-            let offset = n * access.bytes;
-            let value = self.read(*operand, bits);
-            match address.shape {
-                Shape::Uniform if bank.stride.is_none() => {
-                    // The last lane's value stays.
-                    let place = self.b.field(self.host(bank, address.parts[0]), offset as usize);
-                    let last = self.last_lane(value, lanes);
-                    self.b.store(last, place, access.bytes);
-                }
-                Shape::Line(stride) | Shape::Affine(stride) if bank.is_row(stride, access) => {
-                    let vectors = self.varying(value);
-                    for h in 0..2 {
-                        let place = self.host(bank, address.parts[h]);
-                        if self.whole {
-                            self.b.store(vectors.parts[h], place, access.bytes);
-                            continue;
-                        }
-                        let mask = self.half_lanes(lanes, h);
-                        let ty = self.b.type_of(vectors.parts[h]);
-                        let args = [vectors.parts[h], place, self.c32(access.bytes), mask];
-                        self.b.intrinsic("llvm.masked.store", &[ty, self.b.pointer()], &args);
-                    }
-                }
-                _ => {
-                    let vectors = self.varying(value);
-                    let pointers = self.b.vector(self.b.pointer(), HALF);
-                    for h in 0..2 {
-                        let place = self.pointers(bank, address, h, offset);
-                        let mask = self.half_lanes(lanes, h);
-                        let ty = self.b.type_of(vectors.parts[h]);
-                        let args = [vectors.parts[h], place, self.c32(access.bytes), mask];
-                        self.b.intrinsic("llvm.masked.scatter", &[ty, pointers], &args);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The value of the last of some lanes.
-    fn last_lane(&self, value: Val, lanes: Value) -> Value {
-        if value.shape == Shape::Uniform {
-            return value.parts[0];
-        }
-        let vectors = self.varying(value);
-        let high = self.half_mask(lanes, 1);
-        let in_high = self.b.icmp(IntPredicate::LLVMIntNE, high, self.b.constant(self.b.int(16), 0));
-        let of = |h: usize| {
-            let none = self.b.constant(self.b.int(1), 0);
-            let leading = self.b.intrinsic("llvm.ctlz", &[self.b.int(16)], &[self.half_mask(lanes, h), none]);
-            let leading = self.b.cast(op::ZEXT, leading, self.word());
-            let index = self.b.binary(op::AND, self.b.binary(op::SUB, self.c32(15), leading), self.c32(15));
-            self.b.extract(vectors.parts[h], index)
-        };
-        self.b.select(in_high, of(1), of(0))
     }
 }

@@ -7,6 +7,7 @@ mod float;
 mod int;
 mod matrix;
 pub(crate) mod memory;
+mod transfer;
 mod treat;
 mod values;
 pub(crate) mod warp;
