@@ -18,6 +18,8 @@ enum Way {
     Row,
     /// So are those of all lanes when each has several.
     Lines,
+    /// They may be, as far as is known: where lanes leave a loop at different times, nothing else is.
+    Scattered,
     /// Two elements of a lane at a time.
     Pairs,
     Each,
@@ -44,6 +46,7 @@ impl Bank {
                 Way::Lines
             }
             _ if several => Way::Pairs,
+            Shape::Varying if is_shared && !self.is_small && access.count == 1 => Way::Scattered,
             _ => Way::Each,
         }
     }
@@ -135,8 +138,59 @@ impl Gen<'_> {
                     self.b.intrinsic("llvm.masked.load", &[ty, self.b.pointer()], &args)
                 })
             }
+            Way::Scattered => self.load_scattered(access.bytes, bank, address, lanes),
             Way::Lines | Way::Pairs | Way::Each => self.gather(access.bytes, bank, address, offset, lanes),
         }
+    }
+
+    /// Whether the elements of neighbouring lanes are neighbours, in each half.
+    fn are_rows(&self, bytes: u32, address: Val, lanes: Value) -> Value {
+        let steps = self.b.constants(self.long(), (0..HALF).map(|i| u64::from(i * bytes)));
+        let others = self.map(address, |v| {
+            let first = self.b.splat(self.b.extract(v, self.c64(0)), HALF);
+            self.b.icmp(IntPredicate::LLVMIntNE, v, self.b.binary(op::ADD, first, steps))
+        });
+        let others = self.b.binary(op::AND, self.mask_of(others), lanes);
+        self.b.icmp(IntPredicate::LLVMIntEQ, others, self.c32(0))
+    }
+
+    /// Loads elements from anywhere, quicker if they are neighbours.
+    fn load_scattered(&self, bytes: u32, bank: &Bank, address: Val, lanes: Value) -> Val {
+        let ty = self.b.vector(self.b.int(bytes * 8), HALF);
+        let found = [(); 2].map(|()| self.b.variable(ty));
+        let set = |value: Val| (0..2).for_each(|h| self.b.set(found[h], value.parts[h]));
+        let (rows, apart, done) = (self.b.label(), self.b.label(), self.b.label());
+        self.b.branch(self.are_rows(bytes, address, lanes), rows, apart);
+        self.b.place(rows);
+        set(self.halves(Shape::Varying, |h| {
+            let place = self.host(bank, self.b.extract(address.parts[h], self.c64(0)));
+            let args = [place, self.c32(bytes), self.half_lanes(lanes, h), self.b.zero(ty)];
+            self.b.intrinsic("llvm.masked.load", &[ty, self.b.pointer()], &args)
+        }));
+        self.b.jump(done);
+        self.b.place(apart);
+        set(self.gather(bytes, bank, address, 0, lanes));
+        self.b.jump(done);
+        self.b.place(done);
+        self.halves(Shape::Varying, |h| self.b.get(ty, found[h]))
+    }
+
+    /// Stores elements anywhere, likewise.
+    fn store_scattered(&self, bytes: u32, bank: &Bank, address: Val, lanes: Value, vectors: Val) {
+        let (rows, apart, done) = (self.b.label(), self.b.label(), self.b.label());
+        self.b.branch(self.are_rows(bytes, address, lanes), rows, apart);
+        self.b.place(rows);
+        for h in 0..2 {
+            let place = self.host(bank, self.b.extract(address.parts[h], self.c64(0)));
+            let ty = self.b.type_of(vectors.parts[h]);
+            let args = [vectors.parts[h], place, self.c32(bytes), self.half_lanes(lanes, h)];
+            self.b.intrinsic("llvm.masked.store", &[ty, self.b.pointer()], &args);
+        }
+        self.b.jump(done);
+        self.b.place(apart);
+        self.scatter(bytes, bank, address, 0, lanes, vectors);
+        self.b.jump(done);
+        self.b.place(done);
     }
 
     /// Elements of so many bytes from anywhere.
@@ -228,6 +282,7 @@ impl Gen<'_> {
                     self.b.intrinsic("llvm.masked.store", &[ty, self.b.pointer()], &args);
                 }
             }
+            Way::Scattered => self.store_scattered(access.bytes, bank, address, lanes, self.varying(value)),
             _ => self.scatter(access.bytes, bank, address, offset, lanes, self.varying(value)),
         }
     }
