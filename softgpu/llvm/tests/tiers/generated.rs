@@ -437,7 +437,7 @@ impl Generator {
     }
 }
 
-const BLOCKS: [[u32; 3]; 9] =
+pub const BLOCKS: [[u32; 3]; 9] =
     [[32, 1, 1], [64, 1, 1], [16, 4, 1], [33, 1, 1], [8, 8, 1], [100, 1, 1], [48, 2, 1], [16, 2, 2], [5, 3, 1]];
 
 /// What a kernel leaves in memory.

@@ -17,6 +17,7 @@ mod generated;
 mod hostile;
 #[path = "../../../engine/tests/engine/integers.rs"]
 mod integers;
+mod lanes;
 #[path = "../../../engine/tests/engine/programs.rs"]
 mod programs;
 mod reduced;
