@@ -37,7 +37,7 @@ fn kernel() -> String {
         }
         let _ = writeln!(
             text,
-            "mul.wide.u32 %own, %x2, 160; add.s64 %own, %own, %out; st.global.u32 [%own+{}], %r;",
+            "mul.wide.u32 %own, %x2, 108; add.s64 %own, %own, %out; st.global.u32 [%own+{}], %r;",
             x * 4
         );
     }
