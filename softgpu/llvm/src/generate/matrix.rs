@@ -39,7 +39,8 @@ pub(super) fn multiplies(mma: &Mma) -> bool {
     let floats = same && [mma.c_ty, mma.d_ty].iter().all(|ty| matches!(ty, F16 | F32));
     let bytes = matches!((mma.a_ty, mma.b_ty, mma.c_ty, mma.d_ty), (S8 | U8, S8 | U8, S32, S32));
     let fragments = [mma.a_fragment(), mma.b_fragment(), mma.c_fragment(), mma.d_fragment()];
-    matches!(mma.op, MmaOp::Multiply { .. }) && (floats || bytes) && fragments.iter().all(fits)
+    let is_plain = matches!(mma.op, MmaOp::Multiply { .. }) && mma.sparse.is_none();
+    is_plain && (floats || bytes) && fragments.iter().all(fits)
 }
 
 fn fits(fragment: &Fragment) -> bool {
