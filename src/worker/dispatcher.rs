@@ -17,6 +17,8 @@ use super::waiters::Waiters;
 /// How often a ring without a usable doorbell is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
+/// After so long, others have their turns between two looks: what is waited for may be one of them that has none.
+const SPIN: Duration = Duration::from_micros(5);
 /// How many times longer a client's call is waited for than new work.
 const PATIENCE: u32 = 4;
 /// Sleep between looks at fences, nanoseconds.
@@ -183,7 +185,11 @@ impl Dispatcher {
             if self.napping || (start.elapsed() >= self.busy_poll && !self.executor.is_patient()) {
                 return false;
             }
-            std::hint::spin_loop();
+            if start.elapsed() < SPIN {
+                std::hint::spin_loop();
+            } else {
+                std::thread::yield_now();
+            }
         }
     }
 
