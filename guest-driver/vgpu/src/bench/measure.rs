@@ -154,11 +154,12 @@ fn round_trip(driver: &Driver) -> Result<Sample, CallError> {
 fn launch(driver: &Driver) -> Result<Sample, CallError> {
     let kernel = driver.kernel(PTX, "empty")?;
     let mut times = Vec::with_capacity(CALLS);
+    let clock = Clock::new();
     while times.len() < CALLS {
         for _ in 0..BURST {
             let start = Instant::now();
             driver.launch(kernel, 1, 1, &mut [])?;
-            times.push(start.elapsed().as_secs_f64());
+            times.push(clock.since(start));
         }
         driver.synchronize()?;
     }
@@ -236,12 +237,32 @@ pub(super) fn timed<E>(count: usize, mut call: impl FnMut() -> Result<(), E>) ->
         call()?;
     }
     let mut times = Vec::with_capacity(count);
+    let clock = Clock::new();
     for _ in 0..count {
         let start = Instant::now();
         call()?;
-        times.push(start.elapsed().as_secs_f64());
+        times.push(clock.since(start));
     }
     Ok(times)
+}
+
+/// A clock that does not count its own readings, which cost a good part of a launch.
+pub(super) struct Clock {
+    /// From one reading to the next, seconds.
+    reading: f64,
+}
+
+impl Clock {
+    pub(super) fn new() -> Clock {
+        const READINGS: usize = 1000;
+        let readings = (0..READINGS).map(|_| Instant::now().elapsed().as_secs_f64()).collect();
+        Clock { reading: percentiles(readings).0 }
+    }
+
+    /// Seconds.
+    pub(super) fn since(&self, start: Instant) -> f64 {
+        (start.elapsed().as_secs_f64() - self.reading).max(0.0)
+    }
 }
 
 pub(super) fn latency(bench: &str, times: Vec<f64>) -> Sample {

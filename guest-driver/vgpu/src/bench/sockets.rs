@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{anyhow, Context, Result};
 
-use super::measure::{latency, rate, timed, Sample, BURST, CALLS, LAUNCHES, PTX, WARM_UP};
+use super::measure::{latency, rate, timed, Clock, Sample, BURST, CALLS, LAUNCHES, PTX, WARM_UP};
 use crate::ffi::Driver;
 
 /// Header, command and arguments of `cuMemGetInfo` and of the launch of an empty kernel, bytes.
@@ -42,11 +42,12 @@ fn measure(mut client: impl Read + Write, server: impl Read + Write + Send + 'st
     let server: JoinHandle<Result<()>> = std::thread::spawn(move || serve(server));
     let round_trip = timed(CALLS, || call(&mut client, ASK_MEMORY))?;
     let mut costs = Vec::with_capacity(CALLS);
+    let clock = Clock::new();
     while costs.len() < CALLS {
         for _ in 0..BURST {
             let start = Instant::now();
             client.write_all(&message::<LAUNCH>(ASK_LAUNCH))?;
-            costs.push(start.elapsed().as_secs_f64());
+            costs.push(clock.since(start));
         }
         call(&mut client, ASK_SYNCHRONISE)?;
     }
