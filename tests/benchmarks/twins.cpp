@@ -168,12 +168,11 @@ void radix_sort(const unsigned *x, unsigned *y, int n) {
         unsigned s[1024];
         const unsigned *from = x + base;
         unsigned *to = s;
-        for (int shift = 0; shift < 16; shift += 8) {
-            unsigned starts[257] = {};
-            for (int i = 0; i < 1024; i++) starts[(from[i] >> shift & 255) + 1]++;
-            for (int d = 0; d < 256; d++) starts[d + 1] += starts[d];
-            for (int i = 0; i < 1024; i++) to[starts[from[i] >> shift & 255]++] = from[i];
-            from = s, to = y + base;
+        for (int bit = 0; bit < 16; bit++) {
+            unsigned zero = 0, one = 0;
+            for (int i = 0; i < 1024; i++) one += ~from[i] >> bit & 1;
+            for (int i = 0; i < 1024; i++) to[from[i] >> bit & 1 ? one++ : zero++] = from[i];
+            from = to, to = bit % 2 ? s : y + base;
         }
     }
 }
