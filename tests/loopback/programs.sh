@@ -39,6 +39,20 @@ together() {
 export programs
 export -f together
 check loopback/eight_at_once "$bin_dir/vgpu" run -- bash -c together
+
+# starved: the host lets the worker wait for two seconds, and the program goes on behind that.
+starved() {
+    local line worker
+    exec 3< <("$programs/counter" 3000)
+    local program=$!
+    read -r line <&3 && [ "$line" = STARTED ] || return
+    worker=$(pgrep -x worker -P "$(pgrep -x vhost-user-vgpu -P "$PPID")") || return
+    kill -STOP $worker && sleep 2 && kill -CONT $worker || return
+    cat <&3
+    wait "$program"
+}
+export -f starved
+check loopback/starved_worker "$bin_dir/vgpu" run -- bash -c starved
 check loopback/smi "$bin_dir/vgpu" run -- "$bin_dir/vgpu" smi
 export bin_dir
 export -f bench_lines

@@ -19,8 +19,10 @@ const SPIN: Duration = Duration::from_micros(50);
 const LINGER: Duration = Duration::from_millis(1);
 /// Sleep of a parked thread without interrupts, at first and at most.
 const NAP: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(1));
-/// Looks without a new heartbeat, [`HEARTBEAT_MS`] apart, after which the worker is taken for dead.
-const STILL_LOOKS: u32 = 10;
+/// Looks without a new heartbeat, [`HEARTBEAT_MS`] apart, after which the worker is taken for dead. One that has died
+/// by itself says so at once: this is for the end of the whole backend, and a busy host may keep a worker waiting for
+/// seconds.
+const STILL_LOOKS: u32 = 50;
 
 /// The session's state of life, and how its threads wait.
 pub struct Waiter {
