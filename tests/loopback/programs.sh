@@ -43,7 +43,7 @@ check loopback/eight_at_once "$bin_dir/vgpu" run -- bash -c together
 # starved: the host lets the worker wait for two seconds, and the program goes on behind that.
 starved() {
     local line worker
-    exec 3< <("$programs/counter" 3000)
+    exec 3< <("$programs/counter" 30000)
     local program=$!
     read -r line <&3 && [ "$line" = STARTED ] || return
     worker=$(pgrep -x worker -P "$(pgrep -x vhost-user-vgpu -P "$PPID")") || return
