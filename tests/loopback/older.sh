@@ -2,19 +2,11 @@
 # A driver of CUDA 12.0, which tells nothing about kernels' parameters: the layouts that are read from images are
 # those that compilers make, and programs run. Prints `PASS name` or `FAIL name: reason` lines.
 set -uo pipefail
-. "$(dirname "$0")/../../scripts/lib.sh"
+. "$(dirname "$0")/lib.sh"
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cuda=$nvcc_root/nvidia/cu13
-limit=120 # seconds per program, far above what one takes
-
-check() {
-    local name=$1 code=0
-    shift
-    timeout --kill-after=5 "$limit" "$@" >&2 || code=$?
-    if [ "$code" -eq 0 ]; then echo "PASS $name"; else echo "FAIL $name: exit code $code"; fi
-}
 
 # The kernels' parameters, offset and size, as their C types have them.
 cat >"$folder/kernels.cu" <<'EOF'

@@ -2,16 +2,7 @@
 # The CUDA programs on this machine, without a VM: `vgpu run` starts the backend
 # and the broker for each. Prints `PASS name` or `FAIL name: reason` lines.
 set -uo pipefail
-. "$(dirname "$0")/../../scripts/lib.sh"
-
-limit=120 # seconds per program, far above what one takes
-
-check() {
-    local name=$1 code=0
-    shift
-    timeout --kill-after=5 "$limit" "$@" >&2 || code=$?
-    if [ "$code" -eq 0 ]; then echo "PASS $name"; else echo "FAIL $name: exit code $code"; fi
-}
+. "$(dirname "$0")/lib.sh"
 
 # bench_lines: one JSON object per line, each with the fields users script on.
 bench_lines() {
