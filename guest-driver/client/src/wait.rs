@@ -14,6 +14,9 @@ use crate::sys::Shared;
 
 /// How long a thread spins before it parks.
 const SPIN: Duration = Duration::from_micros(50);
+/// How long it spins before it lets others that want its processor have a turn now and then: with more threads than
+/// processors the one that it waits for may be among them.
+const ALONE: Duration = Duration::from_micros(5);
 /// How long a thread that lingers looks again and again, between others' turns on its processor, before it
 /// parks: being woken takes tens of microseconds, which then are a few percent of the wait.
 const LINGER: Duration = Duration::from_millis(1);
@@ -106,11 +109,11 @@ impl Waiter {
                 std::hint::spin_loop();
             }
             let elapsed = start.elapsed();
-            if elapsed >= self.spin {
+            if elapsed >= ALONE {
                 std::thread::yield_now();
-                if elapsed >= LINGER || !self.lingers.load(Ordering::Relaxed) {
-                    return false;
-                }
+            }
+            if elapsed >= self.spin && (elapsed >= LINGER || !self.lingers.load(Ordering::Relaxed)) {
+                return false;
             }
         }
     }
