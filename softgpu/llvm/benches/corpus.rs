@@ -1,7 +1,8 @@
-//! A folder of PTX, such as `VGPU_SOFT_DUMP` collects: how fast it is parsed, and which kernels each tier takes.
+//! A folder of PTX, such as `VGPU_SOFT_DUMP` collects: how fast it is parsed, which kernels each tier takes, and what
+//! LLVM costs.
 //!
 //! `scripts/bench corpus DIR`. Prints what is refused and why; fails if a text is refused or a kernel by the
-//! interpreter.
+//! interpreter. Times of compilations are those of the processor, so that other work on the machine does not count.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,22 +13,43 @@ use vgpu_engine::memory::Memory;
 use vgpu_engine::ptx;
 use vgpu_llvm::Llvm;
 
+/// A compilation: name of the kernel, its instructions, and the processor's time.
+struct Compilation {
+    name: String,
+    instructions: usize,
+    time: Duration,
+}
+
+impl Compilation {
+    /// Milliseconds per instruction.
+    fn each(&self) -> f64 {
+        self.time.as_secs_f64() * 1e3 / self.instructions.max(1) as f64
+    }
+}
+
 /// LLVM, with an account of what it has compiled.
 #[derive(Default)]
 struct Accountant {
-    compiled: Mutex<(usize, usize, Duration)>,
+    compiled: Mutex<Vec<Compilation>>,
     refused: Mutex<BTreeMap<String, usize>>,
+}
+
+/// Time that the processor has spent on the thread.
+fn processor_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
 impl Compiler for Accountant {
     fn compile(&self, source: &Source<'_>) -> Result<Arc<dyn Native>, String> {
-        let start = Instant::now();
+        let start = processor_time();
         let native = Llvm.compile(source);
         match &native {
-            Ok(_) => {
-                let mut account = self.compiled.lock().expect("no panic");
-                *account = (account.0 + 1, account.1 + source.function.insts.len(), account.2 + start.elapsed());
-            }
+            Ok(_) => self.compiled.lock().expect("no panic").push(Compilation {
+                name: source.function.name.clone(),
+                instructions: source.function.insts.len(),
+                time: processor_time() - start,
+            }),
             Err(why) => *self.refused.lock().expect("no panic").entry(why.clone()).or_default() += 1,
         }
         native
@@ -87,9 +109,7 @@ fn main() {
         }
     }
     println!("{kernels} kernels, {instructions} instructions");
-    let (compiled, compiled_instructions, time) = *accountant.compiled.lock().expect("no panic");
-    let each = time.as_secs_f64() * 1e3 / compiled_instructions.max(1) as f64;
-    println!("compiled: {compiled} kernels in {:.1} s, {each:.3} ms per instruction", time.as_secs_f64());
+    report(&mut accountant.compiled.lock().expect("no panic"));
     for (why, count) in accountant.refused.lock().expect("no panic").iter() {
         println!("left to the interpreter: {count} because {why}");
     }
@@ -104,4 +124,40 @@ fn refusal(engine: &Engine, program: &Program, name: &str) -> Option<String> {
     let fault = engine.prepare(&kernel, block).err()?;
     // What other texts define comes with a link.
     (!fault.detail.contains(ptx::UNRESOLVED)).then(|| fault.to_string())
+}
+
+/// Prints what compiling has cost, by size of the kernels.
+fn report(compiled: &mut [Compilation]) {
+    const SIZES: [usize; 5] = [0, 50, 200, 1000, 5000];
+    println!("compiled, with the milliseconds of the processor per instruction:");
+    println!(
+        "{:>14} {:>8} {:>13} {:>8} {:>8} {:>8} {:>8}",
+        "instructions", "kernels", "in seconds", "median", "p90", "most", "all"
+    );
+    compiled.sort_by(|a, b| a.each().total_cmp(&b.each()));
+    let line = |size: String, within: &dyn Fn(usize) -> bool| {
+        let some: Vec<&Compilation> = compiled.iter().filter(|one| within(one.instructions)).collect();
+        let (Some(last), instructions) = (some.last(), some.iter().map(|one| one.instructions).sum::<usize>()) else {
+            return;
+        };
+        let time: f64 = some.iter().map(|one| one.time.as_secs_f64()).sum();
+        let at = |part: f64| some[(some.len() as f64 * part) as usize].each();
+        let all = time * 1e3 / instructions.max(1) as f64;
+        println!(
+            "{size:>14} {:>8} {time:>13.2} {:>8.3} {:>8.3} {:>8.3} {all:>8.3}",
+            some.len(),
+            at(0.5),
+            at(0.9),
+            last.each()
+        );
+    };
+    for (i, from) in SIZES.into_iter().enumerate() {
+        let to = SIZES.get(i + 1).copied().unwrap_or(usize::MAX);
+        line(format!("{from} or more"), &|size| (from..to).contains(&size));
+    }
+    line("all".into(), &|_| true);
+    if let Some(slowest) = compiled.iter().max_by_key(|one| one.time) {
+        let Compilation { name, instructions, time } = slowest;
+        println!("slowest: `{name}`, {instructions} instructions, {:.2} s", time.as_secs_f64());
+    }
 }
