@@ -17,7 +17,7 @@ mod sys;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use vgpu_engine::engine::{Compiler, Entry, Native, Run, Shape, Source};
+use vgpu_engine::engine::{Compiler, Interface, Native, Run, Shape, Source};
 
 /// Where listings of compiled kernels are written.
 static LISTINGS: OnceLock<PathBuf> = OnceLock::new();
@@ -48,9 +48,7 @@ impl Compiler for Llvm {
 /// A compiled kernel.
 pub(crate) struct Kernel {
     code: sys::Code,
-    entries: Vec<Entry>,
-    sites: usize,
-    masks: usize,
+    interface: Interface,
 }
 
 // SAFETY: `generate` emits only accesses to the frame, to what it refers to within the sizes it says, and
@@ -60,15 +58,7 @@ unsafe impl Native for Kernel {
         self.code.function()
     }
 
-    fn entries(&self) -> &[Entry] {
-        &self.entries
-    }
-
-    fn sites(&self) -> usize {
-        self.sites
-    }
-
-    fn masks(&self) -> usize {
-        self.masks
+    fn interface(&self) -> &Interface {
+        &self.interface
     }
 }

@@ -4,13 +4,13 @@ use super::check::{Place, Shadow};
 use super::code::{Code, Pred, Row, FULL, LANES};
 use super::control::{BarrierResult, Control, Fragment, Wait, SLICE};
 use super::cx::{Arrival, Cx, Flow, LaneFault};
+use super::interface::{status, Lanes, Native};
 use super::launch::Env;
 use super::local::Local;
 use super::native::{Cache, Context, Session, Together, SPEED};
 use super::ops::barrier::BARRIERS;
 use super::ops::special::thread_index;
 use super::shared::Shared;
-use super::tier::{status, Lanes, Native};
 use super::{Fault, FaultKind};
 use crate::ir::BarrierRedOp;
 
@@ -169,7 +169,10 @@ impl Block {
                 let entry = session.entry(&warp.control).filter(|_| !warp.interpreted);
                 if let Some(entry) = entry {
                     *session.fuel() = *fuel * SPEED;
-                    let status = session.enter(warp, &mut self.lanes[w], entry);
+                    let Some(status) = session.enter(warp, &mut self.lanes[w], entry) else {
+                        warp.interpreted = true;
+                        continue;
+                    };
                     *fuel = *session.fuel() / SPEED;
                     if status == status::FAULT {
                         let fault = session.take_fault();

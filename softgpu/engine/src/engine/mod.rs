@@ -16,6 +16,7 @@ mod control;
 mod cx;
 mod fault;
 mod heap;
+mod interface;
 mod isa;
 mod launch;
 mod local;
@@ -28,6 +29,7 @@ mod pool;
 mod printf;
 mod printf_sys;
 mod program;
+mod regular;
 mod runtime;
 mod shared;
 mod space;
@@ -37,7 +39,11 @@ mod tier;
 pub use check::Extents;
 pub use fault::{Fault, FaultKind};
 pub use heap::DeviceHeap;
+pub use interface::{
+    status, Bank, Base, Check, Entry, Exit, Frame, Interface, Lanes, Lookup, Native, Needed, RegisterKind, Regular,
+    Run, Site, Step, FOREIGN,
+};
 pub use launch::{Engine, Launch, MAX_SHARED, MAX_THREADS};
 pub use program::{Global, Kernel, KernelAttributes, LoadError, Param, Program};
 pub use space::window;
-pub use tier::{status, Compiler, Entry, Frame, Lanes, Native, Regular, Run, Shape, Site, Source, Tier, FOREIGN};
+pub use tier::{Compiler, Shape, Source, Tier};

@@ -1,12 +1,13 @@
 //! Running the warps of a block in machine code.
 
 use super::block::{existing, Block, Warp};
-use super::code::{Code, Row, FULL, LANES};
+use super::code::{Code, FULL, LANES};
 use super::control::{Control, Fragment, Wait, SLICE};
 use super::cx::{Cx, Flow, LaneFault};
+use super::interface::{status, Bank, Base, Check, Entry, Frame, Lanes, Lookup, Native, Site, FOREIGN};
 use super::launch::Env;
+use super::regular::Registers;
 use super::shared::Shared;
-use super::tier::{status, Entry, Frame, Lanes, Native, Regular, Site, FOREIGN};
 use crate::memory::Pinned;
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::ops::Range;
@@ -27,12 +28,13 @@ pub(super) struct Cache {
 
 impl Cache {
     fn prepare(&mut self, native: &dyn Native, generation: u64) {
-        if self.sites.len() != native.sites() || self.generation != generation {
+        let interface = native.interface();
+        if self.sites.len() != interface.sites || self.generation != generation {
             self.sites.clear();
-            self.sites.resize(native.sites(), Site::default());
+            self.sites.resize(interface.sites, Site::default());
             self.generation = generation;
         }
-        self.masks.resize(native.masks(), 0);
+        self.masks.resize(interface.masks, 0);
     }
 }
 
@@ -40,6 +42,7 @@ impl Cache {
 /// the machine code is in the middle of the block.
 struct Host<'a> {
     code: &'a Code,
+    native: &'a dyn Native,
     env: &'a Env<'a>,
     memory: &'a Pinned<'a>,
     warps: *mut Warp,
@@ -85,6 +88,7 @@ impl<'a> Session<'a> {
             sites: cache.sites.as_mut_ptr(),
             masks: cache.masks.as_mut_ptr(),
             execute,
+            check,
             locate,
             fuel: 0,
             reserve: SLICE * SPEED / 4,
@@ -104,6 +108,7 @@ impl<'a> Session<'a> {
         };
         let host = Host {
             code,
+            native,
             env,
             memory,
             warps: block.warps.as_mut_ptr(),
@@ -121,7 +126,7 @@ impl<'a> Session<'a> {
         if control.frames.len() != 1 || control.mask == 0 {
             return None;
         }
-        let entries = self.native.entries();
+        let entries = &self.native.interface().entries;
         let index = entries.iter().position(|e| e.pc == control.pc)?;
         let here = |f: &Fragment| {
             let at = |block: &u32| self.host.code.map.blocks[*block as usize] == f.pc;
@@ -130,25 +135,39 @@ impl<'a> Session<'a> {
         control.others.iter().all(here).then_some(index as u32)
     }
 
-    fn entry_of(&self, index: u32) -> &Entry {
-        &self.native.entries()[index as usize]
+    fn entry_of(&self, index: u32) -> &'a Entry {
+        &self.native.interface().entries[index as usize]
     }
 
-    /// Takes the lanes of a warp that is ready over into machine code.
-    pub(super) fn enter(&mut self, warp: &mut Warp, lanes: &mut Lanes, entry: u32) -> u32 {
-        let control = &mut warp.control;
-        for fragment in control.others.drain(..) {
-            let blocks = &self.host.code.map.blocks;
-            let at = |block: &&u32| blocks[**block as usize] == fragment.pc;
-            if let Some(block) = self.entry_of(entry).waiting.iter().find(at) {
-                // SAFETY: `masks` has one word for each block.
-                unsafe { *self.masks.add(*block as usize) |= fragment.mask };
+    /// Takes the lanes of a warp that is ready over into machine code, if its registers are as that needs them.
+    pub(super) fn enter(&mut self, warp: &mut Warp, lanes: &mut Lanes, entry: u32) -> Option<u32> {
+        let place = self.entry_of(entry);
+        let (control, blocks) = (&mut warp.control, &self.host.code.map.blocks);
+        let waiting = |block: u32| {
+            let there = control.others.iter().filter(|fragment| fragment.pc == blocks[block as usize]);
+            there.fold(0, |lanes, fragment| lanes | fragment.mask)
+        };
+        if self.native.interface().needs_all && control.exited != 0 {
+            return None;
+        }
+        let mut registers = Registers { rows: &mut warp.rows, preds: &mut warp.preds };
+        for needed in &place.registers {
+            let running = if needed.running { control.mask } else { 0 };
+            let users = needed.waiting.iter().fold(running, |lanes, block| lanes | waiting(*block));
+            if !registers.reduce(&needed.register, users) {
+                return None;
             }
         }
+        for block in &place.waiting {
+            // SAFETY: `masks` has one word for each block.
+            unsafe { *self.masks.add(*block as usize) = waiting(*block) };
+        }
+        control.others.clear();
         (lanes.running, lanes.exited) = (control.mask, control.exited);
         control.mask = 0;
         warp.show(lanes);
-        self.run(std::slice::from_mut(lanes), entry | FOREIGN, false)
+        let entry = if place.waiting.is_empty() && place.barrier.is_some() { entry } else { entry | FOREIGN };
+        Some(self.run(std::slice::from_mut(lanes), entry, false))
     }
 
     /// Runs warps from an entry on.
@@ -181,20 +200,26 @@ impl<'a> Session<'a> {
         let control = &mut warp.control;
         control.exit(lanes.exited & !control.exited);
         control.enter(0);
-        control.pc = lanes.pc;
         control.mask = lanes.running;
-        for (block, pc) in self.host.code.map.blocks.iter().enumerate() {
+    }
+
+    /// Lets the interpreter go on where machine code has left a warp.
+    fn go_on(&mut self, warp: &mut Warp, lanes: &Lanes) {
+        let exit = &self.native.interface().exits[lanes.exit as usize];
+        warp.registers().complete(&exit.regular);
+        warp.control.pc = exit.pc;
+        for block in &exit.waiting {
             // SAFETY: `masks` has one word for each block.
-            let mask = unsafe { std::mem::take(&mut *self.masks.add(block)) };
+            let mask = unsafe { *self.masks.add(*block as usize) };
             if mask != 0 {
-                control.park(*pc, mask, Wait::Ready);
+                warp.control.park(self.host.code.map.blocks[*block as usize], mask, Wait::Ready);
             }
         }
     }
 }
 
-/// Calls micro-operations from machine code.
-unsafe extern "C" fn execute(frame: *mut Frame, lanes: *mut Lanes, first: u32, end: u32, exec: u32) -> u32 {
+/// Has the interpreter execute micro-operations for machine code.
+unsafe extern "C" fn execute(frame: *mut Frame, lanes: *mut Lanes, step: u32, exec: u32) -> u32 {
     // SAFETY: machine code passes on what `Session::run` gave it: nothing else refers to the host or to
     // the warp while it runs.
     let (frame, lanes) = unsafe { (&mut *frame, &mut *lanes) };
@@ -204,6 +229,12 @@ unsafe extern "C" fn execute(frame: *mut Frame, lanes: *mut Lanes, first: u32, e
     let (warp, shared) = unsafe { (&mut *host.warps.add(lanes.warp as usize), &mut *host.shared) };
     let (fuel, exited) = (frame.fuel, warp.control.exited);
     let work = AssertUnwindSafe(|| {
+        let step = &host.native.interface().steps[step as usize];
+        warp.registers().complete(&step.operands);
+        if let Some(lookup) = &step.lookup {
+            let address = warp.address(lookup, exec);
+            host.locate(lookup.site, address, lookup.writes);
+        }
         warp.control.exited = lanes.exited;
         warp.control.enter(0);
         warp.control.fuel = fuel;
@@ -224,6 +255,7 @@ unsafe extern "C" fn execute(frame: *mut Frame, lanes: *mut Lanes, first: u32, e
             fault: None,
             arrival: None,
         };
+        let (first, end) = step.operations;
         for (op, pc) in host.code.ops[first as usize..end as usize].iter().zip(first..) {
             cx.control.pc = pc + 1;
             cx.exec = exec;
@@ -231,6 +263,10 @@ unsafe extern "C" fn execute(frame: *mut Frame, lanes: *mut Lanes, first: u32, e
                 host.fault = cx.fault.take();
                 return status::FAULT;
             }
+        }
+        for register in &step.results {
+            // The interpreter gives regular results of regular operands.
+            warp.registers().spread(register, exec);
         }
         0
     });
@@ -241,14 +277,77 @@ unsafe extern "C" fn execute(frame: *mut Frame, lanes: *mut Lanes, first: u32, e
     result
 }
 
+/// Looks at the addresses of an access.
+unsafe extern "C" fn check(
+    frame: *mut Frame,
+    lanes: *mut Lanes,
+    check: u32,
+    first: u64,
+    second: u64,
+    exec: u32,
+) -> u32 {
+    // SAFETY: as in `execute`.
+    let (frame, lanes) = unsafe { (&mut *frame, &mut *lanes) };
+    // SAFETY: as above.
+    let host = unsafe { &mut *frame.host.cast::<Host<'_>>() };
+    let Some(check) = host.native.interface().checks.get(check as usize) else { return 0 };
+    let places = Places { check, bases: [first, second], lanes: exec };
+    let holds = match check.bank {
+        Bank::Shared => places.are_within(Site { first: 0, size: frame.shared_size }),
+        Bank::Local => places.are_within(Site { first: 0, size: lanes.local_size }),
+        Bank::Site(site) => {
+            // SAFETY: sites are numbered below `Interface::sites`, for which there is room.
+            let range = || unsafe { *host.sites.add(site as usize) };
+            places.are_within(range()) || {
+                host.locate(site, places.of(exec.trailing_zeros() % LANES as u32), check.writes);
+                places.are_within(range())
+            }
+        }
+    };
+    holds.into()
+}
+
+/// The addresses that some lanes access.
+struct Places<'a> {
+    check: &'a Check,
+    bases: [u64; 2],
+    lanes: u32,
+}
+
+impl Places<'_> {
+    fn of(&self, lane: u32) -> u64 {
+        let (base, steps) = match self.check.halves {
+            true => (self.bases[lane as usize / 16], lane % 16),
+            false => (self.bases[0], lane),
+        };
+        base.wrapping_add((self.check.stride as u64).wrapping_mul(steps.into()))
+    }
+
+    fn are_within(&self, range: Site) -> bool {
+        let limit =
+            range.size.saturating_sub(u64::from(self.check.bytes).saturating_sub(1).saturating_add(self.check.span));
+        let is_within = |lane: u32| {
+            let address = self.of(lane);
+            address.wrapping_sub(range.first) < limit && address.is_multiple_of(self.check.bytes.into())
+        };
+        (0..LANES as u32).all(|lane| self.lanes >> lane & 1 == 0 || is_within(lane))
+    }
+}
+
 /// Finds the live range around an address.
 unsafe extern "C" fn locate(frame: *mut Frame, site: u32, address: u64, write: u32) {
     // SAFETY: as in `execute`.
     let host = unsafe { &mut *(*frame).host.cast::<Host<'_>>() };
-    if let Some((first, size)) = host.memory.span(address, write != 0) {
-        if first.is_multiple_of(Site::ALIGN) {
-            // SAFETY: sites are numbered below `Native::sites`, for which there is room.
-            unsafe { *host.sites.add(site as usize) = Site { first, size } };
+    host.locate(site, address, write != 0);
+}
+
+impl Host<'_> {
+    fn locate(&self, site: u32, address: u64, write: bool) {
+        if let Some((first, size)) = self.memory.span(address, write) {
+            if first.is_multiple_of(Site::ALIGN) {
+                // SAFETY: sites are numbered below `Interface::sites`, for which there is room.
+                unsafe { *self.sites.add(site as usize) = Site { first, size } };
+            }
         }
     }
 }
@@ -330,7 +429,7 @@ impl Block {
             return;
         }
         let entry = session.entry_of(entry);
-        warp.complete(&entry.regular);
+        warp.arrive(entry);
         match entry.barrier {
             Some(id) if waits => self.wait_at(w, entry.pc, id, running),
             _ => warp.control.park(entry.pc, running, Wait::Ready),
@@ -355,12 +454,15 @@ impl Block {
             lanes.exited = !lanes.running;
         }
         session.leave(warp, lanes);
+        if matches!(status, status::INTERPRET | status::YIELD) {
+            session.go_on(warp, lanes);
+        }
         let running = lanes.running;
         self.live_threads -= (warp.control.exited & !before).count_ones();
         if let Some(entry) = entry {
             let entry = session.entry_of(entry);
             warp.control.mask = 0;
-            warp.complete(&entry.regular);
+            warp.arrive(entry);
             self.wait_at(w, entry.pc, entry.barrier.unwrap_or(0), running);
         }
     }
@@ -375,29 +477,28 @@ impl Warp {
         lanes.local_size = self.local.stride().into();
     }
 
-    /// Gives all lanes their values of registers that machine code has left in the short form.
-    fn complete(&mut self, regular: &[Regular]) {
-        for register in regular {
-            let row = register.row as usize;
-            let stride = register.stride as u64;
-            let second =
-                |first: u64, own: u64| if register.halves { own } else { first.wrapping_add(stride.wrapping_mul(16)) };
-            if register.wide {
-                let first = |row: &Row| u64::from(row.0[0]) | u64::from(row.0[1]) << 32;
-                let low = first(&self.rows[row]);
-                let bases = [low, second(low, first(&self.rows[row + 1]))];
-                for lane in 0..LANES {
-                    let value = bases[lane / 16].wrapping_add(stride.wrapping_mul(lane as u64 % 16));
-                    let row = &mut self.rows[row + lane / 16].0;
-                    (row[lane % 16 * 2], row[lane % 16 * 2 + 1]) = (value as u32, (value >> 32) as u32);
-                }
-            } else {
-                let row = &mut self.rows[row].0;
-                let bases = [row[0], second(row[0].into(), row[16].into()) as u32];
-                for lane in 0..LANES {
-                    row[lane] = bases[lane / 16].wrapping_add((stride as u32).wrapping_mul(lane as u32 % 16));
-                }
+    fn registers(&mut self) -> Registers<'_> {
+        Registers { rows: &mut self.rows, preds: &mut self.preds }
+    }
+
+    /// Gives all lanes their registers where machine code has left the warp at a barrier.
+    fn arrive(&mut self, entry: &Entry) {
+        let needed = entry.registers.iter().filter(|needed| needed.running);
+        self.registers().complete(needed.map(|needed| &needed.register));
+    }
+
+    /// The address of the first of some lanes.
+    fn address(&self, lookup: &Lookup, lanes: u32) -> u64 {
+        let lane = lanes.trailing_zeros() as usize % LANES;
+        let offset = lookup.offset as u64;
+        match lookup.base {
+            Base::Word(row) => self.rows[row as usize].0[lane].wrapping_add(offset as u32).into(),
+            Base::Long(row) => {
+                let row = &self.rows[row as usize + lane / 16].0;
+                let (low, high) = (row[lane % 16 * 2], row[lane % 16 * 2 + 1]);
+                (u64::from(low) | u64::from(high) << 32).wrapping_add(offset)
             }
+            Base::Fixed(address) => address.wrapping_add(offset),
         }
     }
 }
@@ -418,7 +519,7 @@ impl Block {
                 existing: existing(threads, w),
                 running: 0,
                 exited: 0,
-                pc: 0,
+                exit: 0,
             };
             self.lanes = (0..self.warps.len()).map(lanes).collect();
         }

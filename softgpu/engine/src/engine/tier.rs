@@ -7,9 +7,9 @@
 //! machine code meets something that only the interpreter can do.
 
 use super::code::{Code, Map};
+use super::interface::Native;
 use super::Kernel;
 use crate::ir::{Function, FunctionId, Module, SymbolId};
-use std::ffi::c_void;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{mpsc, Arc, Mutex, OnceLock, PoisonError};
@@ -64,77 +64,6 @@ impl std::fmt::Display for Tier {
 pub trait Compiler: Send + Sync {
     /// Compiles a kernel, or says what about it cannot be compiled.
     fn compile(&self, source: &Source<'_>) -> Result<Arc<dyn Native>, String>;
-}
-
-/// Machine code of a kernel.
-///
-/// # Safety
-/// The function of [`Native::function`] may be called with frames as [`Frame`] describes them,
-/// for as long as the value lives. It accesses nothing but what the frame refers to.
-pub unsafe trait Native: Send + Sync {
-    /// The code.
-    fn function(&self) -> Run;
-    /// Where warps may begin. Entry 0 is the kernel's start.
-    fn entries(&self) -> &[Entry];
-    /// How many [`Frame::sites`] it uses.
-    fn sites(&self) -> usize;
-    /// How many [`Frame::masks`] it uses, which is one for each block.
-    fn masks(&self) -> usize;
-}
-
-/// Runs the warps `first..end` of a frame, one after the other, from its entry `at` on; with `together`, and
-/// if all of them come to the same barrier, from there on, and so forth. The result is one of [`status`].
-pub type Run = unsafe extern "C" fn(*mut Frame) -> u32;
-
-/// Bit of an entry: the warp's registers are as the interpreter leaves them. If they hold what the code does
-/// not expect, it returns at once.
-pub const FOREIGN: u32 = 1 << 31;
-
-/// A place where machine code can take over a warp.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Micro-operation.
-    pub pc: u32,
-    /// Blocks at whose first operation other lanes may wait meanwhile.
-    pub waiting: Vec<u32>,
-    /// The barrier behind which it lies. There, and at the kernel's start, warps can go on without [`FOREIGN`].
-    pub barrier: Option<u8>,
-    /// Registers that machine code leaves there in a short form.
-    pub regular: Vec<Regular>,
-}
-
-/// A register whose value follows from that of the first lane, or of the first of each half, which alone is in
-/// its rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Regular {
-    /// First row.
-    pub row: u32,
-    /// Whether it has 64 bits.
-    pub wide: bool,
-    /// Whether each half of the warp has a value of its own.
-    pub halves: bool,
-    /// How much more each lane has than the one before it, in its half or in the warp.
-    pub stride: i64,
-}
-
-/// What machine code returns.
-pub mod status {
-    /// All warps have ended.
-    pub const DONE: u32 = 0;
-    /// All warps that have not ended are at the barrier of entry [`super::Frame::stop`].
-    pub const BARRIER: u32 = 1;
-    /// The interpreter has to go on with warp `current`. Its lanes are at [`super::Lanes::pc`] and at the blocks of
-    /// [`super::Frame::masks`].
-    ///
-    /// In this case and the next ones, warps before `current` have ended or are at the barrier of entry
-    /// [`super::Frame::stop`], and those behind it have ended or are still at the entry [`super::Frame::at`].
-    pub const INTERPRET: u32 = 2;
-    /// As `INTERPRET`, because the time slice is used up.
-    pub const YIELD: u32 = 3;
-    /// What [`super::Frame::execute`] returned.
-    pub const FAULT: u32 = 4;
-    /// Warp `current` is at another barrier than those before it, that of entry [`super::Frame::parted`].
-    pub const PARTED: u32 = 5;
 }
 
 /// How the threads of a block lie in its warps.
@@ -193,85 +122,6 @@ impl Source<'_> {
     pub fn block(&self, block: u32) -> u32 {
         self.map.blocks[block as usize]
     }
-}
-
-/// The live range in which an instruction's last slow access lay.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct Site {
-    /// First address, a multiple of [`Site::ALIGN`].
-    pub first: u64,
-    /// Bytes; 0 if no range is known.
-    pub size: u64,
-}
-
-impl Site {
-    /// Alignment of the ranges, at least that of every access.
-    pub const ALIGN: u64 = 32;
-}
-
-/// What machine code sees of the launch and the block.
-#[repr(C)]
-pub struct Frame {
-    /// The parameter block.
-    pub params: *const u8,
-    /// Shared memory of the block and its size in bytes.
-    pub shared: *mut u8,
-    pub shared_size: u64,
-    /// One for each access that is checked against it.
-    pub sites: *mut Site,
-    /// Lanes that wait at each block; all zero when machine code is called, but for what its entry permits.
-    pub masks: *mut u32,
-    /// Executes the micro-operations `first..end` for some lanes, whose operands are in their rows.
-    /// Gives 0, or what to return.
-    pub execute: unsafe extern "C" fn(*mut Frame, *mut Lanes, first: u32, end: u32, lanes: u32) -> u32,
-    /// Looks up the live range around an address for a site; the last argument says whether it is to be written.
-    pub locate: unsafe extern "C" fn(*mut Frame, site: u32, address: u64, write: u32),
-    /// What is left of the time slice, and what must be left for warps to go on together behind a barrier.
-    pub fuel: i64,
-    pub reserve: i64,
-    /// Warps to run, which lie in one array.
-    pub first: *mut Lanes,
-    pub end: *mut Lanes,
-    /// The warp that runs.
-    pub current: *mut Lanes,
-    /// Whether warps go on together behind barriers.
-    pub together: u32,
-    /// The entry where all warps have been; that of the barrier where those are that have run since, or 0; that
-    /// of the barrier where `current` is.
-    pub at: u32,
-    pub stop: u32,
-    pub parted: u32,
-    pub ntid: [u32; 3],
-    pub nctaid: [u32; 3],
-    pub ctaid: [u32; 3],
-    pub warps: u32,
-    pub dynamic_shared: u32,
-    /// The engine's own.
-    pub(super) host: *mut c_void,
-}
-
-/// What machine code sees of a warp.
-#[repr(C)]
-pub struct Lanes {
-    /// Rows of 128 bytes, as the micro-operations use them.
-    pub rows: *mut u8,
-    pub preds: *mut u32,
-    /// Local memory: so many bytes for each lane.
-    pub local: *mut u8,
-    pub local_size: u64,
-    /// `threadIdx`: three rows.
-    pub tid: *const [u32; 32],
-    /// Index of the warp.
-    pub warp: u32,
-    /// Lanes that exist.
-    pub existing: u32,
-    /// Lanes that go on where machine code has stopped; none if the warp has ended.
-    pub running: u32,
-    /// Lanes that have ended or never existed.
-    pub exited: u32,
-    /// Where machine code has stopped: a micro-operation.
-    pub pc: u32,
 }
 
 /// Machine code of one kernel for blocks of each [`Shape`].

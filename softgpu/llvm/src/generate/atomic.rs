@@ -62,8 +62,7 @@ impl Gen<'_> {
             return Ok(());
         }
         if atom.dst.is_some() {
-            let left = self.b.binary(op::SUB, self.b.get(self.long(), self.fuel), self.c64(SPIN_COST));
-            self.b.set(self.fuel, left);
+            self.set_fuel(self.b.binary(op::SUB, self.fuel(), self.c64(SPIN_COST)));
         }
         let [places, firsts, seconds, results] = self.tables();
         let origin = self.b.splat(bank.origin, HALF);

@@ -4,7 +4,7 @@ use super::{field, Gen, Val, HALF};
 use crate::shape::Shape;
 use crate::sys::{op, IntPredicate, Label, Value};
 use std::collections::BTreeSet;
-use vgpu_engine::engine::{status, Entry, Lanes, Regular, FOREIGN};
+use vgpu_engine::engine::{status, Entry, Exit, Lanes, Lookup, Needed, RegisterKind, Regular, Step, FOREIGN};
 use vgpu_engine::ir::*;
 
 /// A place where warps begin: a micro-operation, from which they go on at `target`.
@@ -15,6 +15,12 @@ pub(super) struct Point<'p> {
     pub(super) waiting: &'p BTreeSet<usize>,
     /// Registers that the running lanes need.
     pub(super) alive: &'p Set,
+}
+
+/// Where the registers of a warp are when machine code does not have them.
+struct Homes {
+    rows: Value,
+    preds: Value,
 }
 
 /// What kind of place it is.
@@ -44,158 +50,93 @@ impl Gen<'_> {
         live
     }
 
-    /// What is alive at a point of the current block and where lanes wait.
-    fn with_waiting(&self, alive: &Set) -> Set {
+    /// What is alive where lanes run and where others wait.
+    fn with_waiting(&self, alive: &Set, waiting: &BTreeSet<usize>) -> Set {
         let mut all = alive.clone();
-        for block in &self.analysis.waiting[self.block] {
+        for block in waiting {
             all.iter_mut().zip(self.liveness.live_in(*block)).for_each(|(a, b)| *a |= b);
         }
         all
     }
 
-    /// Address of a register's row or predicate.
-    fn home(&self, reg: u32) -> Value {
-        let place = self.source.place(reg) as usize;
-        if self.function.regs[reg as usize] == RegClass::Pred {
-            let preds = self.b.load(self.b.pointer(), field!(self, lanes.preds), 8);
-            return self.b.field(preds, place * 4);
+    fn homes(&self) -> Homes {
+        Homes {
+            rows: self.b.load(self.b.pointer(), field!(self, lanes.rows), 8),
+            preds: self.b.load(self.b.pointer(), field!(self, lanes.preds), 8),
         }
-        let rows = self.b.load(self.b.pointer(), field!(self, lanes.rows), 8);
-        self.b.field(rows, place * 128)
     }
 
-    /// Writes a register to its home.
-    pub(super) fn spill(&self, reg: u32) {
-        let home = self.home(reg);
-        let value = self.register(reg);
+    /// Address of a register's row or predicate.
+    fn home(&self, homes: &Homes, reg: u32) -> Value {
+        let place = self.source.place(reg) as usize;
+        match self.function.regs[reg as usize] {
+            RegClass::Pred => self.b.field(homes.preds, place * 4),
+            _ => self.b.field(homes.rows, place * 128),
+        }
+    }
+
+    /// Writes a register to its home, in its short form if it has one.
+    fn spill(&self, homes: &Homes, reg: u32) {
+        let shape = self.analysis.regs[reg as usize].shape;
+        let (home, value) = (self.home(homes, reg), self.register(reg));
         if self.function.regs[reg as usize] == RegClass::Pred {
             return self.b.store(self.mask_of(value), home, 4);
         }
-        let vectors = self.varying(value);
-        let bytes = self.class_bits(reg) as usize / 8 * HALF as usize;
-        self.b.store(vectors.parts[0], home, 64);
-        self.b.store(vectors.parts[1], self.b.field(home, bytes), 64);
-    }
-
-    /// Writes a register to its home in the short form that [`Regular`] describes.
-    fn spill_shortly(&self, reg: u32) {
-        let shape = self.analysis.regs[reg as usize].shape;
-        if shape == Shape::Varying || self.function.regs[reg as usize] == RegClass::Pred {
-            return self.spill(reg);
-        }
-        let (home, value, bytes) = (self.home(reg), self.register(reg), self.class_bits(reg) / 8);
-        self.b.store(value.parts[0], home, bytes);
+        let bytes = self.class_bits(reg) / 8;
+        let align = if shape == Shape::Varying { 64 } else { bytes };
+        self.b.store(value.parts[0], home, align);
         if !shape.is_whole() {
-            self.b.store(value.parts[1], self.b.field(home, (bytes * HALF) as usize), bytes);
+            self.b.store(value.parts[1], self.b.field(home, (bytes * HALF) as usize), align);
         }
     }
 
-    /// Reads what [`Gen::spill_shortly`] has written.
-    fn restore_shortly(&self, reg: u32) {
+    /// Reads what [`Gen::spill`] has written.
+    fn fetch(&self, homes: &Homes, reg: u32) -> Val {
         let shape = self.analysis.regs[reg as usize].shape;
-        let value = if self.function.regs[reg as usize] == RegClass::Pred {
-            let word = self.b.load(self.word(), self.home(reg), 4);
-            match shape {
+        let home = self.home(homes, reg);
+        if self.function.regs[reg as usize] == RegClass::Pred {
+            let word = self.b.load(self.word(), home, 4);
+            return match shape {
                 Shape::Varying => self.lanes_of(word),
                 _ => self.halves(shape, |h| {
                     let half = self.b.binary(op::LSHR, word, self.c32(16 * h as u32));
                     self.b.cast(op::TRUNC, half, self.b.int(1))
                 }),
-            }
-        } else if shape == Shape::Varying {
-            self.fetch(reg)
-        } else {
-            let (home, bytes) = (self.home(reg), self.class_bits(reg) / 8);
-            let place = |h: usize| self.b.field(home, (bytes * HALF) as usize * h);
-            self.halves(shape, |h| self.b.load(self.b.int(bytes * 8), place(h), bytes))
-        };
-        let vars = self.vars[reg as usize];
-        self.b.set(vars[0], value.parts[0]);
-        if !shape.is_whole() {
-            self.b.set(vars[1], value.parts[1]);
-        }
-    }
-
-    /// The registers of a set that have a short form.
-    fn short_forms(&self, alive: &Set) -> Vec<Regular> {
-        let regular = members(alive).filter_map(|reg| {
-            let shape = self.analysis.regs[reg as usize].shape;
-            if shape == Shape::Varying {
-                return None;
-            }
-            let wide = match self.function.regs[reg as usize] {
-                RegClass::Pred => return None,
-                class => class == RegClass::B64,
             };
-            let stride = shape.steps().unwrap_or(0);
-            Some(Regular { row: self.source.place(reg), wide, halves: !shape.is_whole(), stride })
-        });
-        regular.collect()
-    }
-
-    /// Reads vectors from a register's home.
-    pub(super) fn fetch(&self, reg: u32) -> Val {
-        let home = self.home(reg);
-        if self.function.regs[reg as usize] == RegClass::Pred {
-            return self.lanes_of(self.b.load(self.word(), home, 4));
         }
-        let bits = self.class_bits(reg);
-        let ty = self.b.vector(self.b.int(bits), HALF);
-        let bytes = (bits * HALF / 8) as usize;
-        self.halves(Shape::Varying, |h| self.b.load(ty, self.b.field(home, bytes * h), 64))
+        let bytes = self.class_bits(reg) / 8;
+        let align = if shape == Shape::Varying { 64 } else { bytes };
+        let place = |h: usize| self.b.field(home, (bytes * HALF) as usize * h);
+        self.halves(shape, |h| self.b.load(self.variable_type(reg), place(h), align))
     }
 
-    /// Reads a register from its home, where `lanes` have put it. Gives which values are not of its shape.
-    fn restore(&mut self, reg: u32, lanes: Value) -> Option<Value> {
-        let shape = self.analysis.regs[reg as usize].shape;
-        let vars = self.vars[reg as usize];
-        let home = self.home(reg);
-        let is_pred = self.function.regs[reg as usize] == RegClass::Pred;
-        let Some(regular) = self.regular(reg, shape, home, lanes, is_pred) else {
-            let value = self.fetch(reg);
-            self.b.set(vars[0], value.parts[0]);
+    fn restore(&self, homes: &Homes, reg: u32) {
+        let (value, vars) = (self.fetch(homes, reg), self.vars[reg as usize]);
+        self.b.set(vars[0], value.parts[0]);
+        if !self.analysis.regs[reg as usize].shape.is_whole() {
             self.b.set(vars[1], value.parts[1]);
-            return None;
-        };
-        self.b.set(vars[0], regular.parts[0]);
-        if !shape.is_whole() {
-            self.b.set(vars[1], regular.parts[1]);
         }
-        let found = self.fetch(reg);
-        let expected = self.varying(regular);
-        let wrong =
-            self.halves(Shape::Varying, |h| self.b.icmp(IntPredicate::LLVMIntNE, found.parts[h], expected.parts[h]));
-        Some(self.b.binary(op::AND, self.mask_of(wrong), lanes))
     }
 
-    /// A uniform or affine register from the first lanes' values; `None` for other ones.
-    fn regular(&self, reg: u32, shape: Shape, home: Value, lanes: Value, is_pred: bool) -> Option<Val> {
+    /// A register as the engine knows it, if it has a short form.
+    fn regular(&self, reg: u32) -> Option<Regular> {
+        let shape = self.analysis.regs[reg as usize].shape;
         if shape == Shape::Varying {
             return None;
         }
-        let stride = shape.steps().unwrap_or(0);
-        let bits = self.class_bits(reg);
-        let lane_of = |h: usize| {
-            if shape.is_whole() {
-                let lane = self.first_of(lanes);
-                return (lane, lane);
-            }
-            let index = self.first_of_half(lanes, h);
-            (self.b.binary(op::ADD, index, self.c64(16 * h as u64)), index)
+        let kind = match self.function.regs[reg as usize] {
+            RegClass::Pred => RegisterKind::Pred,
+            RegClass::B64 => RegisterKind::Long,
+            _ => RegisterKind::Word,
         };
-        Some(self.halves(shape, |h| {
-            let (lane, index) = lane_of(h);
-            if is_pred {
-                let word = self.b.load(self.word(), home, 4);
-                let shifted = self.b.binary(op::LSHR, word, self.b.cast(op::TRUNC, lane, self.word()));
-                return self.b.cast(op::TRUNC, shifted, self.b.int(1));
-            }
-            let bytes = self.b.binary(op::MUL, lane, self.c64(u64::from(bits / 8)));
-            let value = self.b.load(self.b.int(bits), self.b.offset(home, bytes), bits / 8);
-            let before = self.b.binary(op::MUL, index, self.c64(stride as u64));
-            let before = if bits == 64 { before } else { self.b.cast(op::TRUNC, before, self.b.int(bits)) };
-            self.b.binary(op::SUB, value, before)
-        }))
+        let (place, stride) = (self.source.place(reg), shape.steps().unwrap_or(0));
+        Some(Regular { place, kind, halves: !shape.is_whole(), stride })
+    }
+
+    /// The registers of some that the engine has to bring into their long form.
+    fn short_ones(&self, regs: impl IntoIterator<Item = u32>) -> Vec<Regular> {
+        let short = regs.into_iter().filter_map(|reg| self.regular(reg));
+        short.filter(|register| register.kind != RegisterKind::Pred).collect()
     }
 
     /// Makes an entry.
@@ -206,15 +147,28 @@ impl Gen<'_> {
         let own = match kind {
             Resumption::Loop => None,
             Resumption::Start => Some(self.start(point)),
-            Resumption::Barrier(_) => Some(self.resume(point)),
+            Resumption::Barrier(_) => Some(self.resume(point, &BTreeSet::new())),
         };
-        let foreign = self.take_over(point);
-        let (barrier, regular) = match kind {
-            Resumption::Barrier(id) => (Some(id), self.short_forms(point.alive)),
-            _ => (None, Vec::new()),
+        let foreign = match (kind, own) {
+            (Resumption::Barrier(_), Some(own)) if point.waiting.is_empty() => own,
+            _ => self.resume(point, point.waiting),
         };
+        let barrier = match kind {
+            Resumption::Barrier(id) => Some(id),
+            _ => None,
+        };
+        let waits = |reg: u32| {
+            let blocks = point.waiting.iter().filter(|block| contains(self.liveness.live_in(**block), reg));
+            blocks.map(|block| *block as u32).collect()
+        };
+        let all = self.with_waiting(point.alive, point.waiting);
+        let registers = members(&all).filter_map(|reg| {
+            let register = self.regular(reg)?;
+            Some(Needed { register, running: contains(point.alive, reg), waiting: waits(reg) })
+        });
+        let registers = registers.collect();
         let waiting = point.waiting.iter().map(|b| *b as u32).collect();
-        self.entries.push(Entry { pc: point.pc, waiting, barrier, regular });
+        self.interface.entries.push(Entry { pc: point.pc, waiting, barrier, registers });
         self.entry_labels.push((own, foreign));
         self.b.place(here);
     }
@@ -227,81 +181,36 @@ impl Gen<'_> {
             true => self.c32(u32::MAX),
             false => self.b.load(self.word(), field!(self, lanes.existing), 4),
         };
-        self.b.set(self.live, lanes);
+        self.set_live(lanes);
         self.b.set(self.exec, lanes);
         self.b.jump(point.target);
         label
     }
 
-    /// Behind a barrier that this code has left the warp at.
-    fn resume(&mut self, point: &Point<'_>) -> Label {
+    /// Goes on with a warp that has been elsewhere, while lanes may wait at some blocks.
+    fn resume(&mut self, point: &Point<'_>, waiting: &BTreeSet<usize>) -> Label {
         let (label, some) = (self.b.label(), self.b.label());
         self.b.place(label);
         let running = self.b.load(self.word(), field!(self, lanes.running), 4);
         let ended = self.b.icmp(IntPredicate::LLVMIntEQ, running, self.c32(0));
         self.b.branch_rarely(ended, self.turns.next, some);
         self.b.place(some);
-        // All that have not ended are there.
-        self.b.set(self.live, running);
-        self.b.set(self.exec, running);
-        members(point.alive).for_each(|reg| self.restore_shortly(reg));
-        self.b.jump(point.target);
-        label
-    }
-
-    /// Takes a warp over from the interpreter, if its registers are as this code needs them.
-    fn take_over(&mut self, point: &Point<'_>) -> Label {
-        let Point { pc, target, waiting, alive } = *point;
-        let label = self.b.label();
-        self.b.place(label);
-        let running = self.b.load(self.word(), field!(self, lanes.running), 4);
-        let exited = self.b.load(self.word(), field!(self, lanes.exited), 4);
-        let mut all = alive.clone();
+        let mut live = running;
         let masks = self.b.load(self.b.pointer(), field!(self, frame.masks), 8);
         for block in waiting {
             let mask = self.b.load(self.word(), self.b.field(masks, block * 4), 4);
             self.b.set(self.masks[*block], mask);
-            all.iter_mut().zip(self.liveness.live_in(*block)).for_each(|(a, b)| *a |= b);
+            live = self.b.binary(op::OR, live, mask);
         }
-        // A register may be alive for some of the lanes only.
-        let users = |gen: &Self, reg: u32| {
-            let mut users = if contains(alive, reg) { running } else { gen.c32(0) };
-            for block in waiting.iter().filter(|block| contains(gen.liveness.live_in(**block), reg)) {
-                users = gen.b.binary(op::OR, users, gen.b.get(gen.word(), gen.masks[*block]));
-            }
-            users
-        };
-        // Blocks that all lanes run rely on it that none has ended.
-        let all_live = self.source.shape.full && !self.analysis.exits_early;
-        let mut wrong = if all_live { exited } else { self.c32(0) };
-        for reg in members(&all).collect::<Vec<_>>() {
-            let users = users(self, reg);
-            if let Some(lanes) = self.restore(reg, users) {
-                wrong = self.b.binary(op::OR, wrong, lanes);
-            }
-        }
-        let (refuse, go) = (self.b.label(), self.b.label());
-        let any = self.b.icmp(IntPredicate::LLVMIntNE, wrong, self.c32(0));
-        self.b.branch_rarely(any, refuse, go);
-        self.b.place(refuse);
-        self.b.store(self.c32(pc), field!(self, lanes.pc), 4);
-        self.b.ret(self.c32(status::INTERPRET));
-        self.b.place(go);
-        for block in waiting {
-            self.b.store(self.c32(0), self.b.field(masks, block * 4), 4);
-        }
-        self.b.set(self.live, self.b.binary(op::XOR, exited, self.c32(u32::MAX)));
+        let never_ends = self.source.shape.full && !self.analysis.exits_early;
+        self.b.set(self.live, if never_ends { self.c32(u32::MAX) } else { live });
         self.b.set(self.exec, running);
-        let regular = |reg: &u32| self.analysis.regs[*reg as usize].shape != Shape::Varying;
-        members(&all)
-            .filter(|reg| contains(&self.at_home, *reg))
-            .filter(regular)
-            .for_each(|reg| self.spill_shortly(reg));
-        let is_head = target == self.labels[self.block] && self.is_partial(self.block);
-        if is_head {
+        if point.target == self.labels[self.block] && self.is_partial(self.block) {
             self.b.set(self.masks[self.block], running);
         }
-        self.b.jump(target);
+        let homes = self.homes();
+        members(&self.with_waiting(point.alive, waiting)).for_each(|reg| self.restore(&homes, reg));
+        self.b.jump(point.target);
         label
     }
 
@@ -309,7 +218,6 @@ impl Gen<'_> {
     pub(super) fn take_turns(&mut self, first: Label) {
         let (pointer, word) = (self.b.pointer(), self.word());
         self.b.place(first);
-        self.b.set(self.fuel, self.b.load(self.long(), field!(self, frame.fuel), 8));
         self.b.set(self.lanes, self.b.load(pointer, field!(self, frame.first), 8));
         self.b.jump(self.turns.begin);
 
@@ -332,6 +240,9 @@ impl Gen<'_> {
         self.b.place(none);
         self.b.ret(self.c32(status::FAULT));
 
+        self.b.place(self.turns.fault);
+        self.b.ret(self.c32(status::FAULT));
+
         self.b.place(self.turns.done);
         self.b.store(self.c32(0), field!(self, lanes.running), 4);
         self.b.jump(self.turns.next);
@@ -350,9 +261,7 @@ impl Gen<'_> {
     /// All warps have had their turn; `meet` says whether there are barriers.
     fn finish_round(&mut self, meet: bool) {
         let word = self.word();
-        let store_fuel = |gen: &Self| gen.b.store(gen.b.get(gen.long(), gen.fuel), field!(gen, frame.fuel), 8);
         if !meet {
-            store_fuel(self);
             self.b.ret(self.c32(status::DONE));
             self.b.place(self.turns.arrive);
             self.b.ret(self.c32(status::FAULT));
@@ -363,17 +272,15 @@ impl Gen<'_> {
         let none = self.b.icmp(IntPredicate::LLVMIntEQ, stop, self.c32(0));
         self.b.branch(none, ended, some);
         self.b.place(ended);
-        store_fuel(self);
         self.b.ret(self.c32(status::DONE));
 
         self.b.place(some);
         let together = self.b.load(word, field!(self, frame.together), 4);
         let alone = self.b.icmp(IntPredicate::LLVMIntEQ, together, self.c32(0));
         let reserve = self.b.load(self.long(), field!(self, frame.reserve), 8);
-        let spent = self.b.icmp(IntPredicate::LLVMIntSLT, self.b.get(self.long(), self.fuel), reserve);
+        let spent = self.b.icmp(IntPredicate::LLVMIntSLT, self.fuel(), reserve);
         self.b.branch_rarely(self.b.binary(op::OR, alone, spent), rests, round);
         self.b.place(rests);
-        store_fuel(self);
         self.b.ret(self.c32(status::BARRIER));
         self.b.place(round);
         self.b.store(stop, field!(self, frame.at), 4);
@@ -391,44 +298,51 @@ impl Gen<'_> {
         self.b.branch_rarely(apart, elsewhere, here);
         self.b.place(elsewhere);
         self.b.store(arrived, field!(self, frame.parted), 4);
-        store_fuel(self);
         self.b.ret(self.c32(status::PARTED));
         self.b.place(here);
         self.b.store(arrived, field!(self, frame.stop), 4);
         self.b.jump(self.turns.next);
     }
 
-    /// Writes the state that is not about registers.
-    fn store_state(&self, pc: u32, running: Value) {
-        self.b.store(self.b.get(self.long(), self.fuel), field!(self, frame.fuel), 8);
-        self.store_exited();
-        self.b.store(self.c32(pc), field!(self, lanes.pc), 4);
-        self.b.store(running, field!(self, lanes.running), 4);
+    /// What is left of the time slice.
+    pub(super) fn fuel(&self) -> Value {
+        self.b.load(self.long(), field!(self, frame.fuel), 8)
     }
 
-    fn store_exited(&self) {
-        let live = self.b.get(self.word(), self.live);
+    pub(super) fn set_fuel(&self, fuel: Value) {
+        self.b.store(fuel, field!(self, frame.fuel), 8);
+    }
+
+    /// Says which lanes have not ended.
+    pub(super) fn set_live(&self, live: Value) {
+        self.b.set(self.live, live);
         self.b.store(self.b.binary(op::XOR, live, self.c32(u32::MAX)), field!(self, lanes.exited), 4);
     }
 
     /// Leaves machine code with the running lanes at `pc` and the others where they wait.
-    pub(super) fn leave(&self, status: u32, pc: u32, alive: &Set) {
-        for reg in members(&self.with_waiting(alive)) {
-            self.spill(reg);
-        }
+    pub(super) fn leave(&mut self, status: u32, pc: u32, alive: &Set) {
+        let waiting = &self.analysis.waiting[self.block];
+        let all = self.with_waiting(alive, waiting);
+        let homes = self.homes();
+        members(&all).for_each(|reg| self.spill(&homes, reg));
         let masks = self.b.load(self.b.pointer(), field!(self, frame.masks), 8);
-        for block in &self.analysis.waiting[self.block] {
+        for block in waiting {
             let mask = self.b.get(self.word(), self.masks[*block]);
             self.b.store(mask, self.b.field(masks, block * 4), 4);
         }
-        self.store_state(pc, self.running());
+        let waiting = waiting.iter().map(|block| *block as u32).collect();
+        let exit = self.interface.exits.len() as u32;
+        self.interface.exits.push(Exit { pc, waiting, regular: self.short_ones(members(&all)) });
+        self.b.store(self.c32(exit), field!(self, lanes.exit), 4);
+        self.b.store(self.running(), field!(self, lanes.running), 4);
         self.b.ret(self.c32(status));
     }
 
     /// Lets the interpreter go on at the current instruction.
-    pub(super) fn leave_here(&self) {
+    pub(super) fn leave_here(&mut self) {
         let (pc, _) = self.source.operations(self.inst as u32);
-        self.leave(status::INTERPRET, pc, &self.alive_before(self.inst));
+        let alive = self.alive_before(self.inst);
+        self.leave(status::INTERPRET, pc, &alive);
     }
 
     /// Waits at a barrier of the block, or lets the interpreter do it.
@@ -452,13 +366,17 @@ impl Gen<'_> {
                 self.b.place(apart);
                 self.leave_here();
                 self.b.place(together);
+                let homes = self.homes();
                 let elsewhere = members(&alive_after).filter(|reg| !contains(&self.at_home, *reg));
-                elsewhere.for_each(|reg| self.spill_shortly(reg));
+                elsewhere.for_each(|reg| self.spill(&homes, reg));
                 self.b.store(self.running(), field!(self, lanes.running), 4);
-                self.b.set(self.turns.arrived, self.c32(self.entries.len() as u32));
+                self.b.set(self.turns.arrived, self.c32(self.interface.entries.len() as u32));
                 self.b.jump(self.turns.arrive);
             }
-            None => self.leave(status::INTERPRET, first, &self.alive_before(self.inst)),
+            None => {
+                let alive = self.alive_before(self.inst);
+                self.leave(status::INTERPRET, first, &alive);
+            }
         }
         self.at_home.fill(u64::MAX);
         // Nothing leads here but the entry.
@@ -472,43 +390,33 @@ impl Gen<'_> {
         Ok(())
     }
 
-    /// Has the interpreter execute micro-operations whose operands are in their homes.
-    pub(super) fn execute(&self, first: u32, end: u32, lanes: Value) {
-        self.store_exited();
-        self.b.store(self.b.get(self.long(), self.fuel), field!(self, frame.fuel), 8);
+    /// Has the interpreter execute micro-operations for some lanes, whose operands are in their homes.
+    pub(super) fn execute(&mut self, step: Step, lanes: Value) {
+        let number = self.interface.steps.len() as u32;
+        self.interface.steps.push(step);
         let function = self.b.load(self.b.pointer(), field!(self, frame.execute), 8);
         let current = self.b.get(self.b.pointer(), self.lanes);
-        let args = [self.frame, current, self.c32(first), self.c32(end), lanes];
-        let failed = self.b.call(function, Some(self.word()), &args);
-        let (fault, done) = (self.b.label(), self.b.label());
+        let failed = self.b.call(function, Some(self.word()), &[self.frame, current, self.c32(number), lanes]);
+        let done = self.b.label();
         let any = self.b.icmp(IntPredicate::LLVMIntNE, failed, self.c32(0));
-        self.b.branch_rarely(any, fault, done);
-        self.b.place(fault);
-        self.b.ret(failed);
+        self.b.branch_rarely(any, self.turns.fault, done);
         self.b.place(done);
-        let fuel = self.b.load(self.long(), field!(self, frame.fuel), 8);
-        self.b.set(self.fuel, fuel);
     }
 
-    /// Has the interpreter execute the current instruction for some lanes.
-    pub(super) fn interpret(&mut self, guard: Option<Val>, lanes: Value) -> Result<(), String> {
+    /// Has the interpreter execute the current instruction for some lanes, after something has been looked up.
+    pub(super) fn interpret(&mut self, guard: Option<Val>, lanes: Value, lookup: Option<Lookup>) -> Result<(), String> {
         let op = self.function.insts[self.inst].op;
         let uses = Uses::of_inst(self.function, &Inst { guard: None, op });
-        uses.reads.iter().for_each(|reg| self.spill(*reg));
-        let (first, end) = self.source.operations(self.inst as u32);
-        self.execute(first, end, lanes);
+        let homes = self.homes();
+        uses.reads.iter().for_each(|reg| self.spill(&homes, *reg));
+        let operands = self.short_ones(uses.reads.iter().copied());
+        let results = uses.writes.iter().filter_map(|reg| self.regular(*reg)).collect();
+        let operations = self.source.operations(self.inst as u32);
+        self.execute(Step { operations, operands, results, lookup }, lanes);
         for reg in uses.writes {
-            let value = self.fetch(reg);
-            let value = self.regularised(reg, value, lanes);
+            let value = self.fetch(&homes, reg);
             self.put(Reg(reg), value, guard)?;
         }
         Ok(())
-    }
-
-    /// What vectors hold, in the shape of a register: the interpreter gives uniform results of uniform operands.
-    fn regularised(&self, reg: u32, value: Val, lanes: Value) -> Val {
-        let shape = self.analysis.regs[reg as usize].shape;
-        let is_pred = self.function.regs[reg as usize] == RegClass::Pred;
-        self.regular(reg, shape, self.home(reg), lanes, is_pred).unwrap_or(value)
     }
 }

@@ -9,6 +9,7 @@ use super::{Gen, Val, HALF};
 use crate::shape::Shape;
 use crate::sys::{op, Builder, IntPredicate, RealPredicate, Type, Value};
 use std::collections::HashMap;
+use vgpu_engine::engine::Lookup;
 use vgpu_engine::ir::*;
 
 /// Most registers of a fragment.
@@ -418,12 +419,12 @@ impl Gen<'_> {
         self.b.icmp(IntPredicate::LLVMIntEQ, lanes, self.c32(u32::MAX))
     }
 
-    /// Does what `fast` generates if a condition holds; else the interpreter executes the instruction, after the range
-    /// around an address that is accessed has been looked up for a site.
+    /// Does what `fast` generates if a condition holds; else the interpreter executes the instruction, after a range has
+    /// been looked up.
     fn if_it_can(
         &mut self,
         condition: Value,
-        range: Option<(u32, Value, bool)>,
+        lookup: Option<Lookup>,
         guard: Option<Val>,
         lanes: Value,
         fast: impl FnOnce(&mut Self) -> Result<(), String>,
@@ -431,10 +432,7 @@ impl Gen<'_> {
         let (can, cannot, done) = (self.b.label(), self.b.label(), self.b.label());
         self.b.branch_rarely(self.negation(condition), cannot, can);
         self.b.place(cannot);
-        if let Some((site, address, writes)) = range {
-            self.locate(site, address, writes);
-        }
-        self.interpret(guard, lanes)?;
+        self.interpret(guard, lanes, lookup)?;
         self.b.jump(done);
         self.b.place(can);
         fast(self)?;
@@ -524,8 +522,8 @@ impl Gen<'_> {
         let aligned = self.b.icmp(IntPredicate::LLVMIntEQ, low, self.c64(0));
         let can = self.b.binary(op::AND, self.b.binary(op::AND, within, aligned), self.are_all(lanes));
         let writes = matches!(self.function.insts[self.inst].op, Op::MatrixStore { .. });
-        let range = site.map(|site| (site, first, writes));
-        self.if_it_can(can, range, guard, lanes, |gen| {
+        let lookup = self.lookup_of(site, access.addr, writes);
+        self.if_it_can(can, lookup, guard, lanes, |gen| {
             let place = gen.host(&bank, first);
             fast(gen, place, stride)
         })
@@ -548,8 +546,8 @@ impl Gen<'_> {
         let named = self.c32(u32::MAX >> (32 - 8 * count));
         let within = self.is_within(&bank, address, (ROW, 0), named);
         let can = self.b.binary(op::AND, within, self.are_all(lanes));
-        let range = site.map(|site| (site, self.of_first_lane(address), false));
-        self.if_it_can(can, range, guard, lanes, |gen| {
+        let lookup = self.lookup_of(site, addr, false);
+        self.if_it_can(can, lookup, guard, lanes, |gen| {
             let [places, .., area] = gen.areas();
             let origin = gen.b.splat(bank.origin, HALF);
             let hosts = gen.map(gen.varying(address), |v| gen.b.binary(op::ADD, v, origin));

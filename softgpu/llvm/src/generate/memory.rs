@@ -5,7 +5,7 @@ use super::atomic::{compiled_bytes, Atom};
 use super::{field, Constants, Gen, Val, HALF};
 use crate::shape::Shape;
 use crate::sys::{op, IntPredicate, Label, Value};
-use vgpu_engine::engine::Site;
+use vgpu_engine::engine::{self, Base, Check, Lookup, Site};
 use vgpu_engine::ir::*;
 
 /// Width of an address's base.
@@ -42,6 +42,17 @@ pub(super) enum Kind<'a> {
     Load { dst: &'a [Reg], signed: bool },
     Store { src: &'a [Operand] },
     Atom(Atom),
+}
+
+/// Whether the first and the last address of a row tell about all of accesses of so many bytes.
+fn is_regular(shape: Shape, total: u32) -> bool {
+    match shape {
+        Shape::Uniform => true,
+        Shape::Line(stride) | Shape::Affine(stride) => {
+            stride.unsigned_abs().is_multiple_of(total.into()) && stride.unsigned_abs() <= FARTHEST_STRIDE
+        }
+        Shape::Varying => false,
+    }
 }
 
 /// What an earlier access has found out for one that follows it.
@@ -118,7 +129,7 @@ impl Gen<'_> {
                 (self.bank(access.space, site), self.at_distance(first, distance))
             }
             Some(Together::Tried { within, site }) => {
-                self.unless(within, site, (&access, guard, lanes), address, (fast, done))?;
+                self.unless(within, site, (&access, guard, lanes), (fast, done))?;
                 self.b.place(fast);
                 (self.bank(access.space, site), address)
             }
@@ -157,34 +168,84 @@ impl Gen<'_> {
         let distance = |offset: i64| offset.wrapping_sub(least) as u64;
         let first = self.at_distance(address, distance(access.addr.offset).wrapping_neg());
         let extent = (total, distance(most));
+        let writes = !matches!(access.kind, Kind::Load { .. });
         let within = self.is_within(&bank, first, extent, lanes);
-        let regular = address.shape != Shape::Varying && access.space != Space::Generic;
-        if others.is_empty() || !regular {
+        if !is_regular(first.shape, total) || access.space == Space::Generic {
+            let within = match is_regular(first.shape, total) {
+                true => self.or_looked_at(within, (access.space, site, writes), first, extent, lanes),
+                false => within,
+            };
             for (inst, _) in others {
                 self.together.insert(inst, Together::Tried { within, site });
             }
-            self.unless(within, site, (access, guard, lanes), address, (fast, done))?;
+            self.unless(within, site, (access, guard, lanes), (fast, done))?;
             self.b.place(fast);
             return Ok((bank, address));
         }
-        // One of them is going to fail unless the range was not known: from here on the interpreter goes on.
-        let slow = self.b.label();
+        let (slow, fails) = (self.b.label(), self.b.label());
         self.b.branch_rarely(self.negation(within), slow, fast);
         self.b.place(slow);
-        if let Some(site) = site {
-            self.locate_one(site, access, address, lanes);
-            let bank = self.bank(access.space, Some(site));
-            let within = self.is_within(&bank, first, extent, lanes);
-            let fails = self.b.label();
-            self.b.branch_rarely(self.negation(within), fails, fast);
-            self.b.place(fails);
+        let holds = self.look_at((access.space, site, writes), first, extent, lanes);
+        self.b.branch(holds, fast, fails);
+        self.b.place(fails);
+        if others.is_empty() {
+            self.interpret(guard, lanes, None)?;
+            self.b.jump(done);
+        } else {
+            // One of them is going to fail: from here on the interpreter goes on.
+            self.leave_here();
         }
-        self.leave_here();
         for (inst, offset) in others {
             self.together.insert(inst, Together::Sure { first, distance: distance(offset), site });
         }
         self.b.place(fast);
         Ok((bank, self.at_distance(first, distance(access.addr.offset))))
+    }
+
+    /// Has the engine look whether some lanes access only what is accessible, where their addresses are regular.
+    fn look_at(
+        &mut self,
+        (space, site, writes): (Space, Option<u32>, bool),
+        address: Val,
+        (bytes, span): (u32, u64),
+        lanes: Value,
+    ) -> Value {
+        let bank = match (space, site) {
+            (_, Some(site)) => engine::Bank::Site(site),
+            (Space::Local, None) => engine::Bank::Local,
+            (_, None) => engine::Bank::Shared,
+        };
+        let (halves, stride) = (!address.shape.is_whole(), address.shape.steps().unwrap_or(0));
+        let number = self.interface.checks.len() as u32;
+        self.interface.checks.push(Check { bank, writes, bytes, span, halves, stride });
+        let function = self.b.load(self.b.pointer(), field!(self, frame.check), 8);
+        let current = self.b.get(self.b.pointer(), self.lanes);
+        let [first, second] = address.parts;
+        let second = if halves { second } else { first };
+        let arguments = [self.frame, current, self.c32(number), first, second, lanes];
+        let holds = self.b.call(function, Some(self.word()), &arguments);
+        self.b.icmp(IntPredicate::LLVMIntNE, holds, self.c32(0))
+    }
+
+    /// As [`Gen::look_at`], unless a condition holds.
+    fn or_looked_at(
+        &mut self,
+        condition: Value,
+        place: (Space, Option<u32>, bool),
+        address: Val,
+        extent: (u32, u64),
+        lanes: Value,
+    ) -> Value {
+        let (slow, done) = (self.b.label(), self.b.label());
+        let result = self.b.variable(self.b.int(1));
+        self.b.set(result, condition);
+        self.b.branch_rarely(self.negation(condition), slow, done);
+        self.b.place(slow);
+        let holds = self.look_at(place, address, extent, lanes);
+        self.b.set(result, holds);
+        self.b.jump(done);
+        self.b.place(done);
+        self.b.get(self.b.int(1), result)
     }
 
     /// Goes on at `fast` if an access is within its bank; else the interpreter executes it.
@@ -193,29 +254,27 @@ impl Gen<'_> {
         within: Value,
         site: Option<u32>,
         (access, guard, lanes): (&Access<'_>, Option<Val>, Value),
-        address: Val,
         (fast, done): (Label, Label),
     ) -> Result<(), String> {
         let slow = self.b.label();
         self.b.branch_rarely(self.negation(within), slow, fast);
         self.b.place(slow);
-        if let Some(site) = site {
-            self.locate_one(site, access, address, lanes);
-        }
-        self.interpret(guard, lanes)?;
+        let lookup = self.lookup_of(site, access.addr, !matches!(access.kind, Kind::Load { .. }));
+        self.interpret(guard, lanes, lookup)?;
         self.b.jump(done);
         Ok(())
     }
 
-    /// Looks up the range of an access's site.
-    fn locate_one(&self, site: u32, access: &Access<'_>, address: Val, lanes: Value) {
-        self.locate(site, self.some_address(address, lanes), !matches!(access.kind, Kind::Load { .. }));
-    }
-
-    /// Looks up the range around an address for a site.
-    pub(super) fn locate(&self, site: u32, address: Value, writes: bool) {
-        let function = self.b.load(self.b.pointer(), field!(self, frame.locate), 8);
-        self.b.call(function, None, &[self.frame, self.c32(site), address, self.c32(writes.into())]);
+    /// What is to be looked up for the next access at an address that is not within the range of its site.
+    pub(super) fn lookup_of(&self, site: Option<u32>, addr: Address, writes: bool) -> Option<Lookup> {
+        let base = match addr.base {
+            Operand::Reg(reg) if address_bits(self.function, addr) == 64 => Base::Long(self.source.place(reg.0)),
+            Operand::Reg(reg) => Base::Word(self.source.place(reg.0)),
+            Operand::Imm(base) => Base::Fixed(base),
+            Operand::Symbol { id, offset } => Base::Fixed(self.source.address(id)?.wrapping_add_signed(offset.into())),
+            _ => return None,
+        };
+        Some(Lookup { site: site?, writes, base, offset: addr.offset })
     }
 
     pub(super) fn negation(&self, condition: Value) -> Value {
@@ -294,8 +353,8 @@ impl Gen<'_> {
         if matches!(space, Space::Shared | Space::Local) {
             return None;
         }
-        self.sites += 1;
-        Some(self.sites - 1)
+        self.interface.sites += 1;
+        Some(self.interface.sites as u32 - 1)
     }
 
     /// The memory of a space, with the site that it needs if it is global.
@@ -337,7 +396,8 @@ impl Gen<'_> {
         self.b.intrinsic("llvm.usub.sat", &[self.long()], &[bank.size, less])
     }
 
-    /// Whether `lanes` access only what is accessible, and aligned, also `span` bytes further on.
+    /// Whether `lanes` access only what is accessible, and aligned, also `span` bytes further on. Where addresses are
+    /// regular, whether all lanes would, as they mostly do, also what those would access that take no part.
     pub(super) fn is_within(&mut self, bank: &Bank, address: Val, (total, span): (u32, u64), lanes: Value) -> Value {
         let limit = self.limit(bank, u64::from(total) + span);
         let align = u64::from(total) - 1;
@@ -357,50 +417,21 @@ impl Gen<'_> {
                 let sure = self.within_one(offset, self.c64(most + 1), align, address.parts[0]);
                 self.b.binary(op::OR, sure, within)
             }
-            Shape::Line(stride) | Shape::Affine(stride)
-                if stride.unsigned_abs() & align == 0 && stride.unsigned_abs() <= FARTHEST_STRIDE =>
-            {
-                let is_line = address.shape.is_whole();
+            Shape::Line(stride) | Shape::Affine(stride) if is_regular(address.shape, total) => {
                 // Whether all lanes from the first to the last one of a row are within.
-                let row = |gen: &Self, base: Value, (first, last): (Value, Value)| {
-                    let at = |lane: Value| {
-                        let steps = gen.b.binary(op::MUL, lane, gen.c64(stride as u64));
-                        gen.b.binary(op::SUB, gen.b.binary(op::ADD, base, steps), bank.first)
-                    };
-                    let low = gen.within_one(at(first), limit, align, base);
+                let row = |gen: &Self, base: Value, last: u32| {
+                    let first = gen.b.binary(op::SUB, base, bank.first);
+                    let low = gen.within_one(first, limit, align, base);
                     if stride == 0 {
                         return low;
                     }
-                    gen.b.binary(op::AND, low, gen.within_one(at(last), limit, 0, base))
+                    let distance = gen.c64(stride.wrapping_mul(last.into()) as u64);
+                    gen.b.binary(op::AND, low, gen.within_one(gen.b.binary(op::ADD, first, distance), limit, 0, base))
                 };
-                let all = if is_line {
-                    row(self, address.parts[0], (self.c64(0), self.c64(31)))
-                } else {
-                    let half = |h: usize| row(self, address.parts[h], (self.c64(0), self.c64(15)));
-                    self.b.binary(op::AND, half(0), half(1))
-                };
-                if self.whole {
-                    return all;
+                if address.shape.is_whole() {
+                    return row(self, address.parts[0], 31);
                 }
-                // Mostly, what lanes would access that take no part is there too; else these are left out.
-                let (some, done) = (self.b.label(), self.b.label());
-                let within = self.b.variable(self.b.int(1));
-                self.b.set(within, all);
-                self.b.branch_rarely(self.negation(all), some, done);
-                self.b.place(some);
-                let these = if is_line {
-                    row(self, address.parts[0], self.ends(lanes))
-                } else {
-                    let half = |h: usize| {
-                        let within = row(self, address.parts[h], self.ends_of_half(lanes, h));
-                        self.or_nobody(within, lanes, h)
-                    };
-                    self.b.binary(op::AND, half(0), half(1))
-                };
-                self.b.set(within, these);
-                self.b.jump(done);
-                self.b.place(done);
-                self.b.get(self.b.int(1), within)
+                self.b.binary(op::AND, row(self, address.parts[0], 15), row(self, address.parts[1], 15))
             }
             _ => {
                 let mut offsets = self.varying(address);
@@ -435,42 +466,5 @@ impl Gen<'_> {
         let low = self.b.binary(op::AND, place, self.c64(align));
         let aligned = self.b.icmp(IntPredicate::LLVMIntEQ, low, self.c64(0));
         self.b.binary(op::AND, below, aligned)
-    }
-
-    /// First and last lane that take part.
-    fn ends(&self, lanes: Value) -> (Value, Value) {
-        let none = self.b.constant(self.b.int(1), 0);
-        let leading = self.b.intrinsic("llvm.ctlz", &[self.word()], &[lanes, none]);
-        let last = self.b.binary(op::SUB, self.c32(31), leading);
-        (self.first_of(lanes), self.b.cast(op::ZEXT, last, self.long()))
-    }
-
-    /// First and last lane of half a warp that take part.
-    fn ends_of_half(&self, lanes: Value, h: usize) -> (Value, Value) {
-        let half = self.half_mask(lanes, h);
-        let none = self.b.constant(self.b.int(1), 0);
-        let leading = self.b.intrinsic("llvm.ctlz", &[self.b.int(16)], &[half, none]);
-        let leading = self.b.cast(op::ZEXT, leading, self.long());
-        let last = self.b.binary(op::SUB, self.c64(15), leading);
-        (self.first_of_half(lanes, h), last)
-    }
-
-    /// Whether a condition holds or half a warp takes no part.
-    fn or_nobody(&self, condition: Value, lanes: Value, h: usize) -> Value {
-        let half = self.half_mask(lanes, h);
-        let nobody = self.b.icmp(IntPredicate::LLVMIntEQ, half, self.b.constant(self.b.int(16), 0));
-        self.b.binary(op::OR, condition, nobody)
-    }
-
-    /// The address of one of the lanes.
-    fn some_address(&self, address: Val, lanes: Value) -> Value {
-        if address.shape == Shape::Uniform {
-            return address.parts[0];
-        }
-        let low = self.half_mask(lanes, 0);
-        let in_low = self.b.icmp(IntPredicate::LLVMIntNE, low, self.b.constant(self.b.int(16), 0));
-        let vectors = self.varying(address);
-        let of = |h: usize| self.b.extract(vectors.parts[h], self.first_of_half(lanes, h));
-        self.b.select(in_low, of(0), of(1))
     }
 }

@@ -18,7 +18,7 @@ use crate::sys::{op, Builder, IntPredicate, Label, Type, Value};
 use crate::Kernel;
 use exits::{Point, Resumption};
 use std::collections::{BTreeSet, HashMap};
-use vgpu_engine::engine::{status, Entry, Frame, Source};
+use vgpu_engine::engine::{status, Frame, Interface, Source, Step};
 use vgpu_engine::ir::*;
 
 /// Lanes of half a warp, for which there is one vector.
@@ -56,7 +56,6 @@ struct Gen<'a> {
     lanes: Value,
     constants: Constants,
     turns: Turns,
-    fuel: Value,
     /// Lanes that have not ended.
     live: Value,
     /// Lanes that run the current block.
@@ -64,8 +63,7 @@ struct Gen<'a> {
     /// Lanes that wait at each block.
     masks: Vec<Value>,
     labels: Vec<Label>,
-    sites: u32,
-    entries: Vec<Entry>,
+    interface: Interface,
     /// Of each entry: where warps go on that this code has left there, and that come from the interpreter.
     entry_labels: Vec<(Option<Label>, Label)>,
     /// Whether all lanes are known to run the current block, and the current instruction.
@@ -102,6 +100,8 @@ struct Turns {
     arrived: Value,
     done: Label,
     next: Label,
+    /// The interpreter has met an error.
+    fault: Label,
 }
 
 /// Compiles a kernel.
@@ -120,10 +120,16 @@ pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
     let word = b.int(32);
     let labels = function.blocks.iter().map(|_| b.label()).collect();
     let masks = function.blocks.iter().map(|_| b.variable(word)).collect();
-    let (fuel, live, exec) = (b.variable(b.int(64)), b.variable(word), b.variable(word));
+    let (live, exec) = (b.variable(word), b.variable(word));
     let constants = Constants::load(&b, frame);
-    let turns =
-        Turns { begin: b.label(), arrive: b.label(), arrived: b.variable(word), done: b.label(), next: b.label() };
+    let turns = Turns {
+        begin: b.label(),
+        arrive: b.label(),
+        arrived: b.variable(word),
+        done: b.label(),
+        next: b.label(),
+        fault: b.label(),
+    };
     let mut gen = Gen {
         vars: Vec::new(),
         homes: homes::at_home(function, &analysis.graph),
@@ -137,13 +143,11 @@ pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
         lanes,
         constants,
         turns,
-        fuel,
         live,
         exec,
         masks,
         labels,
-        sites: 0,
-        entries: Vec::new(),
+        interface: Interface::default(),
         entry_labels: Vec::new(),
         full: false,
         whole: false,
@@ -161,9 +165,10 @@ pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
     }
     gen.blocks()?;
     gen.take_turns(first);
-    let Gen { b, entries, sites, .. } = gen;
+    let needs_all = source.shape.full && !gen.analysis.exits_early;
+    let Gen { b, interface, .. } = gen;
     let code = b.finish(first, PASSES, crate::listing(source).as_deref())?;
-    Ok(Kernel { code, entries, sites: sites as usize, masks: function.blocks.len() })
+    Ok(Kernel { code, interface: Interface { masks: function.blocks.len(), needs_all, ..interface } })
 }
 
 /// Where a field of [`Frame`] or [`Lanes`] is.
@@ -278,9 +283,8 @@ impl Gen<'_> {
             let blocks = self.function.blocks.iter().zip(&l.contains);
             (l.head, blocks.filter(|(_, inside)| **inside).map(|(b, _)| size(b)).sum::<u64>())
         };
-        let fuel = self.b.get(self.long(), self.fuel);
-        let left = self.b.binary(op::SUB, fuel, self.c64(cost));
-        self.b.set(self.fuel, left);
+        let left = self.b.binary(op::SUB, self.fuel(), self.c64(cost));
+        self.set_fuel(left);
         let spent = self.b.icmp(IntPredicate::LLVMIntSLT, left, self.c64(0));
         let (yields, goes_on) = (self.b.label(), self.b.label());
         self.b.branch_rarely(spent, yields, goes_on);
@@ -322,7 +326,8 @@ impl Gen<'_> {
             }
             Terminator::Trap => {
                 let (_, first) = self.after_block(block);
-                self.execute(first, first + 1, exec);
+                let operations = (first, first + 1);
+                self.execute(Step { operations, operands: Vec::new(), results: Vec::new(), lookup: None }, exec);
                 // The operation always fails.
                 self.b.ret(self.c32(status::FAULT));
             }
@@ -344,7 +349,7 @@ impl Gen<'_> {
     fn end(&self, lanes: Value) {
         let live = self.b.get(self.word(), self.live);
         let rest = self.b.binary(op::AND, live, self.b.binary(op::XOR, lanes, self.c32(u32::MAX)));
-        self.b.set(self.live, rest);
+        self.set_live(rest);
     }
 
     /// Sends lanes to blocks and goes on with the first block that any lane wants.
@@ -396,10 +401,10 @@ impl Gen<'_> {
         match treat::treatment(self.source, &inst.op) {
             Treatment::Pure => self.pure(&op, guard),
             Treatment::Access => self.under_guard(guard, |gen, lanes| gen.access(&op, guard, lanes)),
-            Treatment::Execute => self.under_guard(guard, |gen, lanes| gen.interpret(guard, lanes)),
+            Treatment::Execute => self.under_guard(guard, |gen, lanes| gen.interpret(guard, lanes, None)),
             Treatment::ExecuteTogether(mask) => self.under_guard(guard, |gen, lanes| {
                 gen.meet(Some(mask), lanes)?;
-                gen.interpret(guard, lanes)
+                gen.interpret(guard, lanes, None)
             }),
             Treatment::Warp => self.under_guard(guard, |gen, lanes| gen.warp(&op, guard, lanes)),
             Treatment::Matrix => self.under_guard(guard, |gen, lanes| gen.matrix(&op, guard, lanes)),

@@ -263,22 +263,6 @@ impl Gen<'_> {
         Ok(())
     }
 
-    /// The index of the first lane in a mask; 0 if none is.
-    pub(super) fn first_of(&self, mask: Value) -> Value {
-        let none = self.b.constant(self.b.int(1), 0);
-        let lane = self.b.intrinsic("llvm.cttz", &[self.word()], &[mask, none]);
-        let lane = self.b.binary(op::AND, lane, self.c32(31));
-        self.b.cast(op::ZEXT, lane, self.long())
-    }
-
-    /// The index of the first lane of half a warp that is in a mask; 0 if none is.
-    pub(super) fn first_of_half(&self, mask: Value, h: usize) -> Value {
-        let half = self.half_mask(mask, h);
-        let count = self.b.intrinsic("llvm.cttz", &[self.b.int(16)], &[half, self.b.constant(self.b.int(1), 0)]);
-        let index = self.b.binary(op::AND, count, self.b.constant(self.b.int(16), 15));
-        self.b.cast(op::ZEXT, index, self.long())
-    }
-
     fn special(&mut self, register: SpecialReg) -> Val {
         use SpecialReg::*;
         let at = |array: usize, axis: usize| array + axis * 4;
@@ -351,14 +335,20 @@ impl Gen<'_> {
                 return;
             }
         }
-        let cast = if signed { op::SEXT } else { op::ZEXT };
         let lanes = if value.shape.is_whole() { 2 * HALF } else { HALF };
-        let span = self.c64(stride.wrapping_mul(i64::from(lanes) - 1) as u64);
+        let span = stride.wrapping_mul(i64::from(lanes) - 1);
+        // What the first lane has at most, or at least, if the last one's value is still a number of the type.
+        let (least, most) = if signed { (i32::MIN.into(), i32::MAX.into()) } else { (0, i64::from(u32::MAX)) };
+        let bound = if stride > 0 { most - span } else { least - span };
         let wraps = |h: usize| {
-            let wide = self.b.cast(cast, value.parts[h], self.long());
-            let last = self.b.binary(op::ADD, wide, span);
-            let again = self.b.cast(cast, self.b.cast(op::TRUNC, last, self.word()), self.long());
-            self.b.icmp(IntPredicate::LLVMIntNE, last, again)
+            let predicate = match (stride > 0, signed) {
+                _ if !(least..=most).contains(&bound) => return self.b.constant(self.b.int(1), 1),
+                (true, true) => IntPredicate::LLVMIntSGT,
+                (true, false) => IntPredicate::LLVMIntUGT,
+                (false, true) => IntPredicate::LLVMIntSLT,
+                (false, false) => IntPredicate::LLVMIntULT,
+            };
+            self.b.icmp(predicate, value.parts[h], self.b.constant(self.word(), bound as u64 & 0xffff_ffff))
         };
         let any = if value.shape.is_whole() { wraps(0) } else { self.b.binary(op::OR, wraps(0), wraps(1)) };
         let (fails, holds) = (self.b.label(), self.b.label());

@@ -31,7 +31,7 @@ impl Gen<'_> {
             }
             Op::Nanosleep { .. } => {
                 // The rest of the time slice is given up at the next loop.
-                self.b.set(self.fuel, self.c64(0));
+                self.set_fuel(self.c64(0));
                 Ok(())
             }
             Op::ActiveMask { dst } => self.write(dst, self.uniform(lanes), false, guard),
@@ -43,7 +43,7 @@ impl Gen<'_> {
                     (Operand::Imm(b), Operand::Imm(c)) => {
                         self.shuffle_by_constant(mode, (dst, in_range), a, b as u32, c as u32, guard)
                     }
-                    _ => self.interpret(guard, lanes),
+                    _ => self.interpret(guard, lanes, None),
                 }
             }
             _ => Err(format!("an operation that is not compiled at line {}", self.line())),
@@ -89,7 +89,7 @@ impl Gen<'_> {
             None => self.uniform(self.c32(u32::MAX)),
         };
         if named.shape != Shape::Uniform {
-            return self.interpret(guard, lanes);
+            return self.interpret(guard, lanes, None);
         }
         let peers = self.b.binary(op::AND, named.parts[0], lanes);
         let holds = self.condition(p);
