@@ -191,6 +191,10 @@ pub struct Executor {
     /// error, warn, info, debug or trace; RUST_LOG wins
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: log::LevelFilter,
+
+    /// Inherited memory by which workers' log lines are limited together; not for users
+    #[arg(long, hide = true)]
+    pub log_memory: Option<i32>,
 }
 
 impl Executor {

@@ -42,9 +42,12 @@ fn main() -> ExitCode {
         println!("{{\n  \"type\": \"vgpu\",\n  \"virtio-id\": {VIRTIO_ID}\n}}");
         return ExitCode::SUCCESS;
     }
-    logging::start(cli.serve.executor.log_level, None);
+    let log = match logging::start_supervisor(cli.serve.executor.log_level) {
+        Ok(log) => log,
+        Err(error) => return exit::fail(exit::RUNTIME, format_args!("cannot start logging: {error}")),
+    };
     sys::end_on_sigbus();
     sys::end_on_forbidden_call();
     sys::raise_descriptor_limit();
-    supervisor::run(&cli.serve)
+    supervisor::run(&cli.serve, log)
 }

@@ -47,7 +47,7 @@ pub struct Reading {
 
 /// Answers the supervisor, which is at standard input, until it is gone.
 pub fn run(args: &Executor) -> ExitCode {
-    logging::start(args.log_level, None);
+    logging::start_worker(args.log_level, None, args.log_memory);
     crate::sys::end_on_forbidden_call();
     match serve(args) {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,7 +9,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
+use rustix::fs::{fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create, MemfdFlags, SealFlags};
+use rustix::mm::{mmap, MapFlags, ProtFlags};
 use rustix::process::{getppid, getrlimit, setrlimit, Resource, Rlimit};
+use vgpu_logging::Shared;
 use vgpu_protocol::cuda::attribute::PAGEABLE_MEMORY_ACCESS;
 use vgpu_protocol::cuda::CUresult;
 use vgpu_protocol::{DriverApi, GUEST_LIBRARY_SYMBOL};
@@ -265,6 +268,25 @@ pub fn processor_time(pid: i32) -> Option<Duration> {
     let known =
         unsafe { libc::clock_getcpuclockid(pid, &mut clock) == 0 && libc::clock_gettime(clock, &mut time) == 0 };
     known.then(|| Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)))
+}
+
+/// Memory in a file of its own, as zeros, of a size that stays.
+pub fn sealed_memory(name: &CStr, size: usize) -> io::Result<OwnedFd> {
+    let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    ftruncate(&fd, size as u64)?;
+    fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(fd)
+}
+
+/// Maps what processes know of each other's log lines, for the rest of this one's life.
+pub fn map_log(fd: &OwnedFd) -> io::Result<&'static Shared> {
+    if !fcntl_get_seals(fd)?.contains(SealFlags::SHRINK) || fstat(fd)?.st_size != size_of::<Shared>() as i64 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: the mapping is new, as long as the type, cannot shrink, and is never taken away; the type is made of
+    // atomics, for which any bytes are values and which others may change.
+    unsafe { Ok(&*mmap(std::ptr::null_mut(), size_of::<Shared>(), access, MapFlags::SHARED, fd, 0)?.cast()) }
 }
 
 /// Takes over a descriptor number that nothing else in this process owns.

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::{Mutex, PoisonError};
 
+use rustix::io::FdFlags;
 use rustix::process::{set_parent_process_death_signal, Pid, Signal};
 
 use crate::args::{Executor, Mode, Mps};
@@ -32,10 +33,11 @@ pub enum LauncherError {
 pub struct Launcher(Mutex<OwnedFd>);
 
 impl Launcher {
-    /// Makes the process, in its sandbox. The calling process must have one thread.
-    pub fn start(executor: &Executor, user: &User) -> Result<Launcher, LauncherError> {
+    /// Makes the process, in its sandbox. The calling process must have one thread. What it starts inherits `log`.
+    pub fn start(executor: &Executor, user: &User, log: OwnedFd) -> Result<Launcher, LauncherError> {
         let (near, far) = socket_pair()?;
-        let images = Images::new(executor)?;
+        rustix::io::fcntl_setfd(&log, FdFlags::empty()).map_err(io::Error::from)?;
+        let images = Images::new(executor, &log)?;
         let supervisors = near.as_raw_fd();
         crate::sys::fork(|| {
             // With this copy open, it would not see the end of a supervisor that is killed before it asks to be.
@@ -49,7 +51,7 @@ impl Launcher {
                 }
             }
         })?;
-        drop(far);
+        drop((far, log));
         let (length, _) = receive(&near, &mut [0])?;
         if length == 0 {
             return Err(LauncherError::Ended);
@@ -83,9 +85,11 @@ struct Images {
 }
 
 impl Images {
-    fn new(executor: &Executor) -> io::Result<Images> {
+    fn new(executor: &Executor, log: &OwnedFd) -> io::Result<Images> {
         let image = |mode: Mode| {
-            let arguments = [vec!["vhost-user-vgpu".into(), mode.to_string()], executor.to_arguments()].concat();
+            let mut arguments = vec!["vhost-user-vgpu".into(), mode.to_string()];
+            arguments.extend(executor.to_arguments());
+            arguments.push(format!("--log-memory={}", log.as_raw_fd()));
             let arguments = arguments.into_iter().map(CString::new).collect::<Result<_, _>>()?;
             Ok::<_, io::Error>(Image::new(File::open("/proc/self/exe")?, arguments, environment(executor)?))
         };

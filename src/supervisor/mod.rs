@@ -15,6 +15,7 @@ mod socket;
 mod table;
 mod vring;
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -37,14 +38,14 @@ use crate::exit;
 use crate::gpu::Gpu;
 use crate::sandbox::User;
 
-/// Serves VMs, one after the other, until a signal ends the process.
-pub fn run(args: &Serve) -> ExitCode {
+/// Serves VMs, one after the other, until a signal ends the process. Workers inherit `log`.
+pub fn run(args: &Serve, log: OwnedFd) -> ExitCode {
     let executor = &args.executor;
     let user = match User::find(args.user.as_deref()) {
         Ok(user) => user,
         Err(error) => return exit::fail(exit::SANDBOX, error),
     };
-    let launcher = match Launcher::start(executor, &user) {
+    let launcher = match Launcher::start(executor, &user, log) {
         Ok(launcher) => launcher,
         // It has said why.
         Err(LauncherError::Ended) => return ExitCode::from(exit::SANDBOX),

@@ -321,5 +321,6 @@ impl Drop for Session {
         lock(&self.fate).dismissed = true;
         self.worker.kill();
         self.reap();
+        crate::logging::tell_left_out();
     }
 }

@@ -45,7 +45,7 @@ pub fn run(args: &Executor) -> ExitCode {
         Err(error) => return exit::fail(exit::RUNTIME, format_args!("cannot set up a worker: {error}")),
     };
     crate::sys::speak_on(&messages);
-    logging::start(args.log_level, Some(messages));
+    logging::start_worker(args.log_level, Some(messages), args.log_memory);
     crate::sys::end_on_sigbus();
     crate::sys::end_on_forbidden_call();
     let time = args.quotas.kernel_time.map_or(Ok(()), crate::sys::end_after_processor_time);

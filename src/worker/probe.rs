@@ -11,7 +11,7 @@ use crate::{exit, logging};
 
 /// Writes each device's `DeviceInfo` to standard output.
 pub fn probe(args: &Executor) -> ExitCode {
-    logging::start(args.log_level, None);
+    logging::start_worker(args.log_level, None, args.log_memory);
     crate::sys::end_on_forbidden_call();
     let api = match super::start_confined(args) {
         Ok(api) => api,

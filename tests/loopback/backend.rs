@@ -1,10 +1,10 @@
 //! A backend process with the mock driver.
 
-use std::io::Read;
+use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
 use rustix::process::{getuid, kill_process, setrlimit, Pid, Resource, Rlimit, Signal};
@@ -115,7 +115,7 @@ impl Backend {
             .arg("--socket-path")
             .arg(dir.path().join("socket"))
             .args(["--drain-timeout", "2"])
-            .stderr(Stdio::piped())
+            .stderr(File::create(dir.path().join("log")).unwrap())
             .spawn()
             .unwrap();
         let backend = Backend { child, dir };
@@ -142,9 +142,7 @@ impl Backend {
     /// Waits for the end: exit code and what was said on standard error.
     pub fn end(&mut self) -> (Option<i32>, String) {
         let status = eventually("the backend ends", || self.child.try_wait().unwrap());
-        let mut text = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-        (status.code(), text)
+        (status.code(), std::fs::read_to_string(self.dir.path().join("log")).unwrap())
     }
 
     pub fn descriptors(&self) -> usize {

@@ -10,6 +10,7 @@ mod frontend;
 mod host;
 mod hostile;
 mod lifecycle;
+mod lines;
 mod older;
 mod process;
 mod quotas;

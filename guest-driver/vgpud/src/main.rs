@@ -12,6 +12,7 @@ use clap::Parser;
 use log::{error, info, warn};
 use rustix::process::Resource;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use vgpu_logging::{Limit, Limits};
 use vgpu_virtio::loopback::Loopback;
 use vgpu_virtio::pci::Pci;
 use vgpu_virtio::Transport;
@@ -55,10 +56,12 @@ struct Args {
 
 /// No device: the exit code tells it from other errors.
 const EXIT_NO_DEVICE: u8 = 3;
+/// Log lines: any user may come and go.
+const LINES: Limit = Limit { burst: 1000, rate: 2 };
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    env_logger::Builder::new().filter_level(args.log_level).parse_default_env().init();
+    vgpu_logging::start(args.log_level, None, Limits { own: LINES, all: None, shared: None });
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::NoDevice(text)) => {

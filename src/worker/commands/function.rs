@@ -41,7 +41,7 @@ fn read(ctx: &Context<'_>, image: Handle, kernel: &CStr) -> Result<Layout, Failu
         log::warn!(
             "kernel {} cannot be launched: this driver does not tell where its parameters lie (from CUDA 12.4 on), \
              and neither does its image; update the driver, or build the program with PTX or machine code in it",
-            kernel.to_string_lossy().escape_debug()
+            kernel.to_string_lossy()
         );
         Failure::NOT_SUPPORTED
     })
