@@ -68,6 +68,14 @@ pub fn host() -> &'static Host {
     })
 }
 
+impl Host {
+    /// Whether the CPU has a feature that LLVM knows by this name.
+    pub fn has(&self, feature: &str) -> bool {
+        let enabled = |part: &str| part.strip_prefix('+') == Some(feature);
+        self.features.to_str().is_ok_and(|features| features.split(',').any(enabled))
+    }
+}
+
 /// What makes code for the CPU; to be disposed of.
 fn machine() -> Result<LLVMTargetMachineRef, String> {
     let host = host();

@@ -25,8 +25,8 @@ pub struct Interface {
     pub steps: Vec<Step>,
     /// What it may have the engine look at.
     pub checks: Vec<Check>,
-    /// How many [`Frame::sites`] it uses.
-    pub sites: usize,
+    /// What it accesses at once at each of the [`Frame::sites`].
+    pub sites: Vec<Reach>,
     /// How many [`Frame::masks`] it uses, which is one for each block.
     pub masks: usize,
     /// Whether only warps can begin none of whose lanes has ended.
@@ -185,11 +185,28 @@ pub struct Site {
     pub first: u64,
     /// Bytes; 0 if no range is known.
     pub size: u64,
+    /// At how many places in it, an element apart, what is accessed at once may begin.
+    pub places: u64,
+}
+
+/// What is accessed at once, by all lanes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reach {
+    /// From the first to the last byte.
+    pub bytes: u64,
+    /// Exponent of an element's size, of which the first address is a multiple.
+    pub shift: u32,
 }
 
 impl Site {
     /// Alignment of the ranges, at least that of every access.
     pub const ALIGN: u64 = 32;
+
+    /// A range, given by its first address and size, for what is accessed in it at once.
+    pub(super) fn new((first, size): (u64, u64), reach: Reach) -> Site {
+        let places = size.checked_sub(reach.bytes).map_or(0, |rest| (rest >> reach.shift) + 1);
+        Site { first, size, places }
+    }
 }
 
 /// What machine code sees of the launch and the block.

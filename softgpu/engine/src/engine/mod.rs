@@ -40,10 +40,11 @@ pub use check::Extents;
 pub use fault::{Fault, FaultKind};
 pub use heap::DeviceHeap;
 pub use interface::{
-    status, Bank, Base, Check, Entry, Exit, Frame, Interface, Lanes, Lookup, Native, Needed, RegisterKind, Regular,
-    Run, Site, Step, FOREIGN,
+    status, Bank, Base, Check, Entry, Exit, Frame, Interface, Lanes, Lookup, Native, Needed, Reach, RegisterKind,
+    Regular, Run, Site, Step, FOREIGN,
 };
 pub use launch::{Engine, Launch, MAX_SHARED, MAX_THREADS};
+pub use math::approx;
 pub use program::{Global, Kernel, KernelAttributes, LoadError, Param, Program};
 pub use space::window;
 pub use tier::{Compiler, Shape, Source, Tier};

@@ -29,9 +29,9 @@ pub(super) struct Cache {
 impl Cache {
     fn prepare(&mut self, native: &dyn Native, generation: u64) {
         let interface = native.interface();
-        if self.sites.len() != interface.sites || self.generation != generation {
+        if self.sites.len() != interface.sites.len() || self.generation != generation {
             self.sites.clear();
-            self.sites.resize(interface.sites, Site::default());
+            self.sites.resize(interface.sites.len(), Site::default());
             self.generation = generation;
         }
         self.masks.resize(interface.masks, 0);
@@ -293,8 +293,8 @@ unsafe extern "C" fn check(
     let Some(check) = host.native.interface().checks.get(check as usize) else { return 0 };
     let places = Places { check, bases: [first, second], lanes: exec };
     let holds = match check.bank {
-        Bank::Shared => places.are_within(Site { first: 0, size: frame.shared_size }),
-        Bank::Local => places.are_within(Site { first: 0, size: lanes.local_size }),
+        Bank::Shared => places.are_within(Site { size: frame.shared_size, ..Site::default() }),
+        Bank::Local => places.are_within(Site { size: lanes.local_size, ..Site::default() }),
         Bank::Site(site) => {
             // SAFETY: sites are numbered below `Interface::sites`, for which there is room.
             let range = || unsafe { *host.sites.add(site as usize) };
@@ -343,10 +343,11 @@ unsafe extern "C" fn locate(frame: *mut Frame, site: u32, address: u64, write: u
 
 impl Host<'_> {
     fn locate(&self, site: u32, address: u64, write: bool) {
-        if let Some((first, size)) = self.memory.span(address, write) {
-            if first.is_multiple_of(Site::ALIGN) {
-                // SAFETY: sites are numbered below `Interface::sites`, for which there is room.
-                unsafe { *self.sites.add(site as usize) = Site { first, size } };
+        let Some(reach) = self.native.interface().sites.get(site as usize) else { return };
+        if let Some(span) = self.memory.span(address, write) {
+            if span.0.is_multiple_of(Site::ALIGN) {
+                // SAFETY: there is room for each of `Interface::sites`.
+                unsafe { *self.sites.add(site as usize) = Site::new(span, *reach) };
             }
         }
     }

@@ -3,7 +3,8 @@
 //!
 //! `scripts/bench softgpu` builds what this needs: PTX in `VGPU_BENCH_PTX`, and if there are compilers for them a library
 //! of the C++ twins in `VGPU_BENCH_TWINS`, one that drives PoCL in `VGPU_BENCH_OPENCL` and the twins for that in
-//! `VGPU_BENCH_CL`. `VGPU_BENCH_LISTINGS` names a folder for what the compiler makes. Kernels can be chosen by name. Prints one line for each kernel, or one JSON object with `--json`.
+//! `VGPU_BENCH_CL`. `VGPU_BENCH_LISTINGS` names a folder for what the compiler makes. Kernels can be chosen by name. Prints one line for each kernel, or one JSON object with `--json`;
+//! with `--alone` runs nothing but the compiled kernels, for a profiler.
 
 mod cases;
 mod opencl;
@@ -67,7 +68,7 @@ fn geometric_mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 fn main() {
-    let json = std::env::args().any(|arg| arg == "--json");
+    let [json, alone] = ["--json", "--alone"].map(|name| std::env::args().any(|arg| arg == name));
     let variable = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set"));
     if let Ok(folder) = variable("VGPU_BENCH_LISTINGS") {
         vgpu_llvm::write_listings(folder.as_ref());
@@ -93,6 +94,14 @@ fn main() {
 
     let chosen: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let is_chosen = |case: &&Case| chosen.is_empty() || chosen.iter().any(|name| name == case.name);
+    if alone {
+        for case in cases.iter().filter(is_chosen) {
+            let program = Program::load(module.clone(), &memory).expect("room for the module");
+            let engine = Engine::with_compiler(1, Some(Arc::new(Llvm)), Tier::Compiled);
+            println!("{:14} {:.3} ms", case.name, 1e3 * launch(&engine, &program, &memory, case, |once| best(once)));
+        }
+        return;
+    }
     let measure = |case: &Case| {
         let [interpreter, llvm] = [Tier::Interpreter, Tier::Compiled].map(|tier| {
             let program = Program::load(module.clone(), &memory).expect("room for the module");

@@ -1,11 +1,44 @@
 //! Floating-point arithmetic, exactly as the interpreter does it.
 
 use super::values::NAN_F32;
-use super::{Gen, Val};
+use super::{Gen, Val, HALF};
 use crate::sys::{op, IntPredicate, RealPredicate, Value};
 use vgpu_engine::ir::*;
 
+/// Whether a mode rounds in a direction for which the CPU has instructions.
+pub(super) fn is_directed(ty: FloatType, mode: FloatMode) -> bool {
+    let is_known = matches!(mode.rounding, Rounding::Rz | Rounding::Rm | Rounding::Rp);
+    ty == FloatType::F32 && is_known && !mode.relu && !mode.xorsign_abs && crate::sys::host().has("avx512f")
+}
+
+/// An instruction's operand for a rounding.
+fn directed(rounding: Rounding) -> u64 {
+    /// Without exceptions.
+    const QUIET: u64 = 8;
+    QUIET
+        | match rounding {
+            Rounding::Rm => 1,
+            Rounding::Rp => 2,
+            Rounding::Rz => 3,
+            Rounding::Rn | Rounding::Rna => 0,
+        }
+}
+
 impl Gen<'_> {
+    /// An operation of AVX-512 on `f32` that rounds in a direction.
+    fn round_directed(&self, name: &str, rounding: Rounding, operands: &[Value]) -> Value {
+        let is_scalar = self.b.lanes(self.b.type_of(operands[0])).is_none();
+        let vector = |v: &Value| if is_scalar { self.b.splat(*v, HALF) } else { *v };
+        let mut arguments: Vec<Value> = operands.iter().map(vector).collect();
+        arguments.push(self.b.constant(self.word(), directed(rounding)));
+        let result = self.b.intrinsic(&format!("llvm.x86.avx512.{name}.ps.512"), &[], &arguments);
+        if is_scalar {
+            self.b.extract(result, self.c64(0))
+        } else {
+            result
+        }
+    }
+
     /// A source as `f32` or `f64`. NaNs of `f32` may not be canonical.
     pub(super) fn read_float(&mut self, operand: Operand, bits: u32, ftz: bool) -> Val {
         let value = match operand {
@@ -95,7 +128,12 @@ impl Gen<'_> {
             Op::FloatBinary { op: kind, ty, mode, dst, a, b } => {
                 let bits = ty.bits();
                 let (a, b) = (self.read_float(a, bits, mode.ftz), self.read_float(b, bits, mode.ftz));
+                let is_directed = mode.rounding != Rounding::Rn;
                 let value = self.lanewise(&[a, b], |v| match kind {
+                    FloatBinaryOp::Add if is_directed => self.round_directed("add", mode.rounding, v),
+                    FloatBinaryOp::Sub if is_directed => self.round_directed("sub", mode.rounding, v),
+                    FloatBinaryOp::Mul if is_directed => self.round_directed("mul", mode.rounding, v),
+                    FloatBinaryOp::Div if is_directed => self.round_directed("div", mode.rounding, v),
                     FloatBinaryOp::Add => self.b.binary(op::FADD, v[0], v[1]),
                     FloatBinaryOp::Sub => self.b.binary(op::FSUB, v[0], v[1]),
                     FloatBinaryOp::Mul => self.b.binary(op::FMUL, v[0], v[1]),
@@ -109,8 +147,9 @@ impl Gen<'_> {
             Op::FloatTernary { ty, mode, dst, a, b, c, .. } => {
                 let bits = ty.bits();
                 let [a, b, c] = [a, b, c].map(|o| self.read_float(o, bits, mode.ftz));
-                let value = self.lanewise(&[a, b, c], |v| {
-                    self.b.intrinsic("llvm.fma", &[self.b.type_of(v[0])], &[v[0], v[1], v[2]])
+                let value = self.lanewise(&[a, b, c], |v| match mode.rounding {
+                    Rounding::Rn => self.b.intrinsic("llvm.fma", &[self.b.type_of(v[0])], &[v[0], v[1], v[2]]),
+                    rounding => self.round_directed("vfmadd", rounding, v),
                 });
                 self.write_float(dst, value, bits, mode, guard)
             }
@@ -133,6 +172,9 @@ impl Gen<'_> {
                     result
                 }
             }
+            FloatUnaryOp::Ex2Approx => self.ex2(v),
+            FloatUnaryOp::Lg2Approx => self.lg2(v),
+            FloatUnaryOp::TanhApprox => self.tanh(v),
             _ => root(v),
         }
     }

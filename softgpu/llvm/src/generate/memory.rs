@@ -5,7 +5,8 @@ use super::atomic::{compiled_bytes, Atom};
 use super::{field, Constants, Gen, Val, HALF};
 use crate::shape::Shape;
 use crate::sys::{op, IntPredicate, Label, Value};
-use vgpu_engine::engine::{self, Base, Check, Lookup, Site};
+use std::mem::offset_of;
+use vgpu_engine::engine::{self, Base, Check, Lookup, Reach, Site};
 use vgpu_engine::ir::*;
 
 /// Width of an address's base.
@@ -68,6 +69,8 @@ pub(super) struct Bank {
     /// First address of what is accessible, and how many bytes.
     first: Value,
     size: Value,
+    /// The site it is the range of, with [`Site::places`].
+    site: Option<(u32, Value)>,
     /// Host address of address 0.
     pub(super) origin: Value,
     /// Bytes between the memories of neighbouring lanes; `None` if all lanes see the same.
@@ -353,8 +356,8 @@ impl Gen<'_> {
         if matches!(space, Space::Shared | Space::Local) {
             return None;
         }
-        self.interface.sites += 1;
-        Some(self.interface.sites as u32 - 1)
+        self.interface.sites.push(Reach::default());
+        Some(self.interface.sites.len() as u32 - 1)
     }
 
     /// The memory of a space, with the site that it needs if it is global.
@@ -366,6 +369,7 @@ impl Gen<'_> {
                 Bank {
                     first: self.c64(0),
                     size: shared_size,
+                    site: None,
                     origin: shared,
                     stride: None,
                     is_small: true,
@@ -378,64 +382,61 @@ impl Gen<'_> {
                 let size = self.b.load(self.long(), field!(self, lanes.local_size), 8);
                 let origin = self.b.cast(op::PTRTOINT, data, self.long());
                 let least = self.function.frame_size;
-                Bank { first: self.c64(0), size, origin, stride: Some(size), is_small: false, is_narrow: false, least }
+                let first = self.c64(0);
+                let stride = Some(size);
+                Bank { first, size, site: None, origin, stride, is_small: false, is_narrow: false, least }
             }
             _ => {
                 let site = site.unwrap_or(0);
                 let place = self.b.field(self.constants.sites, site as usize * size_of::<Site>());
-                let first = self.b.load(self.long(), place, 8);
-                let size = self.b.load(self.long(), self.b.field(place, 8), 8);
-                Bank { first, size, origin: self.c64(0), stride: None, is_small: false, is_narrow: false, least: 0 }
+                let part = |offset| self.b.load(self.long(), self.b.field(place, offset), 8);
+                Bank {
+                    first: part(offset_of!(Site, first)),
+                    size: part(offset_of!(Site, size)),
+                    site: Some((site, part(offset_of!(Site, places)))),
+                    origin: self.c64(0),
+                    stride: None,
+                    is_small: false,
+                    is_narrow: false,
+                    least: 0,
+                }
             }
         }
-    }
-
-    /// How far a place must be from the end of a bank.
-    fn limit(&self, bank: &Bank, total: u64) -> Value {
-        let less = self.c64(total - 1);
-        self.b.intrinsic("llvm.usub.sat", &[self.long()], &[bank.size, less])
     }
 
     /// Whether `lanes` access only what is accessible, and aligned, also `span` bytes further on. Where addresses are
     /// regular, whether all lanes would, as they mostly do, also what those would access that take no part.
     pub(super) fn is_within(&mut self, bank: &Bank, address: Val, (total, span): (u32, u64), lanes: Value) -> Value {
-        let limit = self.limit(bank, u64::from(total) + span);
-        let align = u64::from(total) - 1;
-        // An address with low bits set becomes a large one.
-        let rotated = |gen: &Self, v: Value| {
-            let ty = gen.b.type_of(v);
-            let by = gen.b.constant(ty, total.trailing_zeros().into());
-            gen.b.intrinsic("llvm.fshr", &[ty], &[v, v, by])
-        };
-        let scaled = |gen: &Self, v: Value| gen.b.binary(op::LSHR, v, gen.c64(total.trailing_zeros().into()));
+        let shift = total.trailing_zeros();
+        let extent = u64::from(total) + span;
         match address.shape {
             Shape::Uniform => {
                 let offset = self.b.binary(op::SUB, address.parts[0], bank.first);
-                let within = self.within_one(offset, limit, align, address.parts[0]);
+                let places = self.places(bank, extent, shift);
+                let within = self.is_place(offset, places, shift);
                 // Addresses of variables are constant: then nothing is left of the check.
-                let Some(most) = u64::from(bank.least).checked_sub(u64::from(total) + span) else { return within };
-                let sure = self.within_one(offset, self.c64(most + 1), align, address.parts[0]);
+                let Some(rest) = u64::from(bank.least).checked_sub(extent) else { return within };
+                let sure = self.is_place(offset, self.c64((rest >> shift) + 1), shift);
                 self.b.binary(op::OR, sure, within)
             }
             Shape::Line(stride) | Shape::Affine(stride) if is_regular(address.shape, total) => {
-                // Whether all lanes from the first to the last one of a row are within.
-                let row = |gen: &Self, base: Value, last: u32| {
-                    let first = gen.b.binary(op::SUB, base, bank.first);
-                    let low = gen.within_one(first, limit, align, base);
-                    if stride == 0 {
-                        return low;
-                    }
-                    let distance = gen.c64(stride.wrapping_mul(last.into()) as u64);
-                    gen.b.binary(op::AND, low, gen.within_one(gen.b.binary(op::ADD, first, distance), limit, 0, base))
+                let is_line = address.shape.is_whole();
+                let last = if is_line { 31 } else { i64::from(HALF) - 1 };
+                // All lanes of a row lie between the first one and the last.
+                let places = self.places(bank, extent + stride.unsigned_abs() * last as u64, shift);
+                let lowest = self.c64(stride.min(0).wrapping_mul(last) as u64);
+                let row = |gen: &Self, h: usize| {
+                    let offset = gen.b.binary(op::SUB, address.parts[h], bank.first);
+                    gen.is_place(gen.b.binary(op::ADD, offset, lowest), places, shift)
                 };
-                if address.shape.is_whole() {
-                    return row(self, address.parts[0], 31);
+                if is_line {
+                    return row(self, 0);
                 }
-                self.b.binary(op::AND, row(self, address.parts[0], 15), row(self, address.parts[1], 15))
+                self.b.binary(op::AND, row(self, 0), row(self, 1))
             }
             _ => {
                 let mut offsets = self.varying(address);
-                let mut most = scaled(self, self.rounded(limit, total));
+                let mut most = self.places(bank, extent, shift);
                 if bank.is_narrow {
                     // What an address before the first wraps around to is still beyond the limit.
                     offsets = self.map(offsets, |v| self.b.cast(op::TRUNC, v, self.word()));
@@ -445,26 +446,31 @@ impl Gen<'_> {
                     offsets = self.map(offsets, |v| self.b.binary(op::SUB, v, first));
                 }
                 let most = self.b.splat(most, HALF);
-                let wrong = self.map(offsets, |v| self.b.icmp(IntPredicate::LLVMIntUGE, rotated(self, v), most));
-                let wrong = self.b.binary(op::AND, self.mask_of(wrong), lanes);
-                self.b.icmp(IntPredicate::LLVMIntEQ, wrong, self.c32(0))
+                let right = self.map(offsets, |v| self.is_place(v, most, shift));
+                let right = self.b.binary(op::AND, self.mask_of(right), lanes);
+                self.b.icmp(IntPredicate::LLVMIntEQ, right, lanes)
             }
         }
     }
 
-    /// `limit` rounded up to whole elements, so that an aligned offset below it is below `limit`.
-    fn rounded(&self, limit: Value, total: u32) -> Value {
-        let more = self.c64(u64::from(total) - 1);
-        self.b.intrinsic("llvm.uadd.sat", &[self.long()], &[limit, more])
+    /// At how many places of a bank, 2^`shift` bytes apart, so many bytes may begin.
+    fn places(&mut self, bank: &Bank, extent: u64, shift: u32) -> Value {
+        if let Some((site, places)) = bank.site {
+            self.interface.sites[site as usize] = Reach { bytes: extent, shift };
+            return places;
+        }
+        let limit = self.b.intrinsic("llvm.usub.sat", &[self.long()], &[bank.size, self.c64(extent - 1)]);
+        let more = self.c64((1 << shift) - 1);
+        let rounded = self.b.intrinsic("llvm.uadd.sat", &[self.long()], &[limit, more]);
+        self.b.binary(op::LSHR, rounded, self.c64(shift.into()))
     }
 
-    fn within_one(&self, offset: Value, limit: Value, align: u64, place: Value) -> Value {
-        let below = self.b.icmp(IntPredicate::LLVMIntULT, offset, limit);
-        if align == 0 {
-            return below;
-        }
-        let low = self.b.binary(op::AND, place, self.c64(align));
-        let aligned = self.b.icmp(IntPredicate::LLVMIntEQ, low, self.c64(0));
-        self.b.binary(op::AND, below, aligned)
+    /// Whether an offset is a multiple of 2^`shift` and one of so many from 0 on.
+    fn is_place(&self, offset: Value, places: Value, shift: u32) -> Value {
+        // With low bits set it becomes a large number.
+        let ty = self.b.type_of(offset);
+        let by = self.b.constant(ty, shift.into());
+        let rotated = self.b.intrinsic("llvm.fshr", &[ty], &[offset, offset, by]);
+        self.b.icmp(IntPredicate::LLVMIntULT, rotated, places)
     }
 }

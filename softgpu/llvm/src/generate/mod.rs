@@ -1,5 +1,6 @@
 //! From the IR of a kernel to LLVM's.
 
+mod approx;
 mod atomic;
 mod convert;
 mod exits;

@@ -36,12 +36,20 @@ fn by_operation(source: &Source<'_>, op: &Op) -> Treatment {
         }
         Op::Bfi { width, .. } => pure(matches!(width, Width::W32 | Width::W64)),
         Op::FloatUnary { op, ty, mode, .. } => pure(float_unary(op, ty, mode)),
+        Op::FloatBinary {
+            op: FloatBinaryOp::Add | FloatBinaryOp::Sub | FloatBinaryOp::Mul | FloatBinaryOp::Div,
+            ty,
+            mode,
+            ..
+        } if super::float::is_directed(ty, mode) => Pure,
         Op::FloatBinary { op, ty, mode, .. } => pure(
             simple(ty, mode)
                 && !mode.xorsign_abs
                 && (op != FloatBinaryOp::Copysign || matches!(ty, FloatType::F32 | FloatType::F64)),
         ),
-        Op::FloatTernary { op, ty, mode, .. } => pure(simple(ty, mode) && op == FloatTernaryOp::Fma),
+        Op::FloatTernary { op, ty, mode, .. } => {
+            pure((simple(ty, mode) || super::float::is_directed(ty, mode)) && op == FloatTernaryOp::Fma)
+        }
         Op::Setp { ty, .. } => match ty {
             CmpType::Int(ty) => pure(is_plain(ty)),
             CmpType::Float { ty, .. } => pure(matches!(ty, FloatType::F32 | FloatType::F64)),
@@ -206,6 +214,7 @@ fn float_unary(op: FloatUnaryOp, ty: FloatType, mode: FloatMode) -> bool {
         Rcp | Sqrt | SqrtApprox => simple(ty, mode),
         RcpApprox => simple(ty, mode) && ty == FloatType::F32,
         RsqrtApprox => simple(ty, mode) && (ty == FloatType::F32 || !mode.ftz),
-        SinApprox | CosApprox | Lg2Approx | Ex2Approx | TanhApprox => false,
+        Lg2Approx | Ex2Approx | TanhApprox => simple(ty, mode) && ty == FloatType::F32,
+        SinApprox | CosApprox => false,
     }
 }

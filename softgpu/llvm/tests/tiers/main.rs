@@ -4,6 +4,7 @@ use std::sync::Arc;
 use vgpu_engine::engine::{Engine, Tier};
 use vgpu_llvm::Llvm;
 
+mod approximations;
 #[path = "../../../engine/tests/engine/device.rs"]
 mod device;
 #[path = "../../../engine/tests/engine/execution.rs"]

@@ -1,5 +1,6 @@
 //! Floating-point arithmetic in the formats and rounding modes of PTX.
 
+pub mod approx;
 pub(super) mod fp8;
 pub(super) mod half;
 pub(super) mod round;

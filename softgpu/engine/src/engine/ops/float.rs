@@ -4,7 +4,7 @@ use super::super::code::{Op, LANES};
 use super::super::cx::{Cx, Flow};
 use super::super::isa::Handler;
 use super::super::math::round::{self, Format};
-use super::super::math::{flush, min_max, min_max32, saturate64, wide, Mode, NAN_F32};
+use super::super::math::{approx, flush, min_max, min_max32, saturate64, wide, Mode, NAN_F32};
 use super::lane::Lane;
 use super::lane_fn;
 use crate::ir::Rounding;
@@ -263,11 +263,11 @@ float_fn!(Sin(a, b, c, m):
 float_fn!(Cos(a, b, c, m):
     single { a.cos() } double { a.cos() } half { a.cos() });
 float_fn!(Lg2(a, b, c, m):
-    single { a.log2() } double { a.log2() } half { a.log2() });
+    single { approx::lg2(a) } double { a.log2() } half { a.log2() });
 float_fn!(Ex2(a, b, c, m):
-    single { a.exp2() } double { a.exp2() } half { a.exp2() });
+    single { approx::ex2(a) } double { a.exp2() } half { a.exp2() });
 float_fn!(Tanh(a, b, c, m):
-    single { a.tanh() } double { a.tanh() } half { a.tanh() });
+    single { approx::tanh(a) } double { a.tanh() } half { a.tanh() });
 
 /// The reciprocal of `f64` as `rcp.approx.ftz.f64` gives it: the low half of the result is zero.
 pub(in crate::engine) struct RcpCoarse;
