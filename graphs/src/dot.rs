@@ -5,7 +5,7 @@ use std::fmt::Write;
 use vgpu_protocol::cuda::{CUDA_MEMCPY3D, MEMORYTYPE_ARRAY, MEMORYTYPE_DEVICE, MEMORYTYPE_HOST};
 
 use crate::graph::Store;
-use crate::node::Params;
+use crate::node::{Conditional, Params};
 use crate::Result;
 
 /// `CU_GRAPH_DEBUG_DOT_FLAGS_*`.
@@ -19,6 +19,8 @@ const ATTRIBUTES: u32 = 1 << 9;
 const HANDLES: u32 = 1 << 10;
 const ALLOCATE_PARAMS: u32 = 1 << 11;
 const FREE_PARAMS: u32 = 1 << 12;
+const MEM_OP_PARAMS: u32 = 1 << 13;
+const CONDITIONAL_PARAMS: u32 = 1 << 15;
 /// All flags that exist.
 pub const FLAGS: u32 = (1 << 18) - 1;
 
@@ -47,8 +49,8 @@ fn cluster(out: &mut String, store: &Store, graph: u64, flags: u32, name: &dyn F
             let style = if edge.data.kind == 0 { "" } else { "[style=\"dashed\"]" };
             let _ = writeln!(out, "\"graph_{id}_node_{from}\" -> \"graph_{id}_node_{local}\"{style};");
         }
-        if let Params::Child(child) = node.params {
-            cluster(out, store, child, flags, name)?;
+        for graph in node.params.graphs() {
+            cluster(out, store, *graph, flags, name)?;
         }
     }
     out.push_str("}\n");
@@ -93,6 +95,14 @@ fn describe(params: &Params, flags: u32, name: &dyn Fn(u64) -> Option<String>) -
             format!("MEM_ALLOC{}", detail(ALLOCATE_PARAMS, bytes))
         }
         Params::Free(address) => format!("MEM_FREE{}", detail(FREE_PARAMS, format!("{address:#x}"))),
+        Params::MemOps(batch) => {
+            format!("BATCH_MEM_OP{}", detail(MEM_OP_PARAMS, format!("{} operations", batch.operations.len())))
+        }
+        Params::Conditional(conditional) => {
+            let Conditional { condition, branch, bodies, .. } = conditional;
+            let choice = format!("{branch:?} {condition:#x}, {} graphs", bodies.len());
+            format!("CONDITIONAL{}", detail(CONDITIONAL_PARAMS, choice))
+        }
     }
 }
 

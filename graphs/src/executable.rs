@@ -1,6 +1,7 @@
 //! Executable graphs: what was in the graph, as a list of operations in order.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use vgpu_protocol::cuda::{CUgraphEdgeData, CUresult};
@@ -11,13 +12,16 @@ use crate::object::Object;
 use crate::{Backend, Result};
 
 /// One operation of an executable graph, as whoever runs it needs it: child graphs are replaced by what
-/// is in them, and memory nodes, whose memory stays where it is, by nothing.
+/// is in them, and memory nodes, whose memory stays where it is, by nothing. What is in the bodies of a
+/// conditional node comes right behind it, body by body.
 #[derive(Clone)]
 pub struct Operation {
     /// What it does.
     pub params: Params,
     /// Positions of the operations before it in the list, all of them smaller than its own.
     pub dependencies: Vec<(usize, CUgraphEdgeData)>,
+    /// Positions of the operations in each body of a conditional node.
+    pub bodies: Vec<Range<usize>>,
 }
 
 /// A graph as it was when it was instantiated or last updated.
@@ -34,8 +38,8 @@ pub struct Snapped {
     pub params: Params,
     /// Positions in the snapshot of the nodes before it.
     pub dependencies: Vec<(usize, CUgraphEdgeData)>,
-    /// What is in a child graph.
-    pub child: Option<Snapshot>,
+    /// What is in the graphs that it owns.
+    pub graphs: Vec<Snapshot>,
     /// Position of its operation.
     pub operation: usize,
     /// Whether it is switched on.
@@ -43,27 +47,29 @@ pub struct Snapped {
 }
 
 impl Snapshot {
-    /// The node that stands for `node`, in child graphs too.
+    /// The node that stands for `node`, in graphs within too.
     pub fn find(&mut self, node: u64) -> Option<&mut Snapped> {
         // Two passes, because a borrow that is returned lasts to the end.
         if let Some(i) = self.nodes.iter().position(|snapped| snapped.node == node) {
             return self.nodes.get_mut(i);
         }
-        self.nodes.iter_mut().filter_map(|snapped| snapped.child.as_mut()).find_map(|child| child.find(node))
+        self.nodes.iter_mut().flat_map(|snapped| &mut snapped.graphs).find_map(|graph| graph.find(node))
     }
 
-    /// Gives the nodes of operations, in child graphs too, their new parameters.
+    /// Gives the nodes of operations, in graphs within too, their new parameters.
     pub fn apply(&mut self, changes: &mut HashMap<usize, Params>) {
         for snapped in &mut self.nodes {
-            match &mut snapped.child {
-                Some(child) => child.apply(changes),
-                None => {
-                    if let Some(params) = changes.remove(&snapped.operation) {
-                        snapped.params = params;
-                    }
-                }
+            if let Some(params) = changes.remove(&snapped.operation) {
+                snapped.params = params;
             }
+            snapped.graphs.iter_mut().for_each(|graph| graph.apply(changes));
         }
+    }
+
+    /// Operations that are switched off, in graphs within too.
+    pub fn disabled(&self) -> Vec<usize> {
+        let off = self.nodes.iter().filter(|snapped| !snapped.enabled).map(|snapped| snapped.operation);
+        off.chain(self.nodes.iter().flat_map(|snapped| &snapped.graphs).flat_map(Snapshot::disabled)).collect()
     }
 
     /// Nodes that nothing comes after, in the order of their creation.
@@ -94,11 +100,13 @@ pub struct Unplanned {
     pub error: CUresult,
     /// A node that depends on itself.
     pub node: Option<u64>,
+    /// Whether a condition belongs to no node.
+    pub unused_condition: bool,
 }
 
 impl From<CUresult> for Unplanned {
     fn from(error: CUresult) -> Self {
-        Unplanned { error, node: None }
+        Unplanned { error, node: None, unused_condition: false }
     }
 }
 
@@ -110,13 +118,16 @@ pub fn plan(store: &Store, graph: u64) -> std::result::Result<Plan, Unplanned> {
         allocated: Vec::new(),
         freed: Vec::new(),
     };
+    if store.conditions_of(graph).any(|condition| condition.node.is_none()) {
+        return Err(Unplanned { unused_condition: true, ..CUresult::INVALID_VALUE.into() });
+    }
     plan.snapshot = plan.absorb(store, graph, None)?;
     Ok(plan)
 }
 
 impl Plan {
     fn push(&mut self, params: Params, dependencies: Vec<(usize, CUgraphEdgeData)>) -> usize {
-        self.operations.push(Operation { params, dependencies });
+        self.operations.push(Operation { params, dependencies, bodies: Vec::new() });
         self.operations.len() - 1
     }
 
@@ -125,7 +136,7 @@ impl Plan {
         let nodes = &store.graphs.get(graph)?.nodes;
         let place: HashMap<u64, usize> = nodes.iter().enumerate().map(|(i, node)| (*node, i)).collect();
         let order =
-            store.sorted(graph).map_err(|node| Unplanned { error: CUresult::INVALID_VALUE, node: Some(node) })?;
+            store.sorted(graph).map_err(|node| Unplanned { node: Some(node), ..CUresult::INVALID_VALUE.into() })?;
         let mut snapped: Vec<Option<Snapped>> = nodes.iter().map(|_| None).collect();
         let at = |edge: &Edge| place.get(&edge.node).map(|i| (*i, edge.data)).ok_or(CUresult::INVALID_VALUE);
         for handle in order {
@@ -136,10 +147,10 @@ impl Plan {
             if after.is_empty() {
                 after.extend(entry.map(|entry| (entry, CUgraphEdgeData::default())));
             }
-            let (operation, child) = self.absorb_node(store, &node.params, after)?;
+            let (operation, graphs) = self.absorb_node(store, &node.params, after)?;
             let params = node.params.clone();
             snapped[place[&handle]] =
-                Some(Snapped { node: handle, params, dependencies, child, operation, enabled: true });
+                Some(Snapped { node: handle, params, dependencies, graphs, operation, enabled: true });
         }
         Ok(Snapshot { nodes: snapped.into_iter().flatten().collect() })
     }
@@ -150,7 +161,7 @@ impl Plan {
         store: &Store,
         params: &Params,
         after: Vec<(usize, CUgraphEdgeData)>,
-    ) -> std::result::Result<(usize, Option<Snapshot>), Unplanned> {
+    ) -> std::result::Result<(usize, Vec<Snapshot>), Unplanned> {
         match params {
             Params::Child(child) => {
                 let entry = self.push(Params::Empty, after);
@@ -160,17 +171,28 @@ impl Plan {
                 if ends.is_empty() {
                     ends.push((entry, ordinary));
                 }
-                Ok((self.push(Params::Empty, ends), Some(child)))
+                Ok((self.push(Params::Empty, ends), vec![child]))
+            }
+            Params::Conditional(conditional) => {
+                let operation = self.push(params.clone(), after);
+                let mut bodies = Vec::new();
+                for body in &*conditional.bodies {
+                    let start = self.operations.len();
+                    bodies.push(self.absorb(store, *body, None)?);
+                    let range = start..self.operations.len();
+                    self.operations[operation].bodies.push(range);
+                }
+                Ok((operation, bodies))
             }
             Params::Allocate(allocation) => {
                 self.allocated.push(allocation.address);
-                Ok((self.push(Params::Empty, after), None))
+                Ok((self.push(Params::Empty, after), Vec::new()))
             }
             Params::Free(address) => {
                 self.freed.push(*address);
-                Ok((self.push(Params::Empty, after), None))
+                Ok((self.push(Params::Empty, after), Vec::new()))
             }
-            params => Ok((self.push(params.clone(), after), None)),
+            params => Ok((self.push(params.clone(), after), Vec::new())),
         }
     }
 }
@@ -195,12 +217,26 @@ pub struct Executable<B: Backend> {
     pub snapshot: Snapshot,
     /// What launches use.
     pub held: Arc<Held<B>>,
+    /// What `held` was made from, if the graph has conditions: another graph's conditions need it made anew.
+    pub operations: Vec<Operation>,
     /// Streams in which something may still use `held`.
     pub streams: Vec<u64>,
     /// Memory that a launch allocates.
     pub allocated: Vec<u64>,
     /// Memory that a launch frees.
     pub freed: Vec<u64>,
+}
+
+impl<B: Backend> Executable<B> {
+    /// Operations have other parameters now.
+    pub fn apply(&mut self, changes: Vec<(usize, Params)>) {
+        for (i, params) in &changes {
+            if let Some(operation) = self.operations.get_mut(*i) {
+                operation.params = params.clone();
+            }
+        }
+        self.snapshot.apply(&mut changes.into_iter().collect());
+    }
 }
 
 #[cfg(test)]

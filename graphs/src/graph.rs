@@ -18,7 +18,7 @@ pub struct Graph {
     pub id: u32,
     /// Nodes in the order of their creation.
     pub nodes: Vec<u64>,
-    /// The child graph node that it belongs to.
+    /// The node that it belongs to: a child graph's, or a conditional one.
     pub owner: Option<u64>,
     /// Whether it was handed over to its owner rather than cloned for it.
     pub moved: bool,
@@ -47,16 +47,36 @@ pub struct Node {
     pub dependents: Vec<u64>,
 }
 
+/// A condition that kernels set and a conditional node looks at.
+pub struct Condition {
+    /// The graph that it belongs to, which no node owns.
+    pub graph: u64,
+    /// The node, of this graph or of a body in it.
+    pub node: Option<u64>,
+    /// Context of the node and of the kernels.
+    pub context: u64,
+}
+
+/// Conditional nodes within each other.
+const MAX_DEPTH: usize = 32;
+
 /// All graphs and nodes.
 pub struct Store {
     pub graphs: Registry<Graph>,
     pub nodes: Registry<Node>,
+    /// Conditions by their handles.
+    pub conditions: BTreeMap<u64, Condition>,
     next_id: u32,
 }
 
 impl Store {
     pub fn new() -> Self {
-        Store { graphs: Registry::new(HandleKind::Graph), nodes: Registry::new(HandleKind::GraphNode), next_id: 0 }
+        Store {
+            graphs: Registry::new(HandleKind::Graph),
+            nodes: Registry::new(HandleKind::GraphNode),
+            conditions: BTreeMap::new(),
+            next_id: 0,
+        }
     }
 
     /// A new graph without nodes.
@@ -65,7 +85,7 @@ impl Store {
         self.graphs.insert(Graph { id: self.next_id, ..Graph::default() })
     }
 
-    /// Adds a node. A child graph in `params` must be the node's own.
+    /// Adds a node. Graphs in `params` must be the node's own.
     pub fn add(&mut self, graph: u64, dependencies: &[Edge], params: Params) -> Result<u64> {
         self.graphs.get(graph)?;
         let mut seen = HashSet::new();
@@ -76,7 +96,9 @@ impl Store {
             }
             check_edge(&before.params, &params, edge.data)?;
         }
-        let child = if let Params::Child(child) = params { Some(child) } else { None };
+        self.check_place(graph, &params)?;
+        let owned = params.graphs().to_vec();
+        let condition = if let Params::Conditional(conditional) = &params { Some(conditional.condition) } else { None };
         let to = self.graphs.get_mut(graph)?;
         let local_id = to.next_local_id;
         to.next_local_id += 1;
@@ -86,24 +108,88 @@ impl Store {
         for edge in dependencies {
             self.nodes.get_mut(edge.node)?.dependents.push(handle);
         }
-        if let Some(child) = child {
-            self.graphs.get_mut(child)?.owner = Some(handle);
+        for graph in owned {
+            self.graphs.get_mut(graph)?.owner = Some(handle);
+        }
+        if let Some(condition) = condition.and_then(|condition| self.conditions.get_mut(&condition)) {
+            condition.node = Some(handle);
         }
         Ok(handle)
     }
 
-    /// Whether any node, of child graphs too, takes or gives back memory.
-    pub fn has_memory(&self, graph: u64) -> Result<bool> {
+    /// Whether a node may be in a graph: bodies of conditional nodes take only some kinds, child graphs no
+    /// conditional ones.
+    fn check_place(&self, graph: u64, params: &Params) -> Result {
+        let (mut graph, mut depth, mut in_child) = (graph, 0, false);
+        while let Some(owner) = self.graphs.get(graph)?.owner {
+            let owner = self.nodes.get(owner)?;
+            match owner.params {
+                Params::Conditional(_) => depth += 1,
+                _ => in_child = true,
+            }
+            graph = owner.graph;
+        }
+        let is_conditional = matches!(params, Params::Conditional(_));
+        let mut bad = is_conditional && (in_child || depth >= MAX_DEPTH);
+        if depth > 0 {
+            bad |= !params.can_be_conditional();
+            for child in params.graphs() {
+                bad |= self.any(*child, &|params| !params.can_be_conditional())?;
+            }
+        }
+        if bad {
+            return Err(CUresult::NOT_SUPPORTED);
+        }
+        Ok(())
+    }
+
+    /// The graph that no node owns in which a graph is, if only conditional nodes lie in between.
+    pub fn root(&self, graph: u64) -> Result<u64> {
+        let mut root = graph;
+        while let Some(owner) = self.graphs.get(root)?.owner {
+            let owner = self.nodes.get(owner)?;
+            if !matches!(owner.params, Params::Conditional(_)) {
+                return Err(CUresult::NOT_SUPPORTED);
+            }
+            root = owner.graph;
+        }
+        Ok(root)
+    }
+
+    /// Whether any node is such a one, also of graphs within.
+    fn any(&self, graph: u64, is: &impl Fn(&Params) -> bool) -> Result<bool> {
         for node in &self.graphs.get(graph)?.nodes {
-            let found = match &self.nodes.get(*node)?.params {
-                Params::Child(child) => self.has_memory(*child)?,
-                params => params.is_memory(),
-            };
-            if found {
+            let params = &self.nodes.get(*node)?.params;
+            if is(params) {
                 return Ok(true);
+            }
+            for graph in params.graphs() {
+                if self.any(*graph, is)? {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)
+    }
+
+    /// Whether any node, of graphs within too, takes or gives back memory.
+    pub fn has_memory(&self, graph: u64) -> Result<bool> {
+        self.any(graph, &Params::is_memory)
+    }
+
+    /// Whether any node is a conditional one.
+    pub fn has_conditional(&self, graph: u64) -> Result<bool> {
+        self.any(graph, &|params| matches!(params, Params::Conditional(_)))
+    }
+
+    /// Whether there can be only one of the graph: it can neither be cloned nor instantiated twice.
+    pub fn is_unique(&self, graph: u64) -> Result<bool> {
+        Ok(self.has_memory(graph)? || self.has_conditional(graph)?)
+    }
+
+    /// Conditions that belong to a graph.
+    pub fn conditions_of(&self, graph: u64) -> impl Iterator<Item = &Condition> {
+        self.conditions.values().filter(move |condition| condition.graph == graph)
     }
 
     /// Adds edges.
@@ -144,7 +230,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a node, its edges and its child graph.
+    /// Removes a node, its edges and the graphs that it owns.
     pub fn destroy_node(&mut self, node: u64) -> Result {
         let graph = self.nodes.get(node)?.graph;
         if self.graphs.get(graph)?.capturing {
@@ -161,29 +247,36 @@ impl Store {
             self.nodes.get_mut(*dependent)?.dependencies.retain(|edge| edge.node != node);
         }
         self.graphs.get_mut(graph)?.nodes.retain(|other| *other != node);
-        match gone.params {
-            Params::Child(child) => self.remove(child),
-            _ => Ok(()),
-        }
+        self.remove_owned(&gone.params)
     }
 
-    /// Removes a graph with its nodes and child graphs.
+    /// Removes a graph with its nodes, the graphs that these own, and its conditions.
     pub fn remove(&mut self, graph: u64) -> Result {
         for node in self.graphs.remove(graph)?.nodes {
-            if let Params::Child(child) = self.nodes.remove(node)?.params {
-                self.remove(child)?;
-            }
+            let params = self.nodes.remove(node)?.params;
+            self.remove_owned(&params)?;
         }
+        self.conditions.retain(|_, condition| condition.graph != graph);
         Ok(())
     }
 
-    /// References to user objects that a graph and its child graphs hold.
+    /// Removes what a node that is gone owned.
+    fn remove_owned(&mut self, params: &Params) -> Result {
+        if let Params::Conditional(conditional) = params {
+            if let Some(condition) = self.conditions.get_mut(&conditional.condition) {
+                condition.node = None;
+            }
+        }
+        params.graphs().iter().try_for_each(|graph| self.remove(*graph))
+    }
+
+    /// References to user objects that a graph and the graphs within hold.
     pub fn objects(&self, graph: u64) -> Result<Vec<Arc<Object>>> {
         let Graph { nodes, objects, .. } = self.graphs.get(graph)?;
         let mut found: Vec<Arc<Object>> = objects.values().map(|(object, _)| object.clone()).collect();
         for node in nodes {
-            if let Params::Child(child) = self.nodes.get(*node)?.params {
-                found.extend(self.objects(child)?);
+            for graph in self.nodes.get(*node)?.params.graphs() {
+                found.extend(self.objects(*graph)?);
             }
         }
         Ok(found)
@@ -197,6 +290,7 @@ impl Store {
         for node in &nodes {
             let params = match self.nodes.get(*node)?.params.clone() {
                 Params::Child(child) => Params::Child(self.clone_graph(child)?),
+                Params::Conditional(_) => return Err(CUresult::NOT_SUPPORTED),
                 params => params,
             };
             clones.insert(*node, self.add(copy, &[], params)?);

@@ -191,6 +191,7 @@ impl<B: Backend> Graphs<B> {
         for graph in state.captures.forget_context(context) {
             // Memory of the context ends with it.
             let _ = state.store.remove(graph);
+            state.conditions.remove(&graph);
         }
         self.note(&state);
     }

@@ -21,16 +21,17 @@ mod object;
 mod registry;
 mod update;
 
+use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vgpu_protocol::cuda::{CUresult, CUDA_MEMCPY3D};
+use vgpu_protocol::cuda::{CUresult, CUstreamBatchMemOpParams, CUDA_MEMCPY3D};
 use vgpu_protocol::HandleKind;
 
 pub use capture::Stream;
 pub use executable::Operation;
-pub use node::{Allocation, Attributes, Block, Copy, Edge, Fill, Host, Kernel, Params};
+pub use node::{Allocation, Attributes, Block, Conditional, Copy, Edge, Fill, Host, Kernel, MemOps, Params};
 
 use capture::Captures;
 use executable::Executable;
@@ -47,6 +48,9 @@ pub type Result<T = ()> = std::result::Result<T, CUresult>;
 pub trait Backend: Sized + Send + Sync + 'static {
     /// What it makes of a list of operations. It is dropped when no launch uses it any more.
     type Executable: Send + Sync;
+    /// What the conditions of a graph need. It is dropped when neither the graph nor an executable graph made
+    /// with it exists any more.
+    type Conditions: Send + Sync;
 
     /// The current context.
     fn context(&self) -> Result<u64>;
@@ -75,8 +79,19 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn allocate(&self, size: u64) -> Result<u64>;
     /// Frees what `allocate` returned, after all work that may use it.
     fn release(&self, address: u64);
+    /// Whether operations on memory can be run.
+    fn check_mem_ops(&self, operations: &[CUstreamBatchMemOpParams]) -> Result;
+    /// What a graph in this context needs that gets its first condition.
+    fn conditions(&self, context: u64) -> Result<Self::Conditions>;
+    /// Adds a condition, which has the default value, if there is one, whenever a launch begins; its handle.
+    fn add_condition(&self, conditions: &Self::Conditions, default: Option<u32>) -> Result<u64>;
     /// Makes an executable graph.
-    fn instantiate(&self, operations: Vec<Operation>, flags: u64) -> Result<Self::Executable>;
+    fn instantiate(
+        &self,
+        operations: &[Operation],
+        conditions: Option<&Arc<Self::Conditions>>,
+        flags: u64,
+    ) -> Result<Self::Executable>;
     /// Gives an operation of it other parameters of the same kind.
     fn update(&self, executable: &Self::Executable, operation: usize, params: &Params) -> Result;
     /// Switches an operation on or off.
@@ -107,6 +122,8 @@ struct State<B: Backend> {
     executables: Registry<Executable<B>>,
     objects: Registry<Named>,
     memory: Memory,
+    /// What the conditions of graphs need, by the graphs.
+    conditions: HashMap<u64, Arc<B::Conditions>>,
     last_executable: u32,
 }
 
@@ -119,6 +136,7 @@ impl<B: Backend> Graphs<B> {
             executables: Registry::new(HandleKind::GraphExec),
             objects: Registry::new(HandleKind::UserObject),
             memory: Memory::default(),
+            conditions: HashMap::new(),
             last_executable: 0,
         };
         let (capturing, has_memory) = (AtomicBool::new(false), AtomicBool::new(false));

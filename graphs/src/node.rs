@@ -7,8 +7,8 @@ use std::ffi::c_void;
 use std::sync::Arc;
 
 use vgpu_protocol::cuda::{
-    CUgraphEdgeData, CUhostFn, CUlaunchAttribute, CUresult, CUDA_MEMCPY3D, CUDA_MEMSET_NODE_PARAMS,
-    LAUNCH_ATTRIBUTE_COOPERATIVE,
+    Branch, CUgraphEdgeData, CUhostFn, CUlaunchAttribute, CUresult, CUstreamBatchMemOpParams, CUDA_MEMCPY3D,
+    CUDA_MEMSET_NODE_PARAMS, LAUNCH_ATTRIBUTE_COOPERATIVE,
 };
 use vgpu_protocol::ParamInfo;
 use zerocopy::IntoBytes;
@@ -183,6 +183,28 @@ pub struct Allocation {
     pub address: u64,
 }
 
+/// Operations on memory, one after the other.
+#[derive(Clone)]
+pub struct MemOps {
+    /// As they were given; they stay where they are while the node keeps them.
+    pub operations: Arc<[CUstreamBatchMemOpParams]>,
+    /// Context in which they run.
+    pub context: u64,
+}
+
+/// A choice between graphs.
+#[derive(Clone)]
+pub struct Conditional {
+    /// Handle of the condition, as kernels know it.
+    pub condition: u64,
+    /// What becomes of it.
+    pub branch: Branch,
+    /// The graphs, which belong to the node; they stay where they are while the node keeps them.
+    pub bodies: Arc<[u64]>,
+    /// Context in which it runs.
+    pub context: u64,
+}
+
 /// What a node does.
 #[derive(Clone)]
 pub enum Params {
@@ -206,6 +228,10 @@ pub enum Params {
     Allocate(Allocation),
     /// Frees memory.
     Free(u64),
+    /// Waits for and writes values in memory.
+    MemOps(MemOps),
+    /// Runs one of the graphs that it owns, or none.
+    Conditional(Conditional),
 }
 
 impl Params {
@@ -222,7 +248,23 @@ impl Params {
             Params::EventRecord(_) => 7,
             Params::Allocate(_) => 10,
             Params::Free(_) => 11,
+            Params::MemOps(_) => 12,
+            Params::Conditional(_) => 13,
         }
+    }
+
+    /// Graphs that the node owns.
+    pub fn graphs(&self) -> &[u64] {
+        match self {
+            Params::Child(child) => std::slice::from_ref(child),
+            Params::Conditional(conditional) => &conditional.bodies,
+            _ => &[],
+        }
+    }
+
+    /// Whether it may be in the body of a conditional node.
+    pub fn can_be_conditional(&self) -> bool {
+        self.can_be_disabled() || matches!(self, Params::Empty | Params::Child(_) | Params::Conditional(_))
     }
 
     /// Whether the node takes or gives back the graph's memory.

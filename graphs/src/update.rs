@@ -21,6 +21,8 @@ pub enum Reason {
     Kind = 3,
     /// Parameters that cannot change.
     Parameters = 5,
+    /// Something that cannot be updated.
+    Unsupported = 6,
     /// A function of another context.
     Function = 7,
     /// Attributes that cannot change.
@@ -45,8 +47,9 @@ impl Mismatch {
 }
 
 impl From<CUresult> for Mismatch {
-    fn from(_: CUresult) -> Self {
-        Mismatch::new(Reason::Error, 0)
+    fn from(error: CUresult) -> Self {
+        let reason = if error == CUresult::NOT_SUPPORTED { Reason::Unsupported } else { Reason::Error };
+        Mismatch::new(reason, 0)
     }
 }
 
@@ -116,9 +119,15 @@ impl Pairs {
 }
 
 fn check(before: &Snapped, after: &Params, store: &Store, changes: &mut Vec<Change>) -> Result<(), Mismatch> {
-    if let (Some(child), Params::Child(graph)) = (&before.child, after) {
-        changes.extend(compare(child, store, *graph)?);
-        return Ok(());
+    let shape = |params: &Params| match params {
+        Params::Conditional(c) => Some((c.branch, c.bodies.len(), c.context)),
+        _ => None,
+    };
+    if shape(&before.params) != shape(after) {
+        return Err(Mismatch::new(Reason::Parameters, 0));
+    }
+    for (graph, after) in before.graphs.iter().zip(after.graphs()) {
+        changes.extend(compare(graph, store, *after)?);
     }
     if let Some(reason) = forbidden(&before.params, after) {
         return Err(Mismatch::new(reason, 0));
@@ -155,6 +164,11 @@ pub fn forbidden(before: &Params, after: &Params) -> Option<Reason> {
             let resized = rows && shape(before) != shape(after);
             (resized || before.context != after.context).then_some(Reason::Parameters)
         }
+        (Params::MemOps(before), Params::MemOps(after)) => {
+            let same = before.context == after.context && before.operations.len() == after.operations.len();
+            let mut pairs = before.operations.iter().zip(&*after.operations);
+            (!same || !pairs.all(|(before, after)| before.can_become(after))).then_some(Reason::Parameters)
+        }
         (before, after) if before.is_memory() && !is_same(before, after) => Some(Reason::Parameters),
         _ => None,
     }
@@ -175,7 +189,9 @@ fn is_same(before: &Params, after: &Params) -> bool {
         (Params::EventRecord(before), Params::EventRecord(after)) => before == after,
         (Params::Free(before), Params::Free(after)) => before == after,
         (Params::Allocate(before), Params::Allocate(after)) => before == after,
-        (Params::Empty, Params::Empty) => true,
+        (Params::MemOps(before), Params::MemOps(after)) => before.operations == after.operations,
+        (Params::Conditional(before), Params::Conditional(after)) => before.condition == after.condition,
+        (Params::Empty, Params::Empty) | (Params::Child(_), Params::Child(_)) => true,
         _ => false,
     }
 }

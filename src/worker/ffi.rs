@@ -3,7 +3,9 @@
 use std::ffi::{c_char, c_void, CStr};
 use std::sync::{Arc, OnceLock};
 
-use vgpu_protocol::cuda::{CUhostFn, CUlinkState, CUresult, CUstream};
+use vgpu_protocol::cuda::{
+    CUgraph, CUgraphNode, CUgraphNodeParams, CUhostFn, CUlinkState, CUresult, CUstream, CUDA_CONDITIONAL_NODE_PARAMS,
+};
 use vgpu_protocol::DriverApi;
 
 use super::context::Failure;
@@ -32,6 +34,32 @@ pub fn link_complete(api: &DriverApi, state: CUlinkState) -> Result<Vec<u8>, Fai
     // SAFETY: the driver's image is that long and stays until the link is destroyed, which the caller
     // rules out by holding the link's lock.
     Ok(unsafe { std::slice::from_raw_parts(image.cast::<u8>(), size) }.to_vec())
+}
+
+/// Adds a conditional node; the node, and the graphs that it chooses between.
+pub fn add_conditional_node(
+    api: &DriverApi,
+    graph: CUgraph,
+    after: &[CUgraphNode],
+    params: &CUDA_CONDITIONAL_NODE_PARAMS,
+) -> Result<(CUgraphNode, Vec<usize>), Failure> {
+    const CONDITIONAL: i32 = 13;
+    let add = api.cuGraphAddNode_v2.ok_or(Failure::NOT_SUPPORTED)?;
+    let mut all = CUgraphNodeParams { kind: CONDITIONAL, reserved0: [0; 3], body: [0; 29], reserved2: 0 };
+    let member: *mut CUDA_CONDITIONAL_NODE_PARAMS = all.body.as_mut_ptr().cast();
+    // SAFETY: the body is larger, and as aligned.
+    unsafe { member.write(*params) };
+    let mut node: CUgraphNode = std::ptr::null_mut();
+    // SAFETY: the graph and its nodes come from the ledger; the rest are locals.
+    Failure::check(unsafe { add(&mut node, graph, after.as_ptr(), std::ptr::null(), after.len(), &mut all) })?;
+    // SAFETY: it was written above, and then by the driver.
+    let told = unsafe { all.body.as_ptr().cast::<CUDA_CONDITIONAL_NODE_PARAMS>().read() };
+    if told.phGraph_out.is_null() {
+        return Err(Failure::Cuda(CUresult::UNKNOWN));
+    }
+    // SAFETY: the driver keeps as many graphs there as were asked for, as long as the node exists.
+    let bodies = unsafe { std::slice::from_raw_parts(told.phGraph_out, params.size as usize) };
+    Ok((node, bodies.iter().map(|body| *body as usize).collect()))
 }
 
 /// What the driver hands back to the trampoline.

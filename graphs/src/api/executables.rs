@@ -9,6 +9,7 @@ use vgpu_protocol::cuda::{
 
 use super::raw::{check, get, node, put, put_optional};
 use crate::executable::{plan, Executable, Held, Plan, Unplanned};
+use crate::node::Params;
 use crate::update::{compare, Change, Mismatch, Reason};
 use crate::{Backend, Graphs, Result};
 
@@ -21,6 +22,7 @@ const NODE_PRIORITY: u64 = 8;
 const INSTANTIATED: i32 = 0;
 const ERROR: i32 = 1;
 const INVALID_STRUCTURE: i32 = 2;
+const CONDITION_UNUSED: i32 = 5;
 
 impl<B: Backend> Graphs<B> {
     fn instantiate(&self, graph: u64, flags: u64) -> std::result::Result<u64, Unplanned> {
@@ -31,22 +33,23 @@ impl<B: Backend> Graphs<B> {
             let error = if flags & AUTO_FREE != 0 { CUresult::INVALID_VALUE } else { CUresult::NOT_SUPPORTED };
             return Err(error.into());
         }
-        let (plan, objects) = {
+        let (plan, objects, conditions) = {
             let mut state = self.state();
             let known = state.store.graphs.get(graph)?;
             if known.capturing || known.moved {
                 return Err(CUresult::INVALID_VALUE.into());
             }
-            if known.executables > 0 && state.store.has_memory(graph)? {
+            if known.executables > 0 && state.store.is_unique(graph)? {
                 return Err(CUresult::NOT_SUPPORTED.into());
             }
-            let planned = (plan(&state.store, graph)?, state.store.objects(graph)?);
+            let conditions = state.conditions.get(&graph).cloned();
+            let planned = (plan(&state.store, graph)?, state.store.objects(graph)?, conditions);
             state.store.graphs.get_mut(graph)?.executables += 1;
             state.memory.hold(&planned.0.allocated);
             planned
         };
         let Plan { snapshot, operations, allocated, freed } = plan;
-        let made = self.backend.instantiate(operations, flags & NODE_PRIORITY);
+        let made = self.backend.instantiate(&operations, conditions.as_ref(), flags & NODE_PRIORITY);
         let mut state = self.state();
         let executable = match made {
             Ok(executable) => executable,
@@ -61,8 +64,9 @@ impl<B: Backend> Graphs<B> {
         state.last_executable += 1;
         let (id, flags) = (state.last_executable, flags & !UPLOAD);
         let held = Arc::new(Held { executable, objects });
-        let streams = Vec::new();
-        Ok(state.executables.insert(Executable { id, graph, flags, snapshot, held, streams, allocated, freed }))
+        let (streams, operations) = (Vec::new(), if conditions.is_some() { operations } else { Vec::new() });
+        let made = Executable { id, graph, flags, snapshot, held, operations, streams, allocated, freed };
+        Ok(state.executables.insert(made))
     }
 
     pub unsafe fn cuGraphInstantiateWithFlags(
@@ -126,6 +130,7 @@ impl<B: Backend> Graphs<B> {
         let (result, failed) = match &made {
             Ok(_) => (INSTANTIATED, None),
             Err(Unplanned { node: Some(node), .. }) => (INVALID_STRUCTURE, Some(*node)),
+            Err(Unplanned { unused_condition: true, .. }) => (CONDITION_UNUSED, None),
             Err(_) => (ERROR, None),
         };
         (params.result_out, params.hErrNode_out) = (result, node(failed.unwrap_or(0)));
@@ -194,12 +199,17 @@ impl<B: Backend> Graphs<B> {
         self.note(&state);
         drop(state);
         self.release_memory(unused);
-        for stream in gone.streams {
-            let held = gone.held.clone();
+        self.drop_behind(gone.streams, &gone.held);
+        Ok(())
+    }
+
+    /// Keeps what launches use until the streams in which it is used have got so far.
+    fn drop_behind(&self, streams: Vec<u64>, held: &Arc<Held<B>>) {
+        for stream in streams {
+            let held = held.clone();
             // A stream that is gone has nothing left to do.
             let _ = self.backend.after(stream, Box::new(move || drop(held)));
         }
-        Ok(())
     }
 
     pub unsafe fn cuGraphNodeSetEnabled(&self, hGraphExec: CUgraphExec, hNode: CUgraphNode, isEnabled: u32) -> Result {
@@ -245,7 +255,10 @@ impl<B: Backend> Graphs<B> {
                 Some(node) => {
                     state.store.nodes.get(node)?;
                     let snapped = known.snapshot.find(node).ok_or(CUresult::INVALID_VALUE)?;
-                    snapped.child.as_ref().ok_or(CUresult::INVALID_VALUE)?
+                    match (&snapped.params, &snapped.graphs[..]) {
+                        (Params::Child(_), [child]) => child,
+                        _ => return Err(CUresult::INVALID_VALUE.into()),
+                    }
                 }
             };
             if state.store.graphs.get(graph)?.moved {
@@ -254,12 +267,39 @@ impl<B: Backend> Graphs<B> {
             let changes = compare(snapshot, &state.store, graph)?;
             (state.executables.get(executable)?.held.clone(), changes)
         };
+        if changes.iter().any(|(_, params)| matches!(params, Params::Conditional(_))) {
+            return self.remake(executable, graph, changes);
+        }
         let update = |(operation, params): &Change| self.backend.update(&held.executable, *operation, params);
         let failed = changes.iter().map(update).enumerate().find_map(|(i, done)| done.err().map(|error| (i, error)));
         let done = failed.map_or(changes.len(), |(i, _)| i);
-        let mut done = changes.into_iter().take(done).collect();
-        self.state().executables.get_mut(executable)?.snapshot.apply(&mut done);
+        let done = changes.into_iter().take(done).collect();
+        self.state().executables.get_mut(executable)?.apply(done);
         failed.map_or(Ok(()), |(_, error)| Err(error.into()))
+    }
+
+    /// Makes what launches use anew, with changes that put the conditions of `graph` in the place of its own.
+    fn remake(&self, executable: u64, graph: u64, changes: Vec<Change>) -> std::result::Result<(), Mismatch> {
+        let (mut operations, disabled, conditions, flags) = {
+            let state = self.state();
+            let known = state.executables.get(executable)?;
+            let conditions = state.conditions.get(&graph).cloned();
+            (known.operations.clone(), known.snapshot.disabled(), conditions, known.flags)
+        };
+        for (i, params) in &changes {
+            operations.get_mut(*i).ok_or(CUresult::INVALID_VALUE)?.params = params.clone();
+        }
+        let made = self.backend.instantiate(&operations, conditions.as_ref(), flags & NODE_PRIORITY)?;
+        disabled.into_iter().try_for_each(|operation| self.backend.enable(&made, operation, false))?;
+        let mut state = self.state();
+        let known = state.executables.get_mut(executable)?;
+        let held = Arc::new(Held { executable: made, objects: known.held.objects.clone() });
+        let before = std::mem::replace(&mut known.held, held);
+        let streams = std::mem::take(&mut known.streams);
+        known.apply(changes);
+        drop(state);
+        self.drop_behind(streams, &before);
+        Ok(())
     }
 
     pub unsafe fn cuGraphExecUpdate_v2(

@@ -2,13 +2,13 @@
 
 use vgpu_protocol::cuda::{
     CUDA_HOST_NODE_PARAMS_v2, CUDA_MEMSET_NODE_PARAMS_v2, CUgraph, CUgraphEdgeData, CUgraphExec, CUgraphNode,
-    CUgraphNodeParams, CUresult, CUDA_CHILD_GRAPH_NODE_PARAMS, CUDA_EVENT_RECORD_NODE_PARAMS,
-    CUDA_EVENT_WAIT_NODE_PARAMS, CUDA_KERNEL_NODE_PARAMS, CUDA_MEMCPY_NODE_PARAMS, CUDA_MEM_ALLOC_NODE_PARAMS,
-    CUDA_MEM_FREE_NODE_PARAMS,
+    CUgraphNodeParams, CUresult, CUDA_BATCH_MEM_OP_NODE_PARAMS, CUDA_CHILD_GRAPH_NODE_PARAMS,
+    CUDA_CONDITIONAL_NODE_PARAMS, CUDA_EVENT_RECORD_NODE_PARAMS, CUDA_EVENT_WAIT_NODE_PARAMS, CUDA_KERNEL_NODE_PARAMS,
+    CUDA_MEMCPY_NODE_PARAMS, CUDA_MEM_ALLOC_NODE_PARAMS, CUDA_MEM_FREE_NODE_PARAMS,
 };
 
 use super::raw::{check, edges, get, node, put};
-use super::{kernels, memory, nodes};
+use super::{conditionals, kernels, mem_ops, memory, nodes};
 use crate::node::{Attributes, Params};
 use crate::{Backend, Graphs, Result};
 
@@ -23,8 +23,10 @@ const EVENT_WAIT: i32 = 6;
 const EVENT_RECORD: i32 = 7;
 const ALLOCATE: i32 = 10;
 const FREE: i32 = 11;
-/// External semaphores, batches of memory operations, conditionals, and what came later.
-const UNSUPPORTED: [i32; 6] = [8, 9, 12, 13, 14, 15];
+const MEM_OPS: i32 = 12;
+const CONDITIONAL: i32 = 13;
+/// External semaphores, and what came after conditionals.
+const UNSUPPORTED: [i32; 7] = [8, 9, 14, 15, 16, 17, 18];
 /// `CU_GRAPH_CHILD_GRAPH_OWNERSHIP_*`.
 const CLONE: i32 = 0;
 const MOVE: i32 = 1;
@@ -85,7 +87,8 @@ impl<B: Backend> Graphs<B> {
                     let event = member::<CUDA_EVENT_RECORD_NODE_PARAMS>(params).event as u64;
                     self.backend.check_event(event).map(|()| Params::EventRecord(event))
                 }
-                CHILD | ALLOCATE | FREE => Err(CUresult::NOT_SUPPORTED),
+                MEM_OPS => self.mem_ops(&member::<CUDA_BATCH_MEM_OP_NODE_PARAMS>(params)),
+                CHILD | ALLOCATE | FREE | CONDITIONAL => Err(CUresult::NOT_SUPPORTED),
                 kind if UNSUPPORTED.contains(&kind) => Err(CUresult::NOT_SUPPORTED),
                 _ => Err(CUresult::INVALID_VALUE),
             }
@@ -139,6 +142,12 @@ impl<B: Backend> Graphs<B> {
                 FREE => {
                     let free: CUDA_MEM_FREE_NODE_PARAMS = member(&params);
                     self.add_free(phGraphNode, graph, &before, free.dptr)
+                }
+                CONDITIONAL => {
+                    let mut conditional: CUDA_CONDITIONAL_NODE_PARAMS = member(&params);
+                    self.add_conditional(phGraphNode, graph, &before, &mut conditional)?;
+                    params = with_member(CONDITIONAL, conditional);
+                    put(nodeParams, params)
                 }
                 _ => {
                     let params = self.parse(&params, Attributes::default())?;
@@ -226,6 +235,8 @@ impl<B: Backend> Graphs<B> {
             }
             Params::Allocate(allocation) => with_member(ALLOCATE, memory::describe(*allocation)),
             Params::Free(address) => with_member(FREE, CUDA_MEM_FREE_NODE_PARAMS { dptr: *address }),
+            Params::MemOps(batch) => with_member(MEM_OPS, mem_ops::describe(batch)),
+            Params::Conditional(conditional) => with_member(CONDITIONAL, conditionals::describe(conditional)),
         };
         // SAFETY: the caller vouches for the pointer.
         unsafe { put(nodeParams, params) }

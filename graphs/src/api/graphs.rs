@@ -34,7 +34,7 @@ impl<B: Backend> Graphs<B> {
     pub unsafe fn cuGraphClone(&self, phGraphClone: *mut CUgraph, originalGraph: CUgraph) -> Result {
         check(phGraphClone)?;
         let mut state = self.state();
-        if state.store.has_memory(originalGraph as u64)? {
+        if state.store.is_unique(originalGraph as u64)? {
             return Err(CUresult::NOT_SUPPORTED);
         }
         let clone = state.store.clone_graph(originalGraph as u64)?;
@@ -145,8 +145,9 @@ impl<B: Backend> Graphs<B> {
         }
         state.store.graphs.get(to)?;
         let added = match moves {
+            true if state.store.has_conditional(child)? => return Err(CUresult::NOT_SUPPORTED),
             true => state.store.add(to, before, Params::Child(child))?,
-            false if state.store.has_memory(child)? => return Err(CUresult::NOT_SUPPORTED),
+            false if state.store.is_unique(child)? => return Err(CUresult::NOT_SUPPORTED),
             false => {
                 let clone = state.store.clone_graph(child)?;
                 let added = state.store.add(to, before, Params::Child(clone));
@@ -189,17 +190,21 @@ impl<B: Backend> crate::State<B> {
     pub(super) fn remove_graph(&mut self, graph: u64) -> Result<Vec<u64>> {
         let allocated = self.allocations(graph)?;
         self.store.remove(graph)?;
+        self.conditions.remove(&graph);
         Ok(self.memory.drop_holder(&allocated))
     }
 
-    /// Addresses of all allocation nodes of a graph and its child graphs.
+    /// Addresses of all allocation nodes of a graph and the graphs within.
     fn allocations(&self, graph: u64) -> Result<Vec<u64>> {
         let mut found = Vec::new();
         for node in &self.store.graphs.get(graph)?.nodes {
             match &self.store.nodes.get(*node)?.params {
                 Params::Allocate(allocation) => found.push(allocation.address),
-                Params::Child(child) => found.extend(self.allocations(*child)?),
-                _ => {}
+                params => {
+                    for graph in params.graphs() {
+                        found.extend(self.allocations(*graph)?);
+                    }
+                }
             }
         }
         Ok(found)

@@ -15,7 +15,7 @@ impl<B: Backend> Graphs<B> {
     ///
     /// # Safety
     /// The pointers are as the driver API defines them.
-    unsafe fn add(
+    pub(super) unsafe fn add(
         &self,
         out: *mut CUgraphNode,
         graph: CUgraph,
@@ -55,14 +55,12 @@ impl<B: Backend> Graphs<B> {
         let operation = snapped.operation;
         drop(state);
         self.backend.update(&held.executable, operation, &params)?;
-        if let Some(snapped) = self.state().executables.get_mut(executable)?.snapshot.find(node) {
-            snapped.params = params;
-        }
+        self.state().executables.get_mut(executable)?.apply(vec![(operation, params)]);
         Ok(())
     }
 
     /// A context that was given, or the current one.
-    fn context(&self, given: CUcontext) -> Result<u64> {
+    pub(super) fn context(&self, given: CUcontext) -> Result<u64> {
         match given as u64 {
             0 => self.backend.context(),
             given => Ok(given),

@@ -7,17 +7,19 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::c_void;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use vgpu_graphs::{Backend, Block, Fill, Host, Kernel, Operation, Params, Stream};
+use vgpu_graphs::{Backend, Block, Conditional, Fill, Host, Kernel, Operation, Params, Stream};
 use vgpu_protocol::cmd::{
-    VgpuGraphBegin, VgpuGraphCopy, VgpuGraphDestroy, VgpuGraphEmpty, VgpuGraphEnable, VgpuGraphEvent, VgpuGraphFill,
-    VgpuGraphHost, VgpuGraphInstantiate, VgpuGraphKernel, VgpuGraphLaunch, VgpuGraphParams, VgpuGraphUpload,
+    VgpuGraphBegin, VgpuGraphBody, VgpuGraphCondition, VgpuGraphConditional, VgpuGraphCopy, VgpuGraphDestroy,
+    VgpuGraphEmpty, VgpuGraphEnable, VgpuGraphEvent, VgpuGraphFill, VgpuGraphHost, VgpuGraphInstantiate,
+    VgpuGraphKernel, VgpuGraphLaunch, VgpuGraphMemOps, VgpuGraphParams, VgpuGraphReset, VgpuGraphUpload,
 };
 use vgpu_protocol::cuda::{
-    BoxCopy, CUgraphEdgeData, CUresult, Strides, WireCopy, WireEdge, WireEnd, WireFill, CUDA_MEMCPY3D,
-    CU_STREAM_LEGACY, CU_STREAM_PER_THREAD, MEMORYTYPE_HOST,
+    BoxCopy, CUgraphEdgeData, CUresult, CUstreamBatchMemOpParams, Strides, WireCopy, WireEdge, WireEnd, WireFill,
+    CUDA_MEMCPY3D, CU_STREAM_LEGACY, CU_STREAM_PER_THREAD, MEMORYTYPE_HOST,
 };
 use vgpu_protocol::{Handle, HandleKind};
 use zerocopy::IntoBytes;
@@ -60,8 +62,65 @@ impl RecordedEvents {
     }
 }
 
+/// A graph of the worker. One with conditions, which are the worker's driver's, is made when it gets the first
+/// of them, stays as long as the guest's graph, and is filled anew at each instantiation.
+pub struct Remote {
+    handle: Handle,
+    context: u64,
+    state: Mutex<Filling>,
+}
+
+/// What a graph of the worker is used for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Filling {
+    /// There is nothing in it.
+    Empty,
+    /// An executable graph uses what is in it.
+    Used,
+    /// What is in it has been used.
+    Left,
+}
+
+impl Remote {
+    fn new(context: u64) -> Result<Remote> {
+        let handle = stub::mint(HandleKind::GraphExec)?;
+        if let Err(error) = driver()?.session.post(context, &VgpuGraphBegin { graph: handle }) {
+            stub::forget(handle);
+            return Err(error);
+        }
+        Ok(Remote { handle, context, state: Mutex::new(Filling::Empty) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, Filling> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to fill it.
+    fn fill(&self) -> Result {
+        let mut state = self.state();
+        match *state {
+            Filling::Empty => {}
+            Filling::Used => return Err(CUresult::NOT_SUPPORTED),
+            Filling::Left => {
+                driver()?.session.post(self.context, &VgpuGraphReset { graph: self.handle })?;
+            }
+        }
+        *state = Filling::Used;
+        Ok(())
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        let Ok(driver) = driver() else { return };
+        let _ = driver.session.post(self.context, &VgpuGraphDestroy { graph: self.handle });
+        driver.session.handles().retire(self.handle);
+    }
+}
+
 /// An executable graph of the worker.
 pub struct Executable {
+    remote: Arc<Remote>,
     handle: Handle,
     context: u64,
     layout: Mutex<Layout>,
@@ -140,9 +199,7 @@ impl Drop for Shadow {
 
 impl Drop for Executable {
     fn drop(&mut self) {
-        let Ok(driver) = driver() else { return };
-        let _ = driver.session.post(self.context, &VgpuGraphDestroy { graph: self.handle });
-        driver.session.handles().retire(self.handle);
+        *self.remote.state() = Filling::Left;
     }
 }
 
@@ -291,6 +348,8 @@ fn edge(node: u32, data: CUgraphEdgeData) -> WireEdge {
 struct Layout {
     places: Vec<Located>,
     next: u32,
+    /// Bodies of conditional nodes so far.
+    bodies: u32,
 }
 
 impl Layout {
@@ -337,13 +396,7 @@ impl Executable {
                     attributes.extend([0; 4]);
                     attributes.extend(value);
                 }
-                let mut params = kernel.params.bytes();
-                while let Some((ahead, rest)) =
-                    params.split_at_checked(PARAMS_ROOM).filter(|(_, rest)| !rest.is_empty())
-                {
-                    self.post(&VgpuGraphParams { graph, params: ahead })?;
-                    params = rest;
-                }
+                let params = self.send_ahead(kernel.params.bytes())?;
                 self.post(&VgpuGraphKernel {
                     graph,
                     node,
@@ -379,6 +432,16 @@ impl Executable {
                 }
                 self.post(&VgpuGraphEvent { graph, node, after, event: Handle(*event), record })
             }
+            Params::MemOps(batch) => {
+                let told = api::mem_ops_for_worker(&batch.operations);
+                let operations = self.send_ahead(told.as_bytes())?;
+                self.post(&VgpuGraphMemOps { graph, node, after, operations })
+            }
+            Params::Conditional(conditional) => {
+                let Conditional { condition, branch, bodies, .. } = conditional;
+                let (kind, size) = (*branch as i32, bodies.len() as u32);
+                self.post(&VgpuGraphConditional { graph, node, after, condition: *condition, kind, size })
+            }
             _ => self.post(&VgpuGraphEmpty { graph, node, after }),
         }
     }
@@ -399,6 +462,38 @@ impl Executable {
             true => self.gather(layout, gathered),
             false => Ok(gathered),
         }
+    }
+
+    /// Adds operations, all of one graph: the worker's number of a body, 0 for the graph itself.
+    fn fill(&self, layout: &mut Layout, operations: &[Operation], range: Range<usize>, body: u32) -> Result {
+        let mut next = range.start;
+        while next < range.end {
+            let operation = operations.get(next).ok_or(CUresult::INVALID_VALUE)?;
+            self.add(layout, operation)?;
+            // Host functions, which pageable memory needs, cannot be conditional.
+            if body > 0 && layout.places.last().is_some_and(|place| place.parts.host.is_some()) {
+                return Err(CUresult::NOT_SUPPORTED);
+            }
+            let first = layout.bodies;
+            layout.bodies += operation.bodies.len() as u32;
+            for (inner, range) in (first + 1..).zip(&operation.bodies) {
+                self.post(&VgpuGraphBody { graph: self.handle, body: inner })?;
+                self.fill(layout, operations, range.clone(), inner)?;
+                self.post(&VgpuGraphBody { graph: self.handle, body })?;
+            }
+            next = operation.bodies.last().map_or(next + 1, |range| range.end);
+        }
+        Ok(())
+    }
+
+    /// Sends what the next command has no room for ahead of it; the rest.
+    fn send_ahead<'a>(&self, mut params: &'a [u8]) -> Result<&'a [u8]> {
+        let cut = |params: &'a [u8]| params.split_at_checked(PARAMS_ROOM).filter(|(_, rest)| !rest.is_empty());
+        while let Some((ahead, rest)) = cut(params) {
+            self.post(&VgpuGraphParams { graph: self.handle, params: ahead })?;
+            params = rest;
+        }
+        Ok(params)
     }
 
     /// Adds an operation behind what it depends on.
@@ -488,6 +583,7 @@ thread_local! {
 
 impl Backend for Guest {
     type Executable = Executable;
+    type Conditions = Remote;
 
     fn context(&self) -> Result<u64> {
         Ok(context::required()?.handle.0)
@@ -572,16 +668,38 @@ impl Backend for Guest {
         let _ = api::free_device(address);
     }
 
-    fn instantiate(&self, operations: Vec<Operation>, flags: u64) -> Result<Executable> {
-        let driver = driver()?;
-        let kernels = operations.iter().find_map(|operation| operation.params.kernel().ok());
-        let context = kernels.map_or_else(|| self.context(), |kernel| Ok(kernel.context))?;
-        let graph = stub::mint(HandleKind::GraphExec)?;
-        if let Err(error) = driver.session.post(context, &VgpuGraphBegin { graph }) {
-            stub::forget(graph);
-            return Err(error);
-        }
+    fn check_mem_ops(&self, operations: &[CUstreamBatchMemOpParams]) -> Result {
+        api::check_mem_ops(operations)
+    }
+
+    fn conditions(&self, context: u64) -> Result<Remote> {
+        Remote::new(context)
+    }
+
+    fn add_condition(&self, remote: &Remote, default: Option<u32>) -> Result<u64> {
+        let (flags, default) = (u32::from(default.is_some()), default.unwrap_or_default());
+        let command = VgpuGraphCondition { graph: remote.handle, default, flags };
+        Ok(driver()?.session.call(remote.context, &command)?.condition)
+    }
+
+    fn instantiate(
+        &self,
+        operations: &[Operation],
+        conditions: Option<&Arc<Remote>>,
+        flags: u64,
+    ) -> Result<Executable> {
+        let remote = match conditions {
+            Some(known) => known.clone(),
+            None => {
+                let kernels = operations.iter().find_map(|operation| operation.params.kernel().ok());
+                let context = kernels.map_or_else(|| self.context(), |kernel| Ok(kernel.context))?;
+                Arc::new(Remote::new(context)?)
+            }
+        };
+        remote.fill()?;
+        let (graph, context) = (remote.handle, remote.context);
         let made = Executable {
+            remote,
             handle: graph,
             context,
             layout: Mutex::default(),
@@ -590,8 +708,8 @@ impl Backend for Guest {
             sources: Mutex::default(),
         };
         let mut layout = Layout::default();
-        operations.iter().try_for_each(|operation| made.add(&mut layout, operation))?;
-        driver.session.call(context, &VgpuGraphInstantiate { graph, flags })?;
+        made.fill(&mut layout, operations, 0..operations.len(), 0)?;
+        driver()?.session.call(context, &VgpuGraphInstantiate { graph, flags })?;
         made.has_host.store(layout.places.iter().any(|place| place.parts.host.is_some()), Ordering::Relaxed);
         *made.sources() = layout.sources();
         *made.layout() = layout;

@@ -5,7 +5,8 @@ use std::ffi::c_void;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{
-    CUcontext, CUevent, CUfunction, CUgraph, CUgraphNode, CUhostFn, CUkernel, CUmemPoolProps, CUstream, CUDA_MEMCPY3D,
+    CUcontext, CUevent, CUfunction, CUgraph, CUgraphNode, CUhostFn, CUkernel, CUmemPoolProps, CUstream,
+    CUstreamBatchMemOpParams, CUDA_MEMCPY3D,
 };
 
 macro_rules! structs {
@@ -100,6 +101,21 @@ structs! {
     CUDA_MEM_FREE_NODE_PARAMS 8 {
         dptr: u64,
     }
+    /// A node that waits for and writes values in memory.
+    CUDA_BATCH_MEM_OP_NODE_PARAMS 32 {
+        ctx: CUcontext,
+        count: u32,
+        paramArray: *mut CUstreamBatchMemOpParams,
+        flags: u32,
+    }
+    /// A conditional node; the driver says where its bodies are.
+    CUDA_CONDITIONAL_NODE_PARAMS 32 {
+        handle: u64,
+        kind: i32,
+        size: u32,
+        phGraph_out: *mut CUgraph,
+        ctx: CUcontext,
+    }
     /// A node of any type; `body` holds one of the structures above.
     CUgraphNodeParams 256 {
         kind: i32,
@@ -161,4 +177,51 @@ pub struct WireFill {
     pub width: u64,
     /// Rows.
     pub height: u64,
+}
+
+/// What a conditional node does with its condition (`CUgraphConditionalNodeType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Branch {
+    /// Runs the first body once if the condition is not 0, else the second one if there is one.
+    If = 0,
+    /// Runs its body as long as the condition is not 0.
+    While = 1,
+    /// Runs the body that the condition is the number of, if there is one.
+    Switch = 2,
+}
+
+impl Branch {
+    /// What a number and a count of bodies mean.
+    pub fn new(kind: i32, bodies: u32) -> Option<Branch> {
+        match (kind, bodies) {
+            (0, 1 | 2) => Some(Branch::If),
+            (1, 1) => Some(Branch::While),
+            (2, 1..) => Some(Branch::Switch),
+            _ => None,
+        }
+    }
+
+    /// Which of the bodies a condition's value chooses.
+    pub fn choose(self, value: u32, bodies: usize) -> Option<usize> {
+        let chosen = match self {
+            Branch::If | Branch::While => usize::from(value == 0),
+            Branch::Switch => value as usize,
+        };
+        (chosen < bodies).then_some(chosen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_conditions_choose_a_body_or_none() {
+        let chosen =
+            |kind, bodies: u32, value| Branch::new(kind, bodies).map(|branch| branch.choose(value, bodies as usize));
+        assert_eq!((chosen(0, 1, 7), chosen(0, 1, 0), chosen(0, 2, 0)), (Some(Some(0)), Some(None), Some(Some(1))));
+        assert_eq!((chosen(1, 1, 7), chosen(1, 1, 0), chosen(1, 2, 0)), (Some(Some(0)), Some(None), None));
+        assert_eq!((chosen(2, 3, 2), chosen(2, 3, 3), chosen(2, 0, 0)), (Some(Some(2)), Some(None), None));
+        assert_eq!((chosen(3, 1, 0), chosen(0, 3, 0)), (None, None));
+    }
 }

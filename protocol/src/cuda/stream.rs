@@ -207,6 +207,20 @@ impl CUstreamBatchMemOpParams {
         CUstreamBatchMemOpParams { words: [operation.into(), address, value, flags.into(), 0, 0] }
     }
 
+    /// Whether an executable graph's node can do the other instead: the same with another address, value or
+    /// condition.
+    pub fn can_become(&self, other: &Self) -> bool {
+        let [operation, _, _, flags, ..] = self.words;
+        let is = |known: u32| operation as u32 == known;
+        let waits = is(mem_op::WAIT_VALUE_32) || is(mem_op::WAIT_VALUE_64);
+        let free = if waits { 3 } else { 0 };
+        let writes = is(mem_op::WRITE_VALUE_32) || is(mem_op::WRITE_VALUE_64);
+        match waits || writes {
+            true => other.words[0] as u32 == operation as u32 && (other.words[3] ^ flags) as u32 & !free == 0,
+            false => self == other,
+        }
+    }
+
     /// What it asks for, if its fields are in order.
     pub fn parse(&self) -> Result<MemOp, BadMemOp> {
         let [operation, address, value, flags, ..] = self.words;
@@ -266,6 +280,13 @@ mod tests {
         assert_eq!(parse(mem_op::WAIT_VALUE_32, 4, mem_op::FLUSH), Err(BadMemOp::Unsupported));
         assert_eq!(parse(mem_op::BARRIER, 0, 0), Ok(MemOp::Barrier));
         assert_eq!(parse(7, 4, 0), Err(BadMemOp::Invalid));
+        let new = CUstreamBatchMemOpParams::new;
+        let (wait, write) = (new(mem_op::WAIT_VALUE_32, 4, 1, 1), new(mem_op::WRITE_VALUE_32, 4, 1, 0));
+        assert!(wait.can_become(&new(mem_op::WAIT_VALUE_32, 8, 2, 3)) && !wait.can_become(&write));
+        assert!(!wait.can_become(&new(mem_op::WAIT_VALUE_32, 4, 1, mem_op::FLUSH)));
+        assert!(write.can_become(&new(mem_op::WRITE_VALUE_32, 8, 2, 0)));
+        assert!(!write.can_become(&new(mem_op::WRITE_VALUE_32, 4, 1, 1)));
+        assert!(!new(mem_op::BARRIER, 0, 0, 0).can_become(&new(mem_op::BARRIER, 0, 0, 1)));
     }
 
     #[test]

@@ -1,24 +1,19 @@
 //! Waiting for and writing values in memory, in stream order. Both versions of these functions are the
 //! same here.
 
-use vgpu_protocol::cuda::{mem_op, BadMemOp, CUresult, CUstream, CUstreamBatchMemOpParams};
+use vgpu_protocol::cuda::{mem_op, CUresult, CUstream, CUstreamBatchMemOpParams};
 
 use super::abi::{guard, values};
-use super::core::{driver, Result, Target};
+use super::core::{driver, parse_mem_ops, Result, Target};
 
 /// Operations of one call, by the driver API.
 const MAX_OPERATIONS: u32 = 255;
 
 fn enqueue(stream: CUstream, operations: &[CUstreamBatchMemOpParams]) -> Result {
-    driver()?.graphs.refuse_captured(stream as u64)?;
-    let target = Target::of(stream as u64)?;
-    let parsed = operations.iter().map(|operation| {
-        operation.parse().map_err(|bad| match bad {
-            BadMemOp::Invalid => CUresult::INVALID_VALUE,
-            BadMemOp::Unsupported => CUresult::NOT_SUPPORTED,
-        })
-    });
-    target.mem_ops(parsed.collect::<Result<Vec<_>>>()?)
+    if !operations.is_empty() && driver()?.graphs.capture_mem_ops(stream as u64, operations)? {
+        return Ok(());
+    }
+    Target::of(stream as u64)?.mem_ops(parse_mem_ops(operations)?)
 }
 
 /// Defines the functions for one operation each.

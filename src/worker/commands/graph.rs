@@ -5,16 +5,18 @@ use std::ffi::c_void;
 use std::sync::{Arc, Mutex};
 
 use vgpu_protocol::cuda::{
-    CUcontext, CUevent, CUgraph, CUgraphEdgeData, CUgraphExec, CUgraphNode, CUlaunchAttribute, CUresult, WireEdge,
-    WireFill, CUDA_HOST_NODE_PARAMS, CUDA_KERNEL_NODE_PARAMS, CUDA_MEMCPY3D, CUDA_MEMSET_NODE_PARAMS,
+    CUcontext, CUevent, CUgraph, CUgraphEdgeData, CUgraphExec, CUgraphNode, CUlaunchAttribute, CUresult,
+    CUstreamBatchMemOpParams, WireEdge, WireFill, CUDA_BATCH_MEM_OP_NODE_PARAMS, CUDA_CONDITIONAL_NODE_PARAMS,
+    CUDA_HOST_NODE_PARAMS, CUDA_KERNEL_NODE_PARAMS, CUDA_MEMCPY3D, CUDA_MEMSET_NODE_PARAMS,
     LAUNCH_ATTRIBUTE_COOPERATIVE,
 };
 use vgpu_protocol::{cmd, Handle, HandleKind, ParamInfo};
 use zerocopy::FromBytes;
 
 use super::copy_box::copy_params;
+use super::mem_op::operations;
 use crate::worker::context::{Context, Failure};
-use crate::worker::ffi::{driver, graph_host_function};
+use crate::worker::ffi::{add_conditional_node, driver, graph_host_function};
 use crate::worker::session::lock;
 
 /// Operations that a graph may have.
@@ -24,11 +26,19 @@ const MAX_PARAMS: usize = 32_764;
 /// Launch attributes of a node: as many as there are kinds of them.
 const MAX_ATTRIBUTES: usize = 32;
 
+/// Conditions that a graph may have.
+const MAX_CONDITIONS: usize = 1 << 16;
+
 /// A graph with its nodes by their positions. Addresses of the driver's objects, which are never followed.
 #[derive(Debug)]
 pub struct Graph {
-    graph: usize,
+    /// The graph itself, and the bodies of its conditional nodes in the order of their creation.
+    graphs: Vec<usize>,
+    /// Which of them new nodes belong to.
+    body: usize,
     nodes: Vec<usize>,
+    /// Handles of conditions that the driver gave.
+    conditions: Vec<u64>,
     executable: usize,
     /// What went wrong before the graph was instantiated, which tells it.
     failed: Option<Failure>,
@@ -37,8 +47,25 @@ pub struct Graph {
 }
 
 impl Graph {
+    fn new(graph: CUgraph) -> Graph {
+        Graph {
+            graphs: vec![graph as usize],
+            body: 0,
+            nodes: Vec::new(),
+            conditions: Vec::new(),
+            executable: 0,
+            failed: None,
+            ahead: Vec::new(),
+        }
+    }
+
     fn graph(&self) -> CUgraph {
-        self.graph as CUgraph
+        self.graphs.first().copied().unwrap_or_default() as CUgraph
+    }
+
+    /// Where new nodes belong.
+    fn body(&self) -> Result<CUgraph, Failure> {
+        self.graphs.get(self.body).map(|graph| *graph as CUgraph).ok_or(Failure::INVALID_VALUE)
     }
 
     fn executable(&self) -> CUgraphExec {
@@ -110,9 +137,10 @@ fn add(ctx: &Context<'_>, graph: &mut Graph, position: u32, edges: &[u8], mut no
         return Err(Failure::INVALID_VALUE);
     }
     let after = after(graph, edges)?;
-    let node = node.add(ctx, graph.graph(), &after.nodes)?;
+    let body = graph.body()?;
+    let node = node.add(ctx, body, &after.nodes)?;
     for (from, data) in after.special {
-        driver!(ctx, cuGraphAddDependencies_v2(graph.graph(), &from, &node, &data, 1))?;
+        driver!(ctx, cuGraphAddDependencies_v2(body, &from, &node, &data, 1))?;
     }
     graph.nodes.push(node as usize);
     Ok(())
@@ -131,8 +159,7 @@ pub fn graph_begin(ctx: &mut Context<'_>, command: cmd::VgpuGraphBegin) -> Resul
     ctx.reserve(HandleKind::GraphExec, command.graph)?;
     let mut graph: CUgraph = std::ptr::null_mut();
     driver!(ctx, cuGraphCreate(&mut graph, 0))?;
-    let made = Graph { graph: graph as usize, nodes: Vec::new(), executable: 0, failed: None, ahead: Vec::new() };
-    lock(&ctx.session.graphs).insert(command.graph, Arc::new(Mutex::new(made)));
+    lock(&ctx.session.graphs).insert(command.graph, Arc::new(Mutex::new(Graph::new(graph))));
     ctx.insert(command.graph, graph.cast(), Handle::NULL);
     Ok(cmd::VgpuGraphBeginReply {})
 }
@@ -390,6 +417,124 @@ pub fn graph_event(ctx: &mut Context<'_>, c: cmd::VgpuGraphEvent<'_>) -> Result<
     Ok(cmd::VgpuGraphEventReply {})
 }
 
+struct MemOpsNode {
+    context: CUcontext,
+    operations: Vec<CUstreamBatchMemOpParams>,
+}
+
+impl MemOpsNode {
+    /// What the driver is told. It points into the node.
+    fn params(&mut self) -> CUDA_BATCH_MEM_OP_NODE_PARAMS {
+        let count = self.operations.len() as u32;
+        CUDA_BATCH_MEM_OP_NODE_PARAMS { ctx: self.context, count, paramArray: self.operations.as_mut_ptr(), flags: 0 }
+    }
+}
+
+impl Node for MemOpsNode {
+    fn add(&mut self, ctx: &Context<'_>, graph: CUgraph, after: &[CUgraphNode]) -> Result<CUgraphNode, Failure> {
+        add_node!(ctx, cuGraphAddBatchMemOpNode(graph, after, &self.params()))
+    }
+
+    fn change(&mut self, ctx: &Context<'_>, graph: CUgraphExec, node: CUgraphNode) -> Result<(), Failure> {
+        driver!(ctx, cuGraphExecBatchMemOpNodeSetParams(graph, node, &self.params()))
+    }
+}
+
+/// `vgpuGraphMemOps`.
+pub fn graph_mem_ops(ctx: &mut Context<'_>, c: cmd::VgpuGraphMemOps<'_>) -> Result<cmd::VgpuGraphMemOpsReply, Failure> {
+    let mut bytes = std::mem::take(&mut lock(&*find(ctx, c.graph)?).ahead);
+    bytes.extend_from_slice(c.operations);
+    let node = operations(&bytes).map(|operations| MemOpsNode { context: ctx.current as CUcontext, operations });
+    place(ctx, c.graph, c.node, c.after, node)?;
+    Ok(cmd::VgpuGraphMemOpsReply {})
+}
+
+/// `vgpuGraphCondition`.
+pub fn graph_condition(
+    ctx: &mut Context<'_>,
+    c: cmd::VgpuGraphCondition,
+) -> Result<cmd::VgpuGraphConditionReply, Failure> {
+    let graph = find(ctx, c.graph)?;
+    let mut graph = lock(&graph);
+    if graph.conditions.len() >= MAX_CONDITIONS {
+        return Err(Failure::Cuda(CUresult::OUT_OF_MEMORY));
+    }
+    let mut condition = 0;
+    let context = ctx.current as CUcontext;
+    driver!(ctx, cuGraphConditionalHandleCreate(&mut condition, graph.graph(), context, c.default, c.flags))?;
+    graph.conditions.push(condition);
+    Ok(cmd::VgpuGraphConditionReply { condition })
+}
+
+/// A node that chooses between graphs.
+struct ConditionalNode {
+    params: CUDA_CONDITIONAL_NODE_PARAMS,
+    /// The graphs, once it is there.
+    bodies: Vec<usize>,
+}
+
+impl Node for &mut ConditionalNode {
+    fn add(&mut self, ctx: &Context<'_>, graph: CUgraph, after: &[CUgraphNode]) -> Result<CUgraphNode, Failure> {
+        let (node, bodies) = add_conditional_node(ctx.api, graph, after, &self.params)?;
+        self.bodies = bodies;
+        Ok(node)
+    }
+
+    fn change(&mut self, _: &Context<'_>, _: CUgraphExec, _: CUgraphNode) -> Result<(), Failure> {
+        Err(Failure::NOT_SUPPORTED)
+    }
+}
+
+/// `vgpuGraphConditional`.
+pub fn graph_conditional(
+    ctx: &mut Context<'_>,
+    c: cmd::VgpuGraphConditional<'_>,
+) -> Result<cmd::VgpuGraphConditionalReply, Failure> {
+    let graph = find(ctx, c.graph)?;
+    // What the driver takes for a handle must be one.
+    let known = lock(&graph).conditions.contains(&c.condition);
+    let fits = lock(&graph).graphs.len().saturating_add(c.size as usize) <= MAX_NODES;
+    let params = CUDA_CONDITIONAL_NODE_PARAMS {
+        handle: c.condition,
+        kind: c.kind,
+        size: c.size,
+        phGraph_out: std::ptr::null_mut(),
+        ctx: ctx.current as CUcontext,
+    };
+    let mut node = ConditionalNode { params, bodies: Vec::new() };
+    place(ctx, c.graph, c.node, c.after, if known && fits { Ok(&mut node) } else { Err(Failure::INVALID_VALUE) })?;
+    lock(&graph).graphs.append(&mut node.bodies);
+    Ok(cmd::VgpuGraphConditionalReply {})
+}
+
+/// `vgpuGraphBody`.
+pub fn graph_body(ctx: &mut Context<'_>, c: cmd::VgpuGraphBody) -> Result<cmd::VgpuGraphBodyReply, Failure> {
+    lock(&*find(ctx, c.graph)?).body = c.body as usize;
+    Ok(cmd::VgpuGraphBodyReply {})
+}
+
+/// `vgpuGraphReset`.
+pub fn graph_reset(ctx: &mut Context<'_>, c: cmd::VgpuGraphReset) -> Result<cmd::VgpuGraphResetReply, Failure> {
+    let graph = find(ctx, c.graph)?;
+    let mut graph = lock(&graph);
+    if graph.executable != 0 {
+        driver!(ctx, cuGraphExecDestroy(graph.executable()))?;
+        graph.executable = 0;
+    }
+    // With their nodes go the bodies.
+    let mut count = graph.nodes.len();
+    let mut nodes: Vec<CUgraphNode> = vec![std::ptr::null_mut(); count];
+    if count > 0 {
+        driver!(ctx, cuGraphGetNodes(graph.graph(), nodes.as_mut_ptr(), &mut count))?;
+    }
+    for node in nodes.into_iter().take(count) {
+        driver!(ctx, cuGraphDestroyNode(node))?;
+    }
+    let conditions = std::mem::take(&mut graph.conditions);
+    *graph = Graph { conditions, ..Graph::new(graph.graph()) };
+    Ok(cmd::VgpuGraphResetReply {})
+}
+
 /// `vgpuGraphInstantiate`.
 pub fn graph_instantiate(
     ctx: &mut Context<'_>,
@@ -491,7 +636,7 @@ mod tests {
 
     #[test]
     fn test_dependencies_are_nodes_that_are_there() {
-        let graph = Graph { graph: 1, nodes: vec![0x10, 0x20], executable: 0, failed: None, ahead: Vec::new() };
+        let graph = Graph { nodes: vec![0x10, 0x20], ..Graph::new(std::ptr::null_mut()) };
         let edge = |node: u32, kind: u8| {
             let mut bytes = [0u8; 16];
             bytes[..4].copy_from_slice(&node.to_le_bytes());

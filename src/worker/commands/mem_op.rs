@@ -13,13 +13,19 @@ pub fn stream_mem_ops(
     command: cmd::VgpuStreamMemOps<'_>,
 ) -> Result<cmd::VgpuStreamMemOpsReply, Failure> {
     let stream = ctx.resolve(HandleKind::Stream, command.stream)?.cast();
-    let chunks = command.operations.chunks(size_of::<CUstreamBatchMemOpParams>());
-    let operations: Result<Vec<_>, _> = chunks.map(CUstreamBatchMemOpParams::read_from_bytes).collect();
-    let mut operations = operations.map_err(|_| Failure::Malformed)?;
-    if operations.iter().any(|operation| operation.parse().is_err()) {
-        return Err(Failure::INVALID_VALUE);
-    }
+    let mut operations = operations(command.operations)?;
     let count = u32::try_from(operations.len()).map_err(|_| Failure::INVALID_VALUE)?;
     driver!(ctx, cuStreamBatchMemOp_v2(stream, count, operations.as_mut_ptr(), 0))?;
     Ok(cmd::VgpuStreamMemOpsReply {})
+}
+
+/// Operations in a command.
+pub fn operations(bytes: &[u8]) -> Result<Vec<CUstreamBatchMemOpParams>, Failure> {
+    let chunks = bytes.chunks(size_of::<CUstreamBatchMemOpParams>());
+    let operations: Result<Vec<_>, _> = chunks.map(CUstreamBatchMemOpParams::read_from_bytes).collect();
+    let operations = operations.map_err(|_| Failure::Malformed)?;
+    match operations.iter().all(|operation| operation.parse().is_ok()) {
+        true => Ok(operations),
+        false => Err(Failure::INVALID_VALUE),
+    }
 }

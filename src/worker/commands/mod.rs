@@ -25,8 +25,9 @@ pub use copy_box::{copy_box, copy_box_inline, copy_box_wait};
 pub use device::{describe, device_info};
 pub use function::{library_get_kernel, module_get_function};
 pub use graph::{
-    graph_begin, graph_copy, graph_destroy, graph_empty, graph_enable, graph_event, graph_fill, graph_host,
-    graph_instantiate, graph_kernel, graph_launch, graph_params, graph_upload, Graph,
+    graph_begin, graph_body, graph_condition, graph_conditional, graph_copy, graph_destroy, graph_empty, graph_enable,
+    graph_event, graph_fill, graph_host, graph_instantiate, graph_kernel, graph_launch, graph_mem_ops, graph_params,
+    graph_reset, graph_upload, Graph,
 };
 pub use hostfunc::{host_function, read_output};
 pub use image::{library_load, module_load};

@@ -41,26 +41,40 @@ fn check(operation: &CUstreamBatchMemOpParams, device: i32) -> Result {
     stub::check_device(address)
 }
 
-fn enqueue(stream: CUstream, operations: &mut [CUstreamBatchMemOpParams]) -> Result {
-    stub::ready()?;
+/// Checks operations as far as that needs no device.
+pub fn check_mem_ops(operations: &[CUstreamBatchMemOpParams]) -> Result {
     let device = context::required()?.device;
-    driver()?.graphs.refuse_captured(stream as u64)?;
-    let stream = stub::handle(HandleKind::Stream, stream as u64)?;
-    for operation in &mut *operations {
-        check(operation, device)?;
-        if matches!(operation.parse(), Ok(MemOp::Write { .. })) {
-            operation.words[3] &= !NO_BARRIER;
+    operations.iter().try_for_each(|operation| check(operation, device))
+}
+
+/// Operations as the worker is told them.
+pub fn mem_ops_for_worker(operations: &[CUstreamBatchMemOpParams]) -> Vec<CUstreamBatchMemOpParams> {
+    let told = operations.iter().map(|operation| {
+        let mut told = *operation;
+        if matches!(told.parse(), Ok(MemOp::Write { .. })) {
+            told.words[3] &= !NO_BARRIER;
         }
-        operation.words[4] = 0;
+        told.words[4] = 0;
+        told
+    });
+    told.collect()
+}
+
+fn enqueue(stream: CUstream, operations: &[CUstreamBatchMemOpParams]) -> Result {
+    stub::ready()?;
+    if !operations.is_empty() && driver()?.graphs.capture_mem_ops(stream as u64, operations)? {
+        return Ok(());
     }
-    for part in operations.chunks(PART) {
+    let stream = stub::handle(HandleKind::Stream, stream as u64)?;
+    check_mem_ops(operations)?;
+    for part in mem_ops_for_worker(operations).chunks(PART) {
         stub::post(&VgpuStreamMemOps { stream, operations: part.as_bytes() })?;
     }
     Ok(())
 }
 
 fn one(stream: CUstream, operation: u32, address: u64, value: u64, flags: u32) -> Result {
-    enqueue(stream, &mut [CUstreamBatchMemOpParams::new(operation, address, value, flags)])
+    enqueue(stream, &[CUstreamBatchMemOpParams::new(operation, address, value, flags)])
 }
 
 pub unsafe fn cuStreamWaitValue32(stream: CUstream, address: u64, value: u32, flags: u32) -> Result {
@@ -106,8 +120,8 @@ pub unsafe fn cuStreamBatchMemOp_v2(
         return Err(CUresult::INVALID_VALUE);
     }
     // SAFETY: the caller vouches for `count` operations.
-    let mut copies: Vec<_> = (0..count as usize).map(|i| unsafe { operations.add(i).read_unaligned() }).collect();
-    enqueue(stream, &mut copies)
+    let copies: Vec<_> = (0..count as usize).map(|i| unsafe { operations.add(i).read_unaligned() }).collect();
+    enqueue(stream, &copies)
 }
 
 pub unsafe fn cuStreamBatchMemOp(

@@ -1,4 +1,4 @@
-//! Functions of the device runtime: `vprintf`, `malloc`, `free`, `__assertfail`.
+//! Functions of the device runtime: `vprintf`, `malloc`, `free`, `__assertfail`, `cudaGraphSetConditional`.
 
 use super::cx::Cx;
 use super::ops::call::RuntimeResult;
@@ -19,6 +19,7 @@ pub(super) fn number(function: Intrinsic) -> u32 {
         Intrinsic::Malloc => 1,
         Intrinsic::Free => 2,
         Intrinsic::AssertFail => 3,
+        Intrinsic::SetConditional => 4,
     }
 }
 
@@ -31,14 +32,22 @@ pub(super) fn call(cx: &mut Cx<'_>, number: u32, lane: usize, args: [u64; 5]) ->
             true => Ok(None),
             false => Err((FaultKind::Trap, args[0], "free of an address that malloc did not give".into())),
         },
-        _ => assertion_failed(cx, lane, args),
+        3 => assertion_failed(cx, lane, args),
+        _ => {
+            let stored = Generic::store(cx, lane, args[0], args[1] as u32);
+            stored.map(|()| None).map_err(|error| access_in("cudaGraphSetConditional", error))
+        }
     }
 }
 
 fn access(error: AccessError) -> (FaultKind, u64, String) {
+    access_in("printf", error)
+}
+
+fn access_in(function: &str, error: AccessError) -> (FaultKind, u64, String) {
     match error {
-        AccessError::Illegal(address) => (FaultKind::IllegalAddress, address, "printf".into()),
-        AccessError::Misaligned(address) => (FaultKind::MisalignedAddress, address, "printf".into()),
+        AccessError::Illegal(address) => (FaultKind::IllegalAddress, address, function.into()),
+        AccessError::Misaligned(address) => (FaultKind::MisalignedAddress, address, function.into()),
     }
 }
 

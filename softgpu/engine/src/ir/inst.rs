@@ -410,6 +410,8 @@ pub enum Intrinsic {
     Free,
     /// `(message: u64, file: u64, line: u32, function: u64, char_size: u64)`.
     AssertFail,
+    /// `(condition: u64, value: u32)`: `cudaGraphSetConditional`; the condition's handle is its address.
+    SetConditional,
 }
 
 /// Argument or result of a call. A `Value` pairs with [`super::ParamStorage::Reg`]

@@ -174,6 +174,7 @@ impl<'a> Tables<'a> {
             b"malloc" => Intrinsic::Malloc,
             b"free" => Intrinsic::Free,
             b"__assertfail" => Intrinsic::AssertFail,
+            b"cudaGraphSetConditional" => Intrinsic::SetConditional,
             _ => return None,
         })
     }

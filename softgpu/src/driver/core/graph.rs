@@ -2,11 +2,12 @@
 //! launched, in an order in which each comes after what it depends on.
 
 use std::ffi::c_void;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use vgpu_graphs::{Backend, Block, Fill, Host, Kernel, Operation, Params, Stream as StreamView};
-use vgpu_protocol::cuda::{BoxCopy, CUresult, CUDA_MEMCPY3D};
+use vgpu_protocol::cuda::{BoxCopy, Branch, CUresult, CUstreamBatchMemOpParams, MemOp, CUDA_MEMCPY3D};
 use vgpu_protocol::ParamInfo;
 
 use super::boxes::{Checked, End};
@@ -15,11 +16,45 @@ use super::queue::Point;
 use super::state::{driver, Driver};
 
 use super::transfer::illegal;
-use super::{current, Context, Event, Function, LaunchRequest, Result, Rows, StreamKind, Target};
+use super::{
+    current, mem_op, parse_mem_ops, Context, Event, Function, LaunchRequest, Result, Rows, StreamKind, Target,
+};
 use crate::driver::{abi, params};
 
 /// What `vgpu-graphs` needs to know of this driver.
 pub(in crate::driver) struct Soft;
+
+/// Conditions of a graph: words of device memory, whose addresses are their handles, and what is in them when a
+/// launch begins.
+pub(in crate::driver) struct Conditions {
+    context: Weak<Context>,
+    words: Mutex<Vec<(u64, Option<u32>)>>,
+}
+
+impl Conditions {
+    fn words(&self) -> std::sync::MutexGuard<'_, Vec<(u64, Option<u32>)>> {
+        self.words.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, driver: &Driver) -> Result {
+        self.words().iter().try_for_each(|(address, default)| match default {
+            Some(value) => driver.memory.write(*address, &value.to_le_bytes()).map_err(illegal),
+            None => Ok(()),
+        })
+    }
+}
+
+impl Drop for Conditions {
+    fn drop(&mut self) {
+        let Some(context) = self.context.upgrade() else { return };
+        // If the context has ended, so has the memory.
+        if context.driver.contexts.get(context.handle).is_some_and(|known| Arc::ptr_eq(&known, &context)) {
+            for (address, _) in self.words().drain(..) {
+                let _ = context.free(address);
+            }
+        }
+    }
+}
 
 /// An executable graph.
 pub(in crate::driver) struct Executable {
@@ -27,12 +62,57 @@ pub(in crate::driver) struct Executable {
     steps: Mutex<Arc<Vec<Step>>>,
     /// The launch before, after which the next one comes whatever its stream.
     last: Mutex<Option<Point>>,
+    conditions: Option<Arc<Conditions>>,
 }
 
 #[derive(Clone)]
 struct Step {
     work: Work,
     enabled: bool,
+    /// Where the bodies of a branch lie, right behind it.
+    bodies: Vec<Range<usize>>,
+}
+
+/// Steps of one launch.
+struct Run<'a> {
+    steps: &'a [Step],
+    context: &'a Context,
+    view: View,
+    /// Where records note when they were reached, in their order.
+    times: std::slice::Iter<'a, Arc<AtomicU64>>,
+}
+
+impl Run<'_> {
+    fn run(&mut self, range: Range<usize>) -> Result {
+        let mut next = range.start;
+        while next < range.end {
+            let Some(step) = self.steps.get(next) else { break };
+            next = step.bodies.last().map_or(next + 1, |body| body.end);
+            if step.enabled {
+                self.context.check()?;
+                self.step(step)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step) -> Result {
+        let Work::Branch { condition, branch } = step.work else {
+            let time = if let Work::Record(_) = step.work { self.times.next() } else { None };
+            return step.work.run(self.context, &self.view, time.map(Arc::as_ref));
+        };
+        loop {
+            let mut value = [0; 4];
+            self.context.driver.memory.read(condition, &mut value).map_err(illegal)?;
+            let chosen = branch.choose(u32::from_le_bytes(value), step.bodies.len());
+            let Some(body) = chosen.and_then(|chosen| step.bodies.get(chosen)) else { return Ok(()) };
+            self.run(body.clone())?;
+            if branch != Branch::While || self.context.cancel.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            self.context.check()?;
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -44,6 +124,12 @@ enum Work {
     Host(Host),
     Wait(Arc<Event>),
     Record(Arc<Event>),
+    MemOps(Arc<[MemOp]>),
+    /// A choice between bodies, by the word of a condition.
+    Branch {
+        condition: u64,
+        branch: Branch,
+    },
 }
 
 impl Work {
@@ -58,6 +144,8 @@ impl Work {
             Params::Host(host) => Work::Host(*host),
             Params::EventWait(event) => Work::Wait(find_event(*event)?),
             Params::EventRecord(event) => Work::Record(find_event(*event)?),
+            Params::MemOps(batch) => Work::MemOps(parse_mem_ops(&batch.operations)?.into()),
+            Params::Conditional(c) => Work::Branch { condition: c.condition, branch: c.branch },
             Params::Child(_) | Params::Empty | Params::Allocate(_) | Params::Free(_) => Work::Nothing,
         })
     }
@@ -65,8 +153,10 @@ impl Work {
     /// `time`: where a record notes when it was reached.
     fn run(&self, context: &Context, view: &View, time: Option<&AtomicU64>) -> Result {
         match self {
-            // What an event stood for at the launch has been waited for before the job began.
-            Work::Nothing | Work::Wait(_) => Ok(()),
+            // What an event stood for at the launch has been waited for before the job began; branches are
+            // taken by whoever knows the steps.
+            Work::Nothing | Work::Wait(_) | Work::Branch { .. } => Ok(()),
+            Work::MemOps(operations) => operations.iter().try_for_each(|operation| mem_op::execute(context, operation)),
             Work::Launch(launch) => execute(context, &launch.0, &launch.1, view),
             Work::Copy(copy) => run_copy(context.driver, copy),
             Work::Fill(fill) => run_fill(context.driver, fill),
@@ -197,6 +287,7 @@ impl Target {
 
 impl Backend for Soft {
     type Executable = Executable;
+    type Conditions = Conditions;
 
     fn context(&self) -> Result<u64> {
         Ok(current()?.handle)
@@ -257,10 +348,34 @@ impl Backend for Soft {
         let _: Result = free();
     }
 
-    fn instantiate(&self, operations: Vec<Operation>, _flags: u64) -> Result<Executable> {
-        let step = |operation: &Operation| Ok(Step { work: Work::new(&operation.params)?, enabled: true });
+    fn check_mem_ops(&self, operations: &[CUstreamBatchMemOpParams]) -> Result {
+        Target::legacy()?.check_mem_ops(&parse_mem_ops(operations)?)
+    }
+
+    fn conditions(&self, context: u64) -> Result<Conditions> {
+        let context = driver()?.contexts.get(context).ok_or(CUresult::INVALID_CONTEXT)?;
+        Ok(Conditions { context: Arc::downgrade(&context), words: Mutex::default() })
+    }
+
+    fn add_condition(&self, conditions: &Conditions, default: Option<u32>) -> Result<u64> {
+        let context = conditions.context.upgrade().ok_or(CUresult::INVALID_CONTEXT)?;
+        let address = context.allocate(size_of::<u32>() as u64)?;
+        conditions.words().push((address, default));
+        Ok(address)
+    }
+
+    fn instantiate(
+        &self,
+        operations: &[Operation],
+        conditions: Option<&Arc<Conditions>>,
+        _flags: u64,
+    ) -> Result<Executable> {
+        let step = |operation: &Operation| {
+            Ok(Step { work: Work::new(&operation.params)?, enabled: true, bodies: operation.bodies.clone() })
+        };
         let steps = operations.iter().map(step).collect::<Result<Vec<_>>>()?;
-        Ok(Executable { steps: Mutex::new(Arc::new(steps)), last: Mutex::default() })
+        let conditions = conditions.cloned();
+        Ok(Executable { steps: Mutex::new(Arc::new(steps)), last: Mutex::default(), conditions })
     }
 
     fn update(&self, executable: &Executable, operation: usize, params: &Params) -> Result {
@@ -287,13 +402,10 @@ impl Backend for Soft {
         let times: Vec<Arc<AtomicU64>> = records.iter().map(|(_, time)| time.clone()).collect();
         // As of now, as for a launch of one kernel.
         let view = View::new(target.context.driver);
+        let conditions = executable.conditions.clone();
         let point = target.context.submit_after(&target.stream, after, move |context| {
-            let mut times = times.iter();
-            steps.iter().filter(|step| step.enabled).try_for_each(|step| {
-                let time = if let Work::Record(_) = step.work { times.next() } else { None };
-                context.check()?;
-                step.work.run(context, &view, time.map(Arc::as_ref))
-            })
+            conditions.iter().try_for_each(|conditions| conditions.begin(context.driver))?;
+            Run { steps: &steps, context, view, times: times.iter() }.run(0..steps.len())
         })?;
         for (event, time) in records {
             event.set(&target.context, point.clone(), time)?;

@@ -4,7 +4,7 @@ use std::sync::atomic::{fence, Ordering};
 use std::time::{Duration, Instant};
 
 use vgpu_engine::memory::AccessError;
-use vgpu_protocol::cuda::{CUresult, MemOp};
+use vgpu_protocol::cuda::{BadMemOp, CUresult, CUstreamBatchMemOpParams, MemOp};
 
 use super::{Context, Result, Target};
 
@@ -16,19 +16,34 @@ const PAUSE: Duration = Duration::from_micros(100);
 impl Target {
     /// Queues operations, to be done one after the other.
     pub(in crate::driver) fn mem_ops(&self, operations: Vec<MemOp>) -> Result {
-        for operation in &operations {
-            match *operation {
-                MemOp::Wait { wide, address, .. } | MemOp::Write { wide, address, .. } => {
-                    self.check(address, if wide { 8 } else { 4 })?;
-                }
-                MemOp::Barrier => {}
-            }
-        }
+        self.check_mem_ops(&operations)?;
         self.submit(move |context| operations.iter().try_for_each(|operation| execute(context, operation)))
+    }
+
+    /// Whether there is memory where operations want it.
+    pub(super) fn check_mem_ops(&self, operations: &[MemOp]) -> Result {
+        operations.iter().try_for_each(|operation| match *operation {
+            MemOp::Wait { wide, address, .. } | MemOp::Write { wide, address, .. } => {
+                self.check(address, if wide { 8 } else { 4 })
+            }
+            MemOp::Barrier => Ok(()),
+        })
     }
 }
 
-fn execute(context: &Context, operation: &MemOp) -> Result {
+/// Operations as they were given, if they can be done.
+pub(in crate::driver) fn parse(operations: &[CUstreamBatchMemOpParams]) -> Result<Vec<MemOp>> {
+    let parsed = operations.iter().map(|operation| {
+        operation.parse().map_err(|bad| match bad {
+            BadMemOp::Invalid => CUresult::INVALID_VALUE,
+            BadMemOp::Unsupported => CUresult::NOT_SUPPORTED,
+        })
+    });
+    parsed.collect()
+}
+
+/// Does one.
+pub(super) fn execute(context: &Context, operation: &MemOp) -> Result {
     let outcome = match *operation {
         MemOp::Wait { wide, address, value, condition } => {
             let start = Instant::now();

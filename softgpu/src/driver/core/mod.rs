@@ -57,6 +57,7 @@ pub(super) use ipc::{descriptor, relocate, set_liveness};
 pub(super) use launch::LaunchRequest;
 pub(super) use library::{Kernel, Library};
 pub(super) use link::Link;
+pub(super) use mem_op::parse as parse_mem_ops;
 pub(super) use module::Module;
 pub(super) use occupancy::{blocks_per_multiprocessor, dynamic_shared_for};
 pub(super) use pinned::Pinned;
