@@ -967,8 +967,8 @@ def mma():
         f.form(f"mma.{opcode} {result}, {', '.join(names)};", inputs, [d_ty.reg] * len(cases[0][3]),
                [([*a, *b, *c, *(metadata or {}).get(l, [])], d) for l, (a, b, c, d) in enumerate(cases)])
     for k in (8, 16):
-        for d, c in itertools.product(("f16", "f32"), repeat=2):
-            form(f"sync.aligned.m16n8k{k}.row.col.{d}.f16.f16.{c}", (16, 8, k), ("f16", "f16", c, d))
+        for c in ("f16", "f32"):
+            form(f"sync.aligned.m16n8k{k}.row.col.{c}.f16.f16.{c}", (16, 8, k), ("f16", "f16", c, c))
         form(f"sync.aligned.m16n8k{k}.row.col.f32.bf16.bf16.f32", (16, 8, k), ("bf16", "bf16", "f32", "f32"))
     for k, x, y, c in itertools.product((16, 32), ("e4m3", "e5m2"), ("e4m3", "e5m2"), ("f16", "f32")):
         form(f"sync.aligned.m16n8k{k}.row.col.{c}.{x}.{y}.{c}", (16, 8, k), (x, y, c, c))
@@ -984,7 +984,8 @@ def mma():
     for shape, op in itertools.product(((8, 8, 128), (16, 8, 128), (16, 8, 256)), ("xor", "and")):
         form(f"sync.aligned.m{shape[0]}n8k{shape[2]}.row.col.s32.b1.b1.s32.{op}.popc", shape, ("b1", "b1", "s32", "s32"), op)
     # Four multiplications at a time, by lanes 4q to 4q+3 and those 16 above.
-    for a_layout, b_layout, c_name, d_name in itertools.product(("row", "col"), ("row", "col"), ("f16", "f32"), ("f16", "f32")):
+    sums = (("f16", "f16"), ("f16", "f32"), ("f32", "f32"))
+    for a_layout, b_layout, (c_name, d_name) in itertools.product(("row", "col"), ("row", "col"), sums):
         h, c_ty, d_ty = Element("f16"), Element(c_name), Element(d_name)
         a, b, c = ([matrix(f.random, t, *size) for _ in range(4)] for t, size in ((h, (8, 4)), (h, (4, 8)), (c_ty, (8, 8))))
         d = [product(*parts) for parts in zip(a, b, c)]

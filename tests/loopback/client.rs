@@ -179,7 +179,8 @@ impl Client {
         vm.write(home(self.number) + STAGING_OFFSET as u64, image);
         let (module, function) = (self.mint(HandleKind::Module), self.mint(HandleKind::Function));
         let (image, size) = (self.staging(), image.len() as u64);
-        let loaded = self.call(vm, &cmd::VgpuModuleLoad { module, image, size, log_size: 512 });
+        let loaded =
+            self.call(vm, &cmd::VgpuModuleLoad { module, image, size, options: &[], log_size: 512, values_size: 0 });
         assert_eq!(loaded.result, 0, "{}", String::from_utf8_lossy(&loaded.log));
         self.call(vm, &cmd::VgpuModuleGetFunction { function, module, name: name.as_bytes(), params_size });
         (module, function)

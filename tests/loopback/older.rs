@@ -53,9 +53,21 @@ fn load(client: &mut Client, vm: &Vm, kind: HandleKind, image: &[u8]) -> Handle 
     let (image, size) = (client.staging(), image.len() as u64);
     let result = match kind {
         HandleKind::Module => {
-            client.call(vm, &cmd::VgpuModuleLoad { module: handle, image, size, log_size: 64 }).result
+            client
+                .call(
+                    vm,
+                    &cmd::VgpuModuleLoad { module: handle, image, size, options: &[], log_size: 64, values_size: 0 },
+                )
+                .result
         }
-        _ => client.call(vm, &cmd::VgpuLibraryLoad { library: handle, image, size, log_size: 64 }).result,
+        _ => {
+            client
+                .call(
+                    vm,
+                    &cmd::VgpuLibraryLoad { library: handle, image, size, options: &[], log_size: 64, values_size: 0 },
+                )
+                .result
+        }
     };
     assert_eq!(result, 0);
     handle

@@ -54,7 +54,8 @@ fn test_modules_and_their_bytes_beyond_the_quota_are_out_of_memory() {
     let mut client = Client::open(&mut vm, 1);
     vm.write(home(1) + STAGING_OFFSET as u64, b"mock");
     let load = |client: &mut Client, module, size| {
-        let load = cmd::VgpuModuleLoad { module, image: client.staging(), size, log_size: 0 };
+        let load =
+            cmd::VgpuModuleLoad { module, image: client.staging(), size, options: &[], log_size: 0, values_size: 0 };
         let (header, reply) = client.ask(&vm, &load);
         if header.result == 0 {
             reply.unwrap().result as u32

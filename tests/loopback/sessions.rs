@@ -118,7 +118,8 @@ fn test_failed_load_comes_with_its_log() {
     let mut client = Client::open(&mut vm, 1);
     vm.write(home(1) + STAGING_OFFSET as u64, b"junk");
     let module = client.mint(HandleKind::Module);
-    let load = cmd::VgpuModuleLoad { module, image: client.staging(), size: 4, log_size: 100 };
+    let load =
+        cmd::VgpuModuleLoad { module, image: client.staging(), size: 4, options: &[], log_size: 100, values_size: 0 };
     let reply = client.call(&vm, &load);
     assert_eq!(reply.result, 218);
     assert_eq!(reply.log, b"line 1: not a mock image");
@@ -245,7 +246,10 @@ fn test_objects_end_with_their_module_and_context() {
     let library = client.mint(HandleKind::Library);
     let kernel = client.mint(HandleKind::Kernel);
     vm.write(home(1) + STAGING_OFFSET as u64, b"mock");
-    client.call(&vm, &cmd::VgpuLibraryLoad { library, image: client.staging(), size: 4, log_size: 0 });
+    client.call(
+        &vm,
+        &cmd::VgpuLibraryLoad { library, image: client.staging(), size: 4, options: &[], log_size: 0, values_size: 0 },
+    );
     let found = client.call(&vm, &cmd::VgpuLibraryGetKernel { kernel, library, name: b"add", params_size: 64 });
     assert_eq!((found.info.param_count, found.info.param_bytes), (2, 12));
     assert_eq!(found.params, [0u32, 8, 8, 4].iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<_>>());

@@ -1,13 +1,12 @@
-//! Options of the just-in-time compiler: the guest serves the log buffers; the rest is tuning that
-//! the worker's driver chooses itself.
+//! Options of the just-in-time compiler: the guest serves the log buffers, the worker's driver is told the numbers.
+//! Names of symbols that are to be found elsewhere are refused.
 
 use std::ffi::c_void;
 
-use vgpu_protocol::cuda::{jit_option_is_number, CUresult};
+use vgpu_protocol::cuda::{jit_option_is_number, CUresult, JIT_OPTIONS, JIT_RESULTS};
 
 use crate::stub;
 
-const WALL_TIME: i32 = 2;
 const INFO_LOG_BUFFER: i32 = 3;
 const INFO_LOG_BUFFER_SIZE_BYTES: i32 = 4;
 const ERROR_LOG_BUFFER: i32 = 5;
@@ -62,9 +61,9 @@ pub struct Options {
     info: LogBuffer,
     error: LogBuffer,
     /// Options that are numbers.
-    pub numbers: Vec<(i32, u32)>,
-    /// Whether there are options of which nothing is known here.
-    pub others: bool,
+    numbers: Vec<(i32, u32)>,
+    /// Where those lie that the driver overwrites, by their positions among the numbers.
+    results: Vec<(usize, *mut *mut c_void)>,
 }
 
 // SAFETY: the application lets the driver use the buffers until the call, or the link, has ended, on
@@ -93,9 +92,16 @@ impl Options {
                 ERROR_LOG_BUFFER => options.error.at = Some(unsafe { *value }),
                 // SAFETY: as above.
                 ERROR_LOG_BUFFER_SIZE_BYTES => unsafe { options.error.set_size(value) },
-                // SAFETY: as above.
-                _ if jit_option_is_number(name) => options.numbers.push((name, unsafe { *value } as usize as u32)),
-                _ => options.others |= name != WALL_TIME,
+                _ if jit_option_is_number(name) => {
+                    if JIT_RESULTS.contains(&name) {
+                        options.results.push((options.numbers.len(), value));
+                    }
+                    // SAFETY: as above.
+                    options.numbers.push((name, unsafe { *value } as usize as u32));
+                }
+                // Names of symbols and what belongs to them.
+                0..JIT_OPTIONS => return Err(CUresult::NOT_SUPPORTED),
+                _ => return Err(CUresult::INVALID_VALUE),
             }
         }
         Ok(options)
@@ -108,7 +114,33 @@ impl Options {
 
     /// Whether the call came without options.
     pub fn is_empty(&self) -> bool {
-        self.info.at.is_none() && self.error.at.is_none() && self.numbers.is_empty() && !self.others
+        self.info.at.is_none() && self.error.at.is_none() && self.numbers.is_empty()
+    }
+
+    /// The numbers, as the worker is told them.
+    pub fn numbers(&self) -> Vec<u8> {
+        self.numbers.iter().flat_map(|(name, value)| [name.to_le_bytes(), value.to_le_bytes()]).flatten().collect()
+    }
+
+    /// Size of what is to be told of the numbers, bytes.
+    pub fn values_size(&self) -> u32 {
+        match self.results.is_empty() {
+            true => 0,
+            false => (self.numbers.len() * size_of::<u32>()) as u32,
+        }
+    }
+
+    /// Hands what became of the numbers to the application.
+    ///
+    /// # Safety
+    /// As for [`Options::read`], during the same call, or as long as the link exists.
+    pub unsafe fn deliver_values(&self, values: &[u8]) {
+        for (i, slot) in &self.results {
+            if let Some(value) = values.chunks_exact(4).nth(*i).and_then(|value| value.first_chunk()) {
+                // SAFETY: the slot is one of the caller's array of option values.
+                unsafe { **slot = u32::from_le_bytes(*value) as usize as *mut c_void };
+            }
+        }
     }
 
     /// Hands the log of a load with that result to the application.
@@ -143,6 +175,25 @@ mod tests {
         }
         assert_eq!(&error, b"line \0\xff\xff");
         assert_eq!((info[0], values[1] as usize, values[3] as usize), (0, 6, 0));
+    }
+
+    #[test]
+    fn test_numbers_are_told_and_results_come_back() {
+        let names = [9, 1, ERROR_LOG_BUFFER_SIZE_BYTES, 2];
+        let mut values: [*mut c_void; 4] = [80 as *mut c_void, 128 as *mut c_void, 6 as *mut c_void, 5 as *mut c_void];
+        // SAFETY: the arrays are as large as they say.
+        let options = unsafe { Options::read(4, names.as_ptr(), values.as_mut_ptr()) }.unwrap();
+        assert_eq!((options.numbers().len(), options.numbers()[8..16].to_vec()), (24, vec![1, 0, 0, 0, 128, 0, 0, 0]));
+        assert_eq!(options.values_size(), 12);
+        // SAFETY: as above.
+        unsafe { options.deliver_values(&[1, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0x80, 0x3f]) };
+        assert_eq!(values.map(|value| value as usize), [80, 64, 6, 0x3f80_0000]);
+        for (name, error) in
+            [(17, CUresult::NOT_SUPPORTED), (36, CUresult::INVALID_VALUE), (-1, CUresult::INVALID_VALUE)]
+        {
+            // SAFETY: as above.
+            assert_eq!(unsafe { Options::read(1, &name, values.as_mut_ptr()) }.err(), Some(error));
+        }
     }
 
     #[test]

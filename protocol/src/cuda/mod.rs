@@ -83,9 +83,16 @@ pub fn per_thread_config(config: &CUlaunchConfig) -> CUlaunchConfig {
     CUlaunchConfig { hStream: per_thread(config.hStream), ..*config }
 }
 
-/// Whether a `CUjit_option`'s value is a number that the call reads, rather than a pointer or a result.
+/// `CUjit_option`s whose value the call overwrites with another number: the threads per block that were compiled for, and
+/// the milliseconds that it took, as the bits of a `float`.
+pub const JIT_RESULTS: [i32; 2] = [1, 2];
+
+/// How many `CUjit_option`s there are.
+pub const JIT_OPTIONS: i32 = 36;
+
+/// Whether a `CUjit_option`'s value is a number, rather than a pointer or what belongs to one.
 pub fn jit_option_is_number(option: i32) -> bool {
-    matches!(option, 0 | 1 | 7..=16 | 20..=24 | 29..=33)
+    matches!(option, 0..=2 | 7..=16 | 20..=24 | 29..=35)
 }
 
 /// Called by `cuLaunchHostFunc` in stream order.

@@ -621,6 +621,18 @@ fn matrix_and_video_instructions() {
         ),
         ("mma.sync.aligned.m16n8k9.row.col.f32.f16.f16.f32 %f1, %r1, %r1, %f1;", "`mma` is not defined for this type"),
         (
+            "mma.sync.aligned.m16n8k8.row.col.f16.f16.f16.f32 {%r1,%r2}, {%r3,%r4}, {%r5}, {%f1,%f2,%f3,%f4};",
+            "`mma` is not defined for this type",
+        ),
+        (
+            "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f16 {%f1,%f2,%f3,%f4}, {%r1,%r2,%r3,%r4}, {%r5,%r6}, {%r7,%r8};",
+            "`mma` is not defined for this type",
+        ),
+        (
+            "mma.sync.aligned.m8n8k4.row.col.f16.f16.f16.f32 {%r1,%r2,%r3,%r4}, {%r5,%r6}, {%r7,%r8}, {%f1,%f2,%f3,%f4,%f5,%f6,%f7,%f8};",
+            "`mma` is not defined for this type",
+        ),
+        (
             "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%f1,%f2}, {%r1,%r2}, {%r3}, {%f1,%f2,%f3,%f4};",
             "4 registers are needed, found 2",
         ),

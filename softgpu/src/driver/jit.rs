@@ -1,19 +1,22 @@
 //! The options of module loading: log buffers and compile time. The others choose between ways of
-//! compiling that make no difference here.
+//! compiling that make no difference here; names of symbols that are to be found elsewhere are refused.
 
 use std::ffi::c_void;
 use std::time::Instant;
 
-use vgpu_protocol::cuda::CUresult;
+use vgpu_protocol::cuda::{jit_option_is_number, CUresult, JIT_OPTIONS};
 
 use super::abi::{values, values_mut};
 use super::core::{JitLog, Result};
 
+const THREADS_PER_BLOCK: i32 = 1;
 const WALL_TIME: i32 = 2;
 const INFO_LOG_BUFFER: i32 = 3;
 const INFO_LOG_BUFFER_SIZE: i32 = 4;
 const ERROR_LOG_BUFFER: i32 = 5;
 const ERROR_LOG_BUFFER_SIZE: i32 = 6;
+const LOGS: [i32; 4] = [INFO_LOG_BUFFER, INFO_LOG_BUFFER_SIZE, ERROR_LOG_BUFFER, ERROR_LOG_BUFFER_SIZE];
+const TARGET: i32 = 9;
 /// No driver knows more options than this.
 const OPTIONS_MAX: u32 = 64;
 
@@ -46,7 +49,14 @@ impl<'a> JitOptions<'a> {
         }
         // SAFETY: the caller's promise.
         let (options, values) = unsafe { (values(options, count as usize)?, values_mut(values_, count as usize)?) };
-        if options.iter().any(|option| *option < 0) {
+        if options.iter().any(|option| !(0..JIT_OPTIONS).contains(option)) {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        let is_known = |option: &i32| jit_option_is_number(*option) || LOGS.contains(option);
+        if !options.iter().all(is_known) {
+            return Err(CUresult::NOT_SUPPORTED);
+        }
+        if options.contains(&TARGET) && options.contains(&THREADS_PER_BLOCK) {
             return Err(CUresult::INVALID_VALUE);
         }
         let mut this = JitOptions { options, values, rooms: [0; 2], start };

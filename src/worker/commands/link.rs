@@ -4,10 +4,10 @@
 use std::ffi::{c_void, CString};
 use std::sync::{Arc, Mutex};
 
-use vgpu_protocol::cuda::{jit_option_is_number, CUlinkState};
+use vgpu_protocol::cuda::CUlinkState;
 use vgpu_protocol::{cmd, Handle, HandleKind};
 
-use super::image::{copy_image, told, Logs};
+use super::image::{copy_image, told, Options};
 use crate::worker::context::{Context, Failure};
 use crate::worker::ffi::{self, driver};
 use crate::worker::ledger::Pointer;
@@ -18,42 +18,17 @@ use crate::worker::session::lock;
 const LOG_SIZE: usize = 4096;
 /// `CU_JIT_INPUT_PTX`.
 const INPUT_PTX: i32 = 1;
-/// No driver knows more options than this.
-const OPTIONS_MAX: usize = 64;
-
 /// What a link needs besides the driver's object. Its lock is held during calls, so that the buffers
 /// outlive them.
 pub struct Link {
-    logs: Logs,
-    names: Vec<i32>,
-    /// The options' values, as wide as pointers.
-    values: Vec<usize>,
+    options: Options,
     /// The linked image, once there is one.
     image: Vec<u8>,
 }
 
-/// `options` holds {name: i32, value: u32} per option.
-fn parse(options: &[u8]) -> Option<Vec<(i32, u32)>> {
-    let parsed = options.chunks(8).map(|option| {
-        let (name, value) = option.split_first_chunk()?;
-        let (name, value) = (i32::from_le_bytes(*name), u32::from_le_bytes(value.try_into().ok()?));
-        jit_option_is_number(name).then_some((name, value))
-    });
-    parsed.collect::<Option<Vec<_>>>().filter(|options| options.len() <= OPTIONS_MAX)
-}
-
 impl Link {
-    fn new(options: Vec<(i32, u32)>) -> Link {
-        let mut logs = Logs::new(LOG_SIZE);
-        let (names, numbers): (Vec<i32>, Vec<u32>) = options.into_iter().unzip();
-        let names = Logs::OPTIONS.into_iter().chain(names).collect();
-        let buffers = logs.values().map(|value| value.expose_provenance());
-        let values = buffers.into_iter().chain(numbers.into_iter().map(|number| number as usize)).collect();
-        Link { logs, names, values, image: Vec::new() }
-    }
-
     fn text(&self, log_size: u32) -> Vec<u8> {
-        let mut text = self.logs.text();
+        let mut text = self.options.text();
         text.truncate(log_size as usize);
         text
     }
@@ -74,11 +49,11 @@ pub fn link_create(
     command: cmd::VgpuLinkCreate<'_>,
 ) -> Result<cmd::VgpuLinkCreateReply, Failure> {
     ctx.reserve(HandleKind::LinkState, command.link)?;
-    let mut link = Link::new(parse(command.options).ok_or(Failure::INVALID_VALUE)?);
+    let mut link = Link { options: Options::new(LOG_SIZE, command.options)?, image: Vec::new() };
     let (link, made) = linker::run(ctx, move |caller| {
         let mut made: CUlinkState = std::ptr::null_mut();
-        let count = link.names.len() as u32;
-        driver!(caller, cuLinkCreate_v2(count, link.names.as_ptr(), link.values.as_mut_ptr().cast(), &mut made))?;
+        let (count, names, values) = (link.options.count(), link.options.names(), link.options.values());
+        driver!(caller, cuLinkCreate_v2(count, names, values, &mut made))?;
         Ok((link, made as Pointer))
     })?;
     lock(&ctx.session.links).insert(command.link, Arc::new(Mutex::new(link)));
@@ -116,7 +91,8 @@ pub fn link_complete(
         let mut link = lock(&link);
         let completed = ffi::link_complete(&caller.api, state as CUlinkState).map(|image| link.image = image);
         let result = told(completed)?;
-        Ok(cmd::VgpuLinkCompleteReply { result, size: link.image.len() as u64, log: link.text(command.log_size) })
+        let (log, values) = (link.text(command.log_size), link.options.numbers(command.values_size));
+        Ok(cmd::VgpuLinkCompleteReply { result, size: link.image.len() as u64, log, values })
     })
 }
 
@@ -145,31 +121,4 @@ pub fn link_destroy(
         }
     })?;
     Ok(cmd::VgpuLinkDestroyReply {})
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn options(options: &[(i32, u32)]) -> Vec<u8> {
-        options.iter().flat_map(|(name, value)| [name.to_le_bytes(), value.to_le_bytes()]).flatten().collect()
-    }
-
-    #[test]
-    fn test_options_that_are_pointers_or_cut_off_are_refused() {
-        assert_eq!(parse(&options(&[(9, 80), (7, 3)])), Some(vec![(9, 80), (7, 3)]));
-        assert_eq!(parse(&[]), Some(vec![]));
-        for name in [-1, 2, 3, 4, 5, 6, 17, 18, 19, 25, 27, 34] {
-            assert_eq!(parse(&options(&[(9, 80), (name, 0x1000)])), None, "{name}");
-        }
-        assert_eq!(parse(&options(&[(9, 80)])[..7]), None);
-        assert_eq!(parse(&options(&[(9, 80); OPTIONS_MAX + 1])), None);
-    }
-
-    #[test]
-    fn test_log_buffers_come_first_among_the_options() {
-        let link = Link::new(vec![(9, 80)]);
-        assert_eq!(link.names, [3, 4, 5, 6, 9]);
-        assert_eq!((link.values[1], link.values[3], link.values[4]), (LOG_SIZE, LOG_SIZE, 80));
-    }
 }

@@ -30,6 +30,17 @@ __device__ int counter = 5;
 __constant__ float table[4];
 """
 
+CONDITIONS = r"""
+extern "C" __device__ void cudaGraphSetConditional(unsigned long long condition, unsigned value);
+extern "C" __global__ void count_down(unsigned long long condition, int* count) {
+    cudaGraphSetConditional(condition, --*count > 0);
+}
+extern "C" __global__ void is_large(unsigned long long condition, const int* sum) {
+    cudaGraphSetConditional(condition, *sum > 100);
+}
+extern "C" __global__ void add(int* sum, int value) { *sum += value; }
+"""
+
 
 def ok(result):
     """The values of a call that succeeded."""
@@ -186,6 +197,42 @@ def core_programs_and_launches():
     ok(driver.cuMemcpyDtoH(out.ctypes.data, memory, out.nbytes))
     np.testing.assert_array_equal(out, values * 3)
     assert kernel.attributes.max_threads_per_block >= 256
+
+
+@test
+def core_graphs_with_conditions():
+    device = Device()
+    device.set_current()
+    options = ProgramOptions(arch="sm_75", std="c++17", relocatable_device_code=True)
+    code = Program(CONDITIONS, "c++", options).compile("ptx")
+    count_down, is_large, add = (code.get_kernel(name) for name in ("count_down", "is_large", "add"))
+    one = LaunchConfig(grid=1, block=1)
+    memory = ok(driver.cuMemAlloc(8))
+    count, total = int(memory), int(memory) + 4
+    # A loop that adds 30 as often as the count says, and then 1000 or 2000.
+    builder = device.create_graph_builder().begin_building()
+    again = builder.create_condition(default_value=1)
+    body = builder.while_loop(again).begin_building()
+    launch(body, one, add, total, np.int32(30))
+    launch(body, one, count_down, again, count)
+    body.end_building()
+    large = builder.create_condition()
+    launch(builder, one, is_large, large, total)
+    more, less = builder.if_else(large)
+    for branch, value in ((more, 1000), (less, 2000)):
+        launch(branch.begin_building(), one, add, total, np.int32(value))
+        branch.end_building()
+    graph = builder.end_building().complete()
+    stream = device.create_stream()
+    for times, expected in ((2, 2060), (5, 1150), (1, 2030)):
+        numbers = np.array([times, 0], np.int32)
+        ok(driver.cuMemcpyHtoD(memory, numbers.ctypes.data, 8))
+        graph.launch(stream)
+        stream.sync()
+        ok(driver.cuMemcpyDtoH(numbers.ctypes.data, memory, 8))
+        assert numbers.tolist() == [0, expected], (times, numbers)
+    graph.close()
+    ok(driver.cuMemFree(memory))
 
 
 @test

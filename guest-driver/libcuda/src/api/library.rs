@@ -24,8 +24,15 @@ const BINARY_IS_PRESERVED: i32 = 1;
 /// `options` belong to the call in progress.
 unsafe fn send(library: Handle, image: &[u8], options: &Options) -> Result {
     let loaded = with_image(driver()?, image, |at| {
-        let command = VgpuLibraryLoad { library, image: at, size: image.len() as u64, log_size: options.log_size() };
-        stub::create(&command).map(|reply| Loaded { result: reply.result, log: reply.log })
+        let command = VgpuLibraryLoad {
+            library,
+            image: at,
+            size: image.len() as u64,
+            options: &options.numbers(),
+            log_size: options.log_size(),
+            values_size: options.values_size(),
+        };
+        stub::create(&command).map(|reply| Loaded { result: reply.result, log: reply.log, values: reply.values })
     })?;
     // SAFETY: as the caller says.
     unsafe { loaded.settle(options) }

@@ -32,13 +32,8 @@ pub unsafe fn cuLinkCreate_v2(
     context::required()?;
     // SAFETY: the caller vouches for the options, and for the log buffers until the link is destroyed.
     let options = unsafe { Options::read(count, names, values)? };
-    if options.others {
-        return Err(CUresult::NOT_SUPPORTED);
-    }
-    let numbers: Vec<u8> =
-        options.numbers.iter().flat_map(|(n, v)| [n.to_le_bytes(), v.to_le_bytes()]).flatten().collect();
     let link = stub::mint(HandleKind::LinkState)?;
-    if let Err(error) = stub::create(&VgpuLinkCreate { link, options: &numbers }) {
+    if let Err(error) = stub::create(&VgpuLinkCreate { link, options: &options.numbers() }) {
         stub::forget(link);
         return Err(error);
     }
@@ -62,7 +57,7 @@ fn add(handle: Handle, kind: i32, data: &[u8], name: &[u8]) -> Result {
         let log_size = link.options.log_size();
         let added = with_image(driver, data, |at| {
             let command = VgpuLinkAdd { link: handle, kind, data: at, size: data.len() as u64, name, log_size };
-            stub::create(&command).map(|reply| Loaded { result: reply.result, log: reply.log })
+            stub::create(&command).map(|reply| Loaded { result: reply.result, log: reply.log, values: Vec::new() })
         })?;
         // SAFETY: the application keeps the buffers until it destroys the link.
         unsafe { added.settle(&link.options) }
@@ -149,9 +144,11 @@ pub unsafe fn cuLinkComplete(state: CUlinkState, image: *mut *mut c_void, size: 
 
 /// Links, and fetches the image.
 fn complete(handle: Handle, link: &Link) -> std::result::Result<Vec<u8>, CUresult> {
-    let reply = stub::create(&VgpuLinkComplete { link: handle, log_size: link.options.log_size() })?;
-    // SAFETY: the application keeps the buffers until it destroys the link.
-    unsafe { Loaded { result: reply.result, log: reply.log }.settle(&link.options)? };
+    let (log_size, values_size) = (link.options.log_size(), link.options.values_size());
+    let reply = stub::create(&VgpuLinkComplete { link: handle, log_size, values_size })?;
+    let loaded = Loaded { result: reply.result, log: reply.log, values: reply.values };
+    // SAFETY: the application keeps the buffers, and the values of options, until it destroys the link.
+    unsafe { loaded.settle(&link.options)? };
     let mut image = Vec::new();
     while (image.len() as u64) < reply.size {
         let part = stub::create(&VgpuLinkRead { link: handle, offset: image.len() as u64, size: PART })?.data;

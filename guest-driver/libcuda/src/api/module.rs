@@ -44,6 +44,8 @@ pub struct Loaded {
     pub result: i32,
     /// The compiler's messages.
     pub log: Vec<u8>,
+    /// What became of the options that are numbers.
+    pub values: Vec<u8>,
 }
 
 impl Loaded {
@@ -54,7 +56,10 @@ impl Loaded {
     pub unsafe fn settle(&self, options: &Options) -> Result {
         let result = CUresult(self.result as u32);
         // SAFETY: as the caller says.
-        unsafe { options.deliver(result, &self.log)? };
+        unsafe {
+            options.deliver_values(&self.values);
+            options.deliver(result, &self.log)?;
+        }
         if result == CUresult::SUCCESS {
             return Ok(());
         }
@@ -81,8 +86,15 @@ pub unsafe fn load(out: *mut CUmodule, image: &[u8], options: &Options) -> Resul
     context::required()?;
     let module = stub::mint(HandleKind::Module)?;
     let loaded = with_image(driver, image, |at| {
-        let command = VgpuModuleLoad { module, image: at, size: image.len() as u64, log_size: options.log_size() };
-        stub::create(&command).map(|reply| Loaded { result: reply.result, log: reply.log })
+        let command = VgpuModuleLoad {
+            module,
+            image: at,
+            size: image.len() as u64,
+            options: &options.numbers(),
+            log_size: options.log_size(),
+            values_size: options.values_size(),
+        };
+        stub::create(&command).map(|reply| Loaded { result: reply.result, log: reply.log, values: reply.values })
     });
     // SAFETY: as the caller says.
     let settled = loaded.and_then(|loaded| unsafe { loaded.settle(options) });

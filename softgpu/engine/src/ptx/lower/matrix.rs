@@ -95,7 +95,9 @@ fn exists(kind: Multiplication, MmaShape { m, n, k }: MmaShape, op: MmaOp, types
         (Wmma, F64) => (m, n, k) == (8, 8, 4),
         (Wmma, U4 | S4) => (m, n, k) == (8, 8, 32),
         (Wmma, B1) => (m, n, k) == (8, 8, 128),
-        (Mma, F16) => matches!((m, n, k), (8, 8, 4) | (16, 8, 8 | 16)),
+        // Only the oldest shape sums halves in single precision, and none the other way round.
+        (Mma, F16) if (m, n, k) == (8, 8, 4) => c == d || d == F32,
+        (Mma, F16) => matches!((m, n, k), (16, 8, 8 | 16)) && c == d,
         (Mma, BF16) => matches!((m, n, k), (16, 8, 8 | 16)),
         (Mma, Tf32) => matches!((m, n, k), (16, 8, 4 | 8)),
         (Mma, F64) => matches!((m, n, k), (8, 8, 4) | (16, 8, 4 | 8 | 16)),
