@@ -50,6 +50,11 @@ fn message(text: *mut std::ffi::c_char) -> CString {
     copy
 }
 
+/// What LLVM leaves out, since it takes long and compiled kernels are no faster for it: computing in mask registers what
+/// was meant for other ones, and looking far for where values are best kept in registers, in large kernels. The first is
+/// the name of the program that such options are usually given to.
+const OPTIONS: [&CStr; 3] = [c"vgpu", c"-disable-x86-domain-reassignment", c"-grow-region-complexity-budget=100"];
+
 /// Initialises LLVM, once, and tells about the CPU.
 pub fn host() -> &'static Host {
     static HOST: OnceLock<Host> = OnceLock::new();
@@ -59,6 +64,8 @@ pub fn host() -> &'static Host {
             LLVM_InitializeNativeTarget();
             LLVM_InitializeNativeAsmPrinter();
             LLVMLinkInMCJIT();
+            let options = OPTIONS.map(CStr::as_ptr);
+            llvm_sys::support::LLVMParseCommandLineOptions(options.len() as i32, options.as_ptr(), ptr::null());
             Host {
                 triple: message(LLVMGetDefaultTargetTriple()),
                 cpu: message(LLVMGetHostCPUName()),
@@ -88,8 +95,9 @@ fn machine() -> Result<LLVMTargetMachineRef, String> {
         Ok(LLVMCreateTargetMachine(
             target,
             host.triple.as_ptr(),
-            host.cpu.as_ptr(),
-            host.features.as_ptr(),
+            // Functions say what CPU they are for.
+            c"".as_ptr(),
+            c"".as_ptr(),
             LLVMCodeGenOptLevel::LLVMCodeGenLevelDefault,
             LLVMRelocMode::LLVMRelocPIC,
             LLVMCodeModel::LLVMCodeModelJITDefault,
@@ -367,14 +375,10 @@ impl Builder {
         Value(unsafe { LLVMConstNull(ty.0) })
     }
 
-    /// A variable, zero at first.
+    /// A variable that is written before it is read.
     pub fn variable(&self, ty: Type) -> Value {
         // SAFETY: the builder is at the end of the function's first block.
-        unsafe {
-            let place = LLVMBuildAlloca(self.allocas, ty.0, NAME);
-            LLVMBuildStore(self.allocas, LLVMConstNull(ty.0), place);
-            Value(place)
-        }
+        Value(unsafe { LLVMBuildAlloca(self.allocas, ty.0, NAME) })
     }
 
     /// Memory of the function, aligned to 64 bytes, with anything in it.
@@ -565,9 +569,14 @@ impl Builder {
         unsafe { LLVMBuildRet(self.builder, value.0) };
     }
 
-    /// Joins the variables to the first block, optimises and compiles. With `listing`, a path without an extension,
+    /// Joins the variables to the first block, optimises and compiles, at one of LLVM's levels. With `listing`, a path without an extension,
     /// writes what comes of it there.
-    pub fn finish(mut self, first: Label, passes: &CStr, listing: Option<&Path>) -> Result<Code, String> {
+    pub fn finish(
+        mut self,
+        first: Label,
+        (passes, level): (&CStr, u32),
+        listing: Option<&Path>,
+    ) -> Result<Code, String> {
         // SAFETY: the first block has no terminator yet.
         unsafe { LLVMBuildBr(self.allocas, first.0) };
         let mut error = ptr::null_mut();
@@ -591,7 +600,7 @@ impl Builder {
         // SAFETY: the options are initialised by LLVM; the engine takes the module over, also if it fails.
         unsafe {
             LLVMInitializeMCJITCompilerOptions(options.as_mut_ptr(), size);
-            (*options.as_mut_ptr()).OptLevel = 2;
+            (*options.as_mut_ptr()).OptLevel = level;
             let failed = LLVMCreateMCJITCompilerForModule(&mut engine, module, options.as_mut_ptr(), size, &mut error);
             if failed != 0 {
                 return Err(message(error).to_string_lossy().into_owned());

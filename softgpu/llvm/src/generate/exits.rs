@@ -50,8 +50,17 @@ impl Gen<'_> {
         live
     }
 
+    /// Registers that are read on some way on which they have not been written.
+    fn read_early(&self) -> Set {
+        let mut all = self.liveness.live_in(0).clone();
+        for block in self.analysis.waiting.iter().flatten() {
+            all.iter_mut().zip(self.liveness.live_in(*block)).for_each(|(a, b)| *a |= b);
+        }
+        all
+    }
+
     /// What is alive where lanes run and where others wait.
-    fn with_waiting(&self, alive: &Set, waiting: &BTreeSet<usize>) -> Set {
+    pub(super) fn with_waiting(&self, alive: &Set, waiting: &BTreeSet<usize>) -> Set {
         let mut all = alive.clone();
         for block in waiting {
             all.iter_mut().zip(self.liveness.live_in(*block)).for_each(|(a, b)| *a |= b);
@@ -111,11 +120,7 @@ impl Gen<'_> {
     }
 
     fn restore(&self, homes: &Homes, reg: u32) {
-        let (value, vars) = (self.fetch(homes, reg), self.vars[reg as usize]);
-        self.b.set(vars[0], value.parts[0]);
-        if !self.analysis.regs[reg as usize].shape.is_whole() {
-            self.b.set(vars[1], value.parts[1]);
-        }
+        self.set(reg, self.fetch(homes, reg).parts);
     }
 
     /// A register as the engine knows it, if it has a short form.
@@ -225,9 +230,8 @@ impl Gen<'_> {
         self.b.store(self.b.get(pointer, self.lanes), field!(self, frame.current), 8);
         self.masks.iter().for_each(|mask| self.b.set(*mask, self.c32(0)));
         // Nothing stays from the warp before: what looks as if it did would have to be kept in registers.
-        for (reg, vars) in (0..).zip(&self.vars) {
-            let none = self.b.zero(self.variable_type(reg));
-            vars.iter().for_each(|var| self.b.set(*var, none));
+        for reg in members(&self.read_early()) {
+            self.set(reg, [self.b.zero(self.variable_type(reg)); 2]);
         }
         let at = self.b.load(word, field!(self, frame.at), 4);
         let labels = self.entry_labels.iter().zip(0u32..);
@@ -379,6 +383,7 @@ impl Gen<'_> {
             }
         }
         self.at_home.fill(u64::MAX);
+        self.held.clear();
         // Nothing leads here but the entry.
         let (nowhere, resume) = (self.b.label(), self.b.label());
         self.b.place(nowhere);

@@ -28,6 +28,9 @@ const HALF: u32 = 16;
 /// Most instructions of a kernel that is compiled.
 const MAX_INSTS: usize = 20_000;
 
+/// Instructions from which on a kernel is compiled with less care, such as for the order of instructions.
+const LARGE: usize = 1000;
+
 /// Passes that get nearly all of what the standard sequence does, in a third of its time.
 const PASSES: &std::ffi::CStr =
     c"function(sroa<modify-cfg>,early-cse<memssa>,simplifycfg,instcombine<no-verify-fixpoint>,\
@@ -49,6 +52,8 @@ struct Gen<'a> {
     liveness: Liveness<'a>,
     /// Variables of each register; two the same where it is uniform.
     vars: Vec<[Value; 2]>,
+    /// Values of registers, as in `vars`, that the current block has computed and not written to these yet.
+    held: HashMap<u32, [Value; 2]>,
     /// Registers that are at home where each block begins, and before the current instruction.
     homes: Vec<Set>,
     at_home: Set,
@@ -72,6 +77,8 @@ struct Gen<'a> {
     whole: bool,
     block: usize,
     inst: usize,
+    /// Whether the current instruction is executed for all lanes at once.
+    is_pure: bool,
     /// Registers of the current block whose extension to 64 bits is known not to wrap.
     checked: HashMap<(u32, bool), ()>,
     /// Accesses that have been checked with an earlier one.
@@ -133,6 +140,7 @@ pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
     };
     let mut gen = Gen {
         vars: Vec::new(),
+        held: HashMap::new(),
         homes: homes::at_home(function, &analysis.graph),
         at_home: Vec::new(),
         liveness,
@@ -154,6 +162,7 @@ pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
         whole: false,
         block: 0,
         inst: 0,
+        is_pure: false,
         checked: HashMap::new(),
         together: HashMap::new(),
         tables: None,
@@ -166,9 +175,10 @@ pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
     }
     gen.blocks()?;
     gen.take_turns(first);
+    let level = if function.insts.len() > LARGE { 1 } else { 2 };
     let needs_all = source.shape.full && !gen.analysis.exits_early;
     let Gen { b, interface, .. } = gen;
-    let code = b.finish(first, PASSES, crate::listing(source).as_deref())?;
+    let code = b.finish(first, (PASSES, level), crate::listing(source).as_deref())?;
     Ok(Kernel { code, interface: Interface { masks: function.blocks.len(), needs_all, ..interface } })
 }
 
@@ -251,6 +261,7 @@ impl Gen<'_> {
         self.inst = self.function.blocks[block].first as usize;
         self.checked.clear();
         self.together.clear();
+        self.held.clear();
         self.at_home.clone_from(&self.homes[block]);
         let shape = self.source.shape;
         self.full = shape.full && !self.analysis.exits_early && !self.is_partial(block);
@@ -273,6 +284,8 @@ impl Gen<'_> {
             homes::pass(self.function, &self.function.insts[inst as usize], &mut self.at_home);
         }
         self.inst = b.end as usize;
+        let alive = self.with_waiting(&self.liveness.live_out(block), &self.analysis.waiting[block]);
+        members(&alive).for_each(|reg| self.release(reg));
         self.terminator(block, &b.terminator)
     }
 
@@ -399,7 +412,16 @@ impl Gen<'_> {
     fn instruction(&mut self, inst: &Inst) -> Result<(), String> {
         let guard = inst.guard.map(|g| self.predicate(g));
         let op = shape::with_constants(&self.analysis.regs, &inst.op);
-        match treat::treatment(self.source, &inst.op) {
+        let treatment = treat::treatment(self.source, &inst.op);
+        self.is_pure = matches!(treatment, Treatment::Pure);
+        if !self.is_pure {
+            // Results come in several ways, and on some not at all.
+            for reg in Uses::of_inst(self.function, inst).writes {
+                self.release(reg);
+                self.held.remove(&reg);
+            }
+        }
+        match treatment {
             Treatment::Pure => self.pure(&op, guard),
             Treatment::Access => self.under_guard(guard, |gen, lanes| gen.access(&op, guard, lanes)),
             Treatment::Execute => self.under_guard(guard, |gen, lanes| gen.interpret(guard, lanes, None)),

@@ -46,6 +46,9 @@ impl Gen<'_> {
     pub(super) fn raw(&self, reg: u32) -> Val {
         let ty = self.variable_type(reg);
         let shape = self.analysis.regs[reg as usize].shape;
+        if let Some(parts) = self.held.get(&reg) {
+            return Val { shape, parts: *parts };
+        }
         self.halves(shape, |h| self.b.get(ty, self.vars[reg as usize][h]))
     }
 
@@ -242,25 +245,46 @@ impl Gen<'_> {
         let mut value = self
             .shaped(value, info.shape)
             .ok_or_else(|| format!("{:?} for a register of {:?} at line {}", value.shape, info.shape, self.line()))?;
-        let old = self.raw(dst.0);
-        if let Some(guard) = guard {
-            let holds = match (guard.shape, info.shape) {
-                (Shape::Uniform, _) => guard,
-                (Shape::Affine(0), Shape::Affine(_)) => guard,
-                _ => self.varying(guard),
+        let blend = info.blend && shape::keeps_others(&self.liveness, &self.analysis.waiting[self.block], dst.0);
+        if guard.is_some() || blend {
+            let old = self.raw(dst.0);
+            let choose = |holds: Val, value: Val| {
+                self.halves(info.shape, |h| self.b.select(holds.parts[h], value.parts[h], old.parts[h]))
             };
-            value = self.halves(info.shape, |h| self.b.select(holds.parts[h], value.parts[h], old.parts[h]));
+            if let Some(guard) = guard {
+                let holds = match (guard.shape, info.shape) {
+                    (Shape::Uniform, _) => guard,
+                    (Shape::Affine(0), Shape::Affine(_)) => guard,
+                    _ => self.varying(guard),
+                };
+                value = choose(holds, value);
+            }
+            if blend {
+                value = choose(self.lanes_of(self.running()), value);
+            }
         }
-        if info.blend && shape::keeps_others(&self.liveness, &self.analysis.waiting[self.block], dst.0) {
-            let exec = self.lanes_of(self.running());
-            value = self.halves(info.shape, |h| self.b.select(exec.parts[h], value.parts[h], old.parts[h]));
-        }
-        let vars = self.vars[dst.0 as usize];
-        self.b.set(vars[0], value.parts[0]);
-        if !info.shape.is_whole() {
-            self.b.set(vars[1], value.parts[1]);
+        if self.is_pure {
+            self.held.insert(dst.0, value.parts);
+        } else {
+            self.set(dst.0, value.parts);
         }
         Ok(())
+    }
+
+    /// Writes the parts of a register to its variables.
+    pub(super) fn set(&self, reg: u32, parts: [Value; 2]) {
+        let vars = self.vars[reg as usize];
+        self.b.set(vars[0], parts[0]);
+        if !self.analysis.regs[reg as usize].shape.is_whole() {
+            self.b.set(vars[1], parts[1]);
+        }
+    }
+
+    /// Writes a register to its variables if it has not been written there yet.
+    pub(super) fn release(&self, reg: u32) {
+        if let Some(parts) = self.held.get(&reg) {
+            self.set(reg, *parts);
+        }
     }
 
     fn special(&mut self, register: SpecialReg) -> Val {
