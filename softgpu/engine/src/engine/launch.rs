@@ -5,7 +5,8 @@ use super::check::{Checker, Extents};
 use super::code::{Code, Lanes, LANES};
 use super::native::{Cache, Context};
 use super::ops::special::thread_index;
-use super::pool::Pool;
+use super::pace::LATE;
+use super::pool::{Pool, Team};
 use super::texture::Snapshot;
 use super::tier::{Compilation, Compiler, Shape, Tier};
 use super::{DeviceHeap, Fault, FaultKind, Kernel};
@@ -215,9 +216,18 @@ impl Engine {
             kernel: launch.kernel,
             shape,
             compilation: &self.compilation,
+            threads: AtomicU64::new(0),
         };
-        let helpers = (env.blocks() - 1).min(u64::from(self.pool.helpers())) as u32;
-        self.pool.run(helpers, &|worker| run.work(worker));
+        let blocks = env.blocks();
+        let most = (blocks - 1).min(u64::from(self.pool.helpers())) as u32;
+        let worth = if launch.cooperative { u64::MAX } else { launch.kernel.pace().helpers(blocks) };
+        self.pool.run(&|worker| run.work(worker, None), |team| {
+            team.ask(u64::from(most).min(worth) as u32);
+            run.work(0, Some((team, most)));
+        });
+        if most > 0 {
+            launch.kernel.pace().note(blocks, run.threads.load(Relaxed), env.start.elapsed());
+        }
         if env.check.is_none() {
             self.compilation.account(launch.kernel, shape, env.start, true);
         }
@@ -316,19 +326,25 @@ struct Run<'a> {
     kernel: &'a Kernel,
     shape: Shape,
     compilation: &'a Compilation,
+    /// How many have taken part.
+    threads: AtomicU64,
 }
+
+/// The first thread's: whom to ask for help, and how many.
+type Help<'a> = Option<(&'a Team<'a>, u32)>;
 
 impl Run<'_> {
     /// Runs blocks until none is left.
-    fn work(&self, worker: u32) {
-        let done = catch_unwind(AssertUnwindSafe(|| self.run_blocks(worker)));
+    fn work(&self, worker: u32, help: Help<'_>) {
+        self.threads.fetch_add(1, Relaxed);
+        let done = catch_unwind(AssertUnwindSafe(|| self.run_blocks(worker, help)));
         if done.is_err() {
             let detail = "the engine failed; this is a bug in it".to_string();
             self.fail(Box::new(Fault::of_launch(FaultKind::Trap, self.env.kernel, detail)));
         }
     }
 
-    fn run_blocks(&self, worker: u32) {
+    fn run_blocks(&self, worker: u32, help: Help<'_>) {
         let mut resident: VecDeque<Block> = VecDeque::new();
         let mut spare: Option<Block> = None;
         let mut cache = Cache::default();
@@ -353,11 +369,26 @@ impl Run<'_> {
             let memory = self.memory.pin();
             let context = Context { code: self.code, env: self.env, memory: &memory, worker };
             let alone = resident.is_empty() && !self.cooperative;
-            let next = || if alone && !self.stop.load(Relaxed) { self.next_block() } else { None };
+            let next = || {
+                let index = if alone && !self.stop.load(Relaxed) { self.next_block() } else { None };
+                index.inspect(|_| self.ask_if_late(help))
+            };
             match block.run(context, native.map(|native| (&**native, &mut cache)), &next) {
                 Outcome::Done => spare = Some(block),
-                Outcome::Yielded => resident.push_back(block),
+                Outcome::Yielded => {
+                    self.ask_if_late(help);
+                    resident.push_back(block);
+                }
                 Outcome::Failed(fault) => return self.fail(fault),
+            }
+        }
+    }
+
+    /// Asks for help when blocks take longer than those of launches before.
+    fn ask_if_late(&self, help: Help<'_>) {
+        if let Some((team, most)) = help.filter(|(team, most)| *most > 0 && !team.has_asked()) {
+            if self.env.start.elapsed() > LATE {
+                team.ask(most);
             }
         }
     }

@@ -25,6 +25,7 @@ mod math;
 pub mod matrix;
 mod native;
 mod ops;
+mod pace;
 mod pool;
 mod printf;
 mod printf_sys;

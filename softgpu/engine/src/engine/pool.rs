@@ -1,5 +1,6 @@
 //! Threads that help with launches.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -52,18 +53,13 @@ impl Pool {
         self.helpers
     }
 
-    /// Calls `task(0)` here and `task(1)`, `task(2)`, … on up to `helpers` threads
-    /// that are free; returns when all calls have.
-    pub(super) fn run(&self, helpers: u32, task: &(dyn Fn(u32) + Sync)) {
-        if helpers == 0 {
-            return task(0);
-        }
-        // SAFETY: only the lifetime changes. `Finish` takes the entry out of the queue
+    /// Calls `own` here, which may ask threads that are free to call `task(1)`, `task(2)`, …; returns when all calls
+    /// have.
+    pub(super) fn run(&self, task: &(dyn Fn(u32) + Sync), own: impl FnOnce(&Team<'_>)) {
+        // SAFETY: only the lifetime changes. `Team` takes the entry out of the queue
         // and waits for the helpers that run it before this function returns or unwinds.
         let task: Task = unsafe { std::mem::transmute::<&(dyn Fn(u32) + Sync), Task>(task) };
-        let finish = Finish { inner: &self.inner, id: self.inner.add(task, helpers) };
-        task(0);
-        drop(finish);
+        own(&Team { inner: &self.inner, task, id: Cell::new(None) });
     }
 }
 
@@ -74,22 +70,39 @@ impl Drop for Pool {
     }
 }
 
-/// Ends a task: no helper joins it any more and none is left in it.
-struct Finish<'a> {
+/// A task, and whether helpers have been asked for.
+pub(super) struct Team<'a> {
     inner: &'a Inner,
-    id: u64,
+    task: Task,
+    id: Cell<Option<u64>>,
 }
 
-impl Drop for Finish<'_> {
+impl Team<'_> {
+    /// Asks for up to `helpers` threads, once.
+    pub(super) fn ask(&self, helpers: u32) {
+        if helpers > 0 && !self.has_asked() {
+            self.id.set(Some(self.inner.add(self.task, helpers)));
+        }
+    }
+
+    /// Whether they have been asked for.
+    pub(super) fn has_asked(&self) -> bool {
+        self.id.get().is_some()
+    }
+}
+
+/// Ends the task: no helper joins it any more and none is left in it.
+impl Drop for Team<'_> {
     fn drop(&mut self) {
+        let Some(id) = self.id.get() else { return };
         let mut state = self.inner.lock();
-        if let Some(entry) = state.entry(self.id) {
+        if let Some(entry) = state.entry(id) {
             entry.wanted = 0;
         }
-        while state.entry(self.id).is_some_and(|e| e.running > 0) {
+        while state.entry(id).is_some_and(|e| e.running > 0) {
             state = self.inner.finished.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.entries.retain(|e| e.id != self.id);
+        state.entries.retain(|e| e.id != id);
     }
 }
 
@@ -125,7 +138,8 @@ impl Inner {
         let id = state.last_id;
         state.entries.push_back(Entry { id, task, wanted: helpers, next: 1, running: 0 });
         drop(state);
-        self.work.notify_all();
+        // No more than are wanted: each that wakes takes a processor from somebody.
+        (0..helpers).for_each(|_| self.work.notify_one());
         id
     }
 

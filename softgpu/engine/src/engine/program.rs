@@ -3,6 +3,7 @@
 use super::code::Code;
 use super::launch::MAX_THREADS;
 use super::lower::{self, NotExecutable};
+use super::pace::Pace;
 use super::space::function_address;
 use super::tier::{Compiled, Job};
 use crate::ir::{self, FunctionId, OpaqueType, ParamStorage, SymbolId, SymbolTarget, VariableId};
@@ -83,6 +84,7 @@ struct KernelData {
     /// Without checks and with them.
     code: [OnceLock<Result<Arc<Code>, NotExecutable>>; 2],
     compiled: Arc<Compiled>,
+    pace: Pace,
 }
 
 /// A loaded module. Its device memory is freed when it and all of its kernels are dropped.
@@ -106,6 +108,7 @@ impl Program {
                 params: params(f),
                 code: Default::default(),
                 compiled: Arc::default(),
+                pace: Pace::default(),
             })
             .collect();
         let name = |k: &KernelData| placed.module.functions[k.function.0 as usize].name.clone();
@@ -243,6 +246,11 @@ impl Kernel {
     /// Its machine code.
     pub(super) fn compiled(&self) -> &Compiled {
         &self.data().compiled
+    }
+
+    /// How long its blocks take.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.data().pace
     }
 
     /// What compiling it takes.
