@@ -24,7 +24,10 @@ mod wait;
 mod waiters;
 mod watch;
 
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use vgpu_protocol::DriverApi;
 
@@ -84,14 +87,29 @@ pub fn run(args: &Executor) -> ExitCode {
 fn confine() -> std::io::Result<()> {
     let nice = rustix::process::getpriority_process(None)?;
     if nice > 0 {
-        // With autogroups (sched(7)) it is this value that counts beside other sessions. The kernel lets it be changed
-        // ten times a second, for all processes together.
-        if let Err(error) = std::fs::write("/proc/self/autogroup", nice.to_string()) {
+        // With autogroups (sched(7)) it is this value that counts beside other sessions.
+        if let Err(error) = set_autogroup_nice(nice) {
             log::debug!("the session's share among autogroups is not {nice}: {error}");
         }
     }
     rustix::thread::set_no_new_privs(true)?;
     Ok(rustix::thread::set_name(c"worker")?)
+}
+
+fn set_autogroup_nice(nice: i32) -> std::io::Result<()> {
+    /// The kernel lets these values be changed ten times a second, for all processes together.
+    const PAUSE: Duration = Duration::from_millis(50);
+    const TRIES: usize = 5;
+    // Not truncated, which landlock would refuse.
+    let mut file = File::options().write(true).open("/proc/self/autogroup")?;
+    let mut tries = 1;
+    loop {
+        match file.write_all(nice.to_string().as_bytes()) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock && tries < TRIES => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+        tries += 1;
+    }
 }
 
 /// Starts the executor and gives up what it does not need; else an exit code and a message.

@@ -240,3 +240,22 @@ fn test_a_session_has_the_nice_value_of_its_client_and_never_more_weight_than_ot
         assert_eq!(vm.destroy(1), ControlStatus::Ok);
     }
 }
+
+#[test]
+fn test_a_nice_session_has_a_smaller_share_among_autogroups() {
+    if std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled").unwrap_or_default().trim() != "1" {
+        return;
+    }
+    let backend = Backend::start();
+    let mut vm = Vm::start(&backend.socket());
+    let request = SessionCreate { nice: 7, ..Vm::request(1) };
+    let given = (getpriority_process(None).unwrap() + 7).min(19);
+    // The kernel may be busy with those of others.
+    eventually("the session's autogroup is nice", || {
+        let _queue = vm.start_queue(1, 0);
+        assert_eq!(vm.control(ControlOp::SessionCreate, 1, request.as_bytes()).0, ControlStatus::Ok);
+        let group = std::fs::read_to_string(format!("/proc/{}/autogroup", backend.workers()[0])).unwrap();
+        assert_eq!(vm.destroy(1), ControlStatus::Ok);
+        group.trim().ends_with(&format!("nice {given}")).then_some(())
+    });
+}
