@@ -55,6 +55,9 @@ const SOFT_MEMORY: u64 = 4 << 30;
 /// The oldest CUDA version of a host's driver.
 const OLDEST_DRIVER: i32 = 12_000;
 
+/// How long a driver's library may take to be loaded, at least and at most; else as long as its calls.
+const LOAD_TIME: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+
 /// A compute capability, such as 8.0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capability {
@@ -98,6 +101,15 @@ pub enum GpuError {
         name: String,
         /// What the dynamic linker says.
         source: libloading::Error,
+    },
+    /// it is never loaded
+    #[error(
+        "--gpu {name}: the library does not come back from being loaded; does a constructor of it, or of what it needs, \
+         wait for something, such as a CUDA driver that it calls? Name the driver itself"
+    )]
+    LoadHangs {
+        /// What was opened.
+        name: String,
     },
     /// the name led to the library for guests
     #[error(
@@ -144,6 +156,18 @@ pub enum GpuError {
         /// What `cuInit` answers.
         result: CUresult,
     },
+}
+
+impl Executor {
+    /// How long its library may take to be loaded.
+    fn load_time(&self) -> Duration {
+        self.call_time().clamp(LOAD_TIME.0, LOAD_TIME.1)
+    }
+
+    /// How long it may take until the driver has started and told what the GPUs are.
+    pub fn start_time(&self) -> Duration {
+        self.load_time().saturating_add(self.call_time().max(LOAD_TIME.0))
+    }
 }
 
 /// Loads and initialises the driver.
@@ -193,8 +217,8 @@ fn hint(result: CUresult) -> &'static str {
 fn load(executor: &Executor) -> Result<DriverApi, GpuError> {
     match &executor.gpu {
         Gpu::Soft => soft(executor),
-        Gpu::Host => library("libcuda.so.1".into()),
-        Gpu::Library(path) => library(path.clone()),
+        Gpu::Host => library("libcuda.so.1".into(), executor.load_time()),
+        Gpu::Library(path) => library(path.clone(), executor.load_time()),
     }
 }
 
@@ -215,9 +239,13 @@ fn soft(executor: &Executor) -> Result<DriverApi, GpuError> {
     Ok(vgpu_softgpu::driver_api())
 }
 
-fn library(path: PathBuf) -> Result<DriverApi, GpuError> {
+fn library(path: PathBuf, limit: Duration) -> Result<DriverApi, GpuError> {
     let name = path.display().to_string();
-    match crate::sys::load_driver(&path) {
+    // By a signal: while libraries are being loaded, other threads soon wait for the dynamic linker.
+    crate::sys::end_unless_cancelled(limit, format!("{}\n", GpuError::LoadHangs { name: name.clone() }));
+    let driver = crate::sys::load_driver(&path);
+    crate::sys::cancel_end();
+    match driver {
         Ok(Some(api)) => Ok(api),
         Ok(None) => Err(GpuError::GuestLibrary { name }),
         Err(source) => Err(GpuError::Load { name, source }),

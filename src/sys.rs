@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::fs::{fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create, MemfdFlags, SealFlags};
@@ -110,6 +111,30 @@ pub fn end_after_processor_time(seconds: u64) -> io::Result<()> {
     Ok(setrlimit(Resource::Cpu, limit)?)
 }
 
+/// What is said by [`end_unless_cancelled`].
+static LATE: OnceLock<String> = OnceLock::new();
+
+/// Has the process end with `message` and the code for a GPU that cannot be had after so long, in whole seconds.
+pub fn end_unless_cancelled(limit: Duration, message: String) {
+    let _ = LATE.set(format!("vhost-user-vgpu: {message}"));
+    handle(libc::SIGALRM, on_sigalrm);
+    set_alarm(u32::try_from(limit.as_secs()).unwrap_or(u32::MAX));
+}
+
+/// The process goes on.
+pub fn cancel_end() {
+    set_alarm(0);
+}
+
+fn set_alarm(seconds: u32) {
+    // SAFETY: the call takes a number; its signal has a handler.
+    unsafe { libc::alarm(seconds) };
+}
+
+extern "C" fn on_sigalrm(_signal: libc::c_int, _info: *mut libc::siginfo_t, _context: *mut c_void) {
+    end_with(LATE.get().map_or(&[], |message| message.as_bytes()), exit::NO_GPU)
+}
+
 extern "C" fn on_sigxcpu(_signal: libc::c_int, _info: *mut libc::siginfo_t, _context: *mut c_void) {
     const MESSAGE: &[u8] =
         b"vhost-user-vgpu: the session has used up its processor time (--max-kernel-time): it ends\n";
@@ -156,6 +181,34 @@ fn end_with(message: &[u8], code: u8) -> ! {
 pub fn end(code: u8) -> ! {
     // SAFETY: the call does not return.
     unsafe { libc::_exit(i32::from(code)) }
+}
+
+/// Tries what concerns the process `other`, or may; what of it was not refused. With `all`, also what ends a process
+/// that runs no host's driver.
+pub fn reach_others(other: i64, all: bool) -> Option<&'static str> {
+    let own = i64::from(std::process::id());
+    let mut limit = [0u64; 2];
+    let always: &[(&str, libc::c_long, [i64; 4])] =
+        &[("fcntl(2)", libc::SYS_fcntl, [0, libc::F_SETOWN.into(), own, 0])];
+    let more: &[(&str, libc::c_long, [i64; 4])] = &[
+        ("prlimit(2)", libc::SYS_prlimit64, [other, 0, 0, limit.as_mut_ptr() as i64]),
+        ("setpriority(2)", libc::SYS_setpriority, [0, other, 19, 0]),
+        ("rt_tgsigqueueinfo(2)", libc::SYS_rt_tgsigqueueinfo, [other, other, 0, 0]),
+        ("calls of the x32 ABI", libc::c_long::from(crate::sandbox::X32) + libc::SYS_getpid, [0; 4]),
+        #[cfg(target_arch = "x86_64")]
+        ("fork(2)", libc::SYS_fork, [0; 4]),
+    ];
+    always.iter().chain(if all { more } else { &[] }).find_map(|(name, call, [a, b, c, d])| {
+        // SAFETY: none of the calls is given memory but `limit`; a process that one of them makes ends at once.
+        let refused = unsafe {
+            match libc::syscall(*call, *a, *b, *c, *d) {
+                0 if *name == "fork(2)" => libc::_exit(0),
+                -1 => matches!(io::Error::last_os_error().raw_os_error(), Some(libc::EPERM | libc::EACCES)),
+                _ => false,
+            }
+        };
+        (!refused).then_some(*name)
+    })
 }
 
 /// Makes a system call that no process of ours is allowed.

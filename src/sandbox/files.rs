@@ -93,15 +93,16 @@ fn library_folders() -> Vec<PathBuf> {
 }
 
 /// Refuses the calling thread, and what it starts, all files but those of `rules`, every TCP port, and
-/// sockets without a file of other processes.
-pub fn restrict(rules: &[Rule]) -> Result<(), RulesetError> {
+/// sockets without a file of other processes; unless it is one that `signals`, also signals to others.
+pub fn restrict(rules: &[Rule], signals: bool) -> Result<(), RulesetError> {
+    let scopes = if signals { Scope::AbstractUnixSocket.into() } else { Scope::from_all(WANTED) };
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(REQUIRED))?
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(WANTED))?
         .handle_access(AccessNet::from_all(WANTED))?
-        .scope(Scope::AbstractUnixSocket)?
+        .scope(scopes)?
         .create()?;
     for (path, access) in rules {
         ruleset = ruleset.add_rules(path_beneath_rules([path], *access))?;

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 pub use privileges::User;
+pub use syscalls::X32;
 
 use crate::args::Executor;
 use crate::gpu::Gpu;
@@ -80,7 +81,11 @@ impl Sandbox {
     pub fn enter_supervisor(self, user: &User, folders: &[PathBuf]) -> Result<(), SandboxError> {
         // The sockets' files are removed at the end, from folders that may be root's.
         self.give_up_privileges(user, self == Sandbox::Full && !folders.is_empty())?;
-        self.restrict_files(|| files::of_supervisor(folders))
+        if self != Sandbox::Full {
+            return Ok(());
+        }
+        // It stops its workers.
+        Ok(files::restrict(&files::of_supervisor(folders), true)?)
     }
 
     /// For the supervisor, when all that is left to do is to serve.
@@ -118,7 +123,7 @@ impl Sandbox {
         if self != Sandbox::Full {
             return Ok(());
         }
-        Ok(files::restrict(&rules())?)
+        Ok(files::restrict(&rules(), false)?)
     }
 
     fn restrict_calls(self, restrict: impl FnOnce() -> Result<(), SandboxError>) -> Result<(), SandboxError> {
@@ -136,14 +141,15 @@ pub fn check(executor: &Executor) -> ExitCode {
     crate::sys::speak_on(&std::io::stdout());
     crate::sys::end_on_forbidden_call();
     let sandbox = executor.sandbox;
+    let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid().into());
     let tried = sandbox.enter_worker(executor).and_then(|()| sandbox.seal_worker(executor));
-    match tried.and_then(|()| try_forbidden(sandbox, &executor.gpu)) {
+    match tried.and_then(|()| try_forbidden(sandbox, &executor.gpu, parent)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => crate::exit::fail(crate::exit::SANDBOX, error),
     }
 }
 
-fn try_forbidden(sandbox: Sandbox, gpu: &Gpu) -> Result<(), SandboxError> {
+fn try_forbidden(sandbox: Sandbox, gpu: &Gpu, parent: i64) -> Result<(), SandboxError> {
     let leak = |what: &str| Err(SandboxError::Leaks(what.into()));
     // Nobody's driver reads logs.
     let no_files = sandbox == Sandbox::Full || *gpu == Gpu::Soft;
@@ -155,6 +161,9 @@ fn try_forbidden(sandbox: Sandbox, gpu: &Gpu) -> Result<(), SandboxError> {
     }
     if std::process::Command::new("/proc/self/exe").arg("--version").spawn().is_ok() {
         return leak("clone(2)");
+    }
+    if let Some(way) = crate::sys::reach_others(parent, *gpu != Gpu::Soft) {
+        return leak(way);
     }
     crate::sys::call_bpf();
     leak("bpf(2)")

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use seccompiler::{
-    apply_filter_all_threads, BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp,
+    apply_filter_all_threads, sock_filter, BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp,
     SeccompCondition, SeccompFilter, SeccompRule,
 };
 
@@ -90,7 +90,6 @@ const SUPERVISOR: &[Number] = &[
     libc::SYS_getpeername,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
-    libc::SYS_ioctl,
     libc::SYS_pidfd_open,
     libc::SYS_pidfd_send_signal,
     libc::SYS_setsockopt,
@@ -167,17 +166,50 @@ const FORBIDDEN: &[Number] = &[
     libc::SYS_tkill,
     libc::SYS_umount2,
     libc::SYS_unshare,
+    libc::SYS_rt_tgsigqueueinfo,
     libc::SYS_userfaultfd,
+    libc::SYS_ioprio_set,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_fork,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_vfork,
 ];
+
+/// What a process of ours asks `fcntl` for. Others (`F_SETOWN`, `F_SETSIG`) have signals sent to any process of the user.
+const FCNTL: &[libc::c_int] = &[
+    libc::F_DUPFD_CLOEXEC,
+    libc::F_GETFD,
+    libc::F_SETFD,
+    libc::F_GETFL,
+    libc::F_SETFL,
+    libc::F_ADD_SEALS,
+    libc::F_GET_SEALS,
+];
+
+/// The same by `ioctl`, and for drivers, which ask `fcntl` for more than we know.
+const FCNTL_OWNER: &[libc::c_int] = &[libc::F_SETOWN, F_SETSIG, F_SETOWN_EX];
+const IOCTL_OWNER: &[libc::c_int] = &[FIOSETOWN, SIOCSPGRP];
+
+/// What the supervisor asks `ioctl` for.
+const IOCTL: &[libc::c_int] = &[libc::FIONBIO as libc::c_int, libc::FIOCLEX as libc::c_int];
+
+// From the kernel's asm-generic/fcntl.h and asm-generic/sockios.h.
+/// What is added to the numbers of calls in the x32 ABI (asm/unistd.h).
+pub const X32: u32 = 0x4000_0000;
+const F_SETSIG: libc::c_int = 10;
+const F_SETOWN_EX: libc::c_int = 15;
+const FIOSETOWN: libc::c_int = 0x8901;
+const SIOCSPGRP: libc::c_int = 0x8902;
 
 /// For the supervisor.
 pub fn restrict_supervisor() -> Result<(), SandboxError> {
-    allow_only(COMMON.iter().chain(SUPERVISOR).copied())
+    let asked = (libc::SYS_ioctl, one_of(IOCTL)?);
+    allow_only(COMMON.iter().chain(SUPERVISOR).copied(), Some(asked))
 }
 
 /// For a worker with the software GPU.
 pub fn restrict_soft_worker() -> Result<(), SandboxError> {
-    allow_only(COMMON.iter().copied())
+    allow_only(COMMON.iter().copied(), None)
 }
 
 /// For a worker with a host's driver.
@@ -189,14 +221,30 @@ pub fn restrict_host_worker() -> Result<(), SandboxError> {
     for call in [libc::SYS_kill, libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo] {
         denied.insert(call, vec![SeccompRule::new(vec![other_process()?])?]);
     }
+    // Where 0 stands for the calling process.
+    for call in [libc::SYS_prlimit64, libc::SYS_migrate_pages, libc::SYS_move_pages] {
+        let other = vec![other_process()?, condition(0, SeccompCmpOp::Ne, 0)?];
+        denied.insert(call, vec![SeccompRule::new(other)?]);
+    }
+    let not_zero = |argument| SeccompRule::new(vec![condition(argument, SeccompCmpOp::Ne, 0)?]);
+    denied.insert(libc::SYS_setpriority, vec![not_zero(0)?, not_zero(1)?]);
+    denied.insert(libc::SYS_fcntl, one_of(FCNTL_OWNER)?);
+    denied.insert(libc::SYS_ioctl, one_of(IOCTL_OWNER)?);
     apply(denied, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32))?;
     let last = BTreeMap::from([(libc::SYS_bpf, Vec::new())]);
     apply(last, SeccompAction::Allow, SeccompAction::Trap)?;
+    refuse_x32()?;
     refuse_clone3()
 }
 
-fn allow_only(calls: impl Iterator<Item = Number>) -> Result<(), SandboxError> {
+/// Allows these calls, and one of which some uses only.
+fn allow_only(
+    calls: impl Iterator<Item = Number>,
+    some: Option<(Number, Vec<SeccompRule>)>,
+) -> Result<(), SandboxError> {
     let mut refused: Rules = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
+    let unknown: Result<_, _> = FCNTL.iter().map(|command| condition(1, SeccompCmpOp::Ne, *command as u64)).collect();
+    refused.insert(libc::SYS_fcntl, vec![SeccompRule::new(unknown?)?]);
     refused.insert(libc::SYS_clone, vec![SeccompRule::new(vec![no_thread()?])?]);
     apply(refused, SeccompAction::Allow, SeccompAction::Errno(libc::EACCES as u32))?;
     refuse_clone3()?;
@@ -209,6 +257,7 @@ fn allow_only(calls: impl Iterator<Item = Number>) -> Result<(), SandboxError> {
         let named = condition(0, SeccompCmpOp::Eq, option as u64)?;
         SeccompRule::new(vec![named])
     });
+    allowed.extend(some);
     allowed.insert(libc::SYS_prctl, names.into_iter().collect::<Result<_, BackendError>>()?);
     let reads_limit = vec![condition(0, SeccompCmpOp::Eq, 0)?, condition(2, SeccompCmpOp::Eq, 0)?];
     allowed.insert(libc::SYS_prlimit64, vec![SeccompRule::new(reads_limit)?]);
@@ -221,6 +270,23 @@ fn refuse_clone3() -> Result<(), SandboxError> {
     apply(refused, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))
 }
 
+/// The same calls have other numbers for programs of the x32 ABI, which a list of what is forbidden does not name. All
+/// lie above those of any other.
+fn refuse_x32() -> Result<(), SandboxError> {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, jf, k| sock_filter { code, jt: 0, jf, k };
+    // The number is the first word of what a filter sees (seccomp(2)).
+    let program = [
+        step(LOAD, 0, 0),
+        step(JUMP, 1, X32),
+        step(RETURN, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        step(RETURN, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    Ok(apply_filter_all_threads(&program)?)
+}
+
 fn apply(rules: Rules, otherwise: SeccompAction, then: SeccompAction) -> Result<(), SandboxError> {
     let filter = SeccompFilter::new(rules, otherwise, then, std::env::consts::ARCH.try_into()?)?;
     let program: BpfProgram = filter.try_into()?;
@@ -229,6 +295,11 @@ fn apply(rules: Rules, otherwise: SeccompAction, then: SeccompAction) -> Result<
 
 fn condition(argument: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value)
+}
+
+/// The second argument is one of these.
+fn one_of(values: &[libc::c_int]) -> Result<Vec<SeccompRule>, BackendError> {
+    values.iter().map(|value| SeccompRule::new(vec![condition(1, SeccompCmpOp::Eq, *value as u64)?])).collect()
 }
 
 fn no_thread() -> Result<SeccompCondition, BackendError> {

@@ -106,7 +106,7 @@ pub fn run(args: &Serve, log: OwnedFd) -> ExitCode {
 /// Finds out what the GPUs are and that workers are confined; else the code to exit with.
 fn probe(executor: &Executor, launcher: &Launcher) -> Result<Vec<DeviceInfo>, ExitCode> {
     let failed = |error| exit::fail(exit::RUNTIME, format_args!("cannot start a process of its own: {error}"));
-    let devices = match process::probe(launcher, executor.call_time()).map_err(failed)? {
+    let devices = match process::probe(launcher, executor.start_time()).map_err(failed)? {
         Ok(devices) => devices,
         Err(End::Late) => {
             let message = "the driver does not come back from a call; is the GPU in order (nvidia-smi, dmesg)?";

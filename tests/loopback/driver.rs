@@ -70,6 +70,13 @@ fn test_a_driver_that_hangs_at_start_is_named() {
 }
 
 #[test]
+fn test_a_library_that_hangs_when_it_is_loaded_is_named() {
+    let (code, message) = refusal(&mock(), &["--call-timeout", "0.2"], &[("MOCK_HANGS_WHEN_LOADED", "1")]);
+    assert_eq!(code, Some(3));
+    assert!(message.contains("from being loaded") && message.contains(&mock()), "{message}");
+}
+
+#[test]
 fn test_a_backend_killed_at_its_start_leaves_no_process_behind() {
     let calls = Calls::new();
     let mut command = executable_with(&mock_driver());

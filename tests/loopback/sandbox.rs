@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::process::getuid;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-use crate::backend::{executable, gone, Backend};
+use crate::backend::{executable, gone, mock_driver, Backend};
 use crate::client::Client;
 use crate::vm::{Vm, CHUNKS};
 
@@ -60,10 +60,18 @@ fn size(line: &str) -> u64 {
     u64::from_str_radix(to, 16).unwrap() - u64::from_str_radix(from, 16).unwrap()
 }
 
+fn executable_with_driver(gpu: &Path) -> std::process::Command {
+    let mut command = executable();
+    command.arg("check").arg("--gpu").arg(gpu);
+    command
+}
+
 #[test]
 fn test_a_call_that_the_sandbox_forbids_ends_the_process_with_its_own_code() {
-    for sandbox in ["full", "seccomp"] {
-        let output = executable().args(["check", "--sandbox", sandbox]).output().unwrap();
+    let driver = mock_driver();
+    let all = ["full", "seccomp"].map(|sandbox| [Path::new("soft"), &driver].map(|gpu| (sandbox, gpu)));
+    for (sandbox, gpu) in all.into_iter().flatten() {
+        let output = executable_with_driver(gpu).args(["--sandbox", sandbox]).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(148), "{text}");
         assert!(text.contains(&format!("system call {:04}", libc::SYS_bpf)), "{text}");

@@ -72,6 +72,17 @@ struct State {
     launches: HashMap<(usize, usize), (usize, Vec<u8>)>,
 }
 
+/// A constructor, which does nothing unless it is to hang.
+#[used]
+#[link_section = ".init_array"]
+static WHEN_LOADED: extern "C" fn() = when_loaded;
+
+extern "C" fn when_loaded() {
+    while std::env::var_os("MOCK_HANGS_WHEN_LOADED").is_some() {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
 static STATE: Mutex<Option<State>> = Mutex::new(None);
 thread_local! {
     static CURRENT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
