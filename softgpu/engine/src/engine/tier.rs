@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{mpsc, Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Time that the interpreter spends on a kernel before it is compiled: about what compiling a
-/// kernel of median size costs, so that never more than twice the least time is spent.
+/// Time that the interpreter spends on a kernel before it is compiled. Compiling one of median size takes several
+/// times as long, but beside the interpreter.
 const WORTH_COMPILING: Duration = Duration::from_millis(2);
 
 /// Stack of the thread that compiles: compilers recurse over long chains of instructions.
