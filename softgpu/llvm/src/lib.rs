@@ -1,13 +1,14 @@
 //! Tier 1 of the software GPU: kernels compiled by LLVM, with vectors over the lanes of a warp.
 //!
 //! IR → `flow` (order of blocks, who waits meanwhile), `shape` (what is the same in all lanes, what
-//! counts up; `align` knows from where) and `homes` (what need not be stored at barriers) → `generate` (LLVM IR: scalars for uniform values, two bases for counting ones, two
-//! vectors of 16 for the rest; masks where lanes diverge) → `sys` (LLVM).
+//! follows from one lane's value and the bits of lanes' numbers; `bits` knows which those are added to) and `homes` (what
+//! need not be stored at barriers) → `generate` (LLVM IR: scalars for uniform values, one or two bases for regular ones,
+//! two vectors of 16 for the rest; masks where lanes diverge) → `sys` (LLVM).
 //!
 //! Whatever an instruction's vector form cannot do (an address outside of what was checked, a rare
 //! operation) the interpreter's own code does, on the registers' rows, and machine code goes on.
 
-mod align;
+mod bits;
 mod exit;
 mod flow;
 mod generate;

@@ -1,9 +1,9 @@
 //! How the values of a register differ between the lanes of a warp.
 
-use crate::align;
+use crate::bits;
 use crate::flow::Graph;
 use std::collections::BTreeSet;
-use vgpu_engine::engine::Source;
+use vgpu_engine::engine::{Source, Steps};
 use vgpu_engine::ir::*;
 
 /// How values differ, from the most to the least regular.
@@ -11,27 +11,31 @@ use vgpu_engine::ir::*;
 pub enum Shape {
     /// The same in all lanes.
     Uniform,
-    /// Each lane has so much more than the one before it, which is not nothing.
-    Line(i64),
-    /// In each half of a warp, each lane has so much more than the one before it. Rows of a block
-    /// that is 16 wide are halves of a warp.
-    Affine(i64),
+    /// They follow from the first lane's and the bits of each lane's number, which is not nothing.
+    Line(Steps),
+    /// In each half of a warp, they follow from its first lane's in the same way. Rows of a block that is 16 wide are
+    /// halves of a warp.
+    Affine(Steps),
     Varying,
 }
 
 impl Shape {
+    /// The same in each half.
+    pub const SCALARS: Shape = Shape::Affine(Steps([0; 5]));
+
     /// Whether each half has one value.
     pub fn is_scalar(self) -> bool {
-        matches!(self, Shape::Uniform | Shape::Affine(0))
+        self == Shape::Uniform || self == Shape::SCALARS
     }
 
     /// The shape of a register that can have either.
     pub fn join(self, other: Shape) -> Shape {
         match (self, other) {
             (a, b) if a == b => a,
-            (a, b) if a.is_scalar() && b.is_scalar() => Shape::Affine(0),
-            (Shape::Line(a), Shape::Affine(b)) | (Shape::Affine(a), Shape::Line(b)) if a == b => Shape::Affine(a),
-            _ => Shape::Varying,
+            (a, b) => match (a.steps(), b.steps()) {
+                (Some(a), Some(b)) if in_half(a) == in_half(b) => Shape::Affine(in_half(a)),
+                _ => Shape::Varying,
+            },
         }
     }
 
@@ -39,15 +43,17 @@ impl Shape {
     pub fn lanewise(shapes: impl IntoIterator<Item = Shape>) -> Shape {
         shapes.into_iter().fold(Shape::Uniform, |a, b| match (a, b) {
             (Shape::Uniform, Shape::Uniform) => Shape::Uniform,
-            (a, b) if a.is_scalar() && b.is_scalar() => Shape::Affine(0),
+            (a, b) if a.is_scalar() && b.is_scalar() => Shape::SCALARS,
             _ => Shape::Varying,
         })
     }
 
-    fn line(stride: i64) -> Shape {
-        match stride {
-            0 => Shape::Uniform,
-            stride => Shape::Line(stride),
+    fn line(steps: Steps) -> Shape {
+        match steps {
+            Steps([0, 0, 0, 0, 0]) => Shape::Uniform,
+            // Each half has one value, which is computed with as such.
+            Steps([0, 0, 0, 0, _]) => Shape::SCALARS,
+            steps => Shape::Line(steps),
         }
     }
 
@@ -56,59 +62,58 @@ impl Shape {
         matches!(self, Shape::Uniform | Shape::Line(_))
     }
 
-    fn stride(self) -> Option<i64> {
+    /// How what is regular differs between the lanes that follow from one value.
+    pub fn steps(self) -> Option<Steps> {
         match self {
-            Shape::Uniform => Some(0),
-            _ => self.steps(),
+            Shape::Uniform => Some(Steps::default()),
+            Shape::Line(steps) | Shape::Affine(steps) => Some(steps),
+            Shape::Varying => None,
         }
     }
 
-    /// The stride of what counts up.
-    pub fn steps(self) -> Option<i64> {
+    /// The same with other steps, wrapped to a width.
+    pub fn with_steps(self, steps: Steps, bits: u32) -> Shape {
+        let steps = Steps(steps.0.map(|step| wrap(step, bits)));
         match self {
-            Shape::Line(stride) | Shape::Affine(stride) => Some(stride),
-            Shape::Uniform | Shape::Varying => None,
+            Shape::Affine(_) => Shape::Affine(in_half(steps)),
+            _ => Shape::line(steps),
         }
     }
 
-    /// The same with another stride, wrapped to a width.
-    pub fn with_stride(self, stride: i64, bits: u32) -> Shape {
-        match self {
-            Shape::Affine(_) => Shape::Affine(wrap(stride, bits)),
-            _ => Shape::line(wrap(stride, bits)),
-        }
+    /// The same with each step changed, wrapped to a width; what varies does so still.
+    pub fn scaled(self, bits: u32, change: impl Fn(i64) -> i64) -> Shape {
+        self.steps().map_or(self, |steps| self.with_steps(Steps(steps.0.map(change)), bits))
     }
 
-    /// The shape of a sum or the like, with the stride wrapped to a width.
-    fn affine(shapes: [Shape; 2], bits: u32, stride: impl Fn(i64, i64) -> i64) -> Shape {
-        match shapes {
-            [Shape::Uniform, Shape::Uniform] => Shape::Uniform,
-            [a, b] => match (a.stride(), b.stride()) {
-                (Some(x), Some(y)) if a.is_whole() && b.is_whole() => Shape::line(wrap(stride(x, y), bits)),
-                (Some(x), Some(y)) => Shape::Affine(wrap(stride(x, y), bits)),
-                _ => Shape::Varying,
-            },
-        }
+    /// The shape of a sum or the like, with the steps wrapped to a width.
+    fn affine([a, b]: [Shape; 2], bits: u32, sum: impl Fn(i64, i64) -> i64) -> Shape {
+        let (Some(Steps(x)), Some(Steps(y))) = (a.steps(), b.steps()) else { return Shape::Varying };
+        let steps = Steps(std::array::from_fn(|bit| sum(x[bit], y[bit])));
+        let whole = if b.is_whole() { a } else { b };
+        whole.with_steps(steps, bits)
     }
 
     /// The same bits read as a narrower or wider integer.
     pub fn resized(self, from: u32, to: u32) -> Shape {
         match self {
-            Shape::Uniform | Shape::Affine(0) | Shape::Varying => self,
-            Shape::Line(stride) | Shape::Affine(stride) if to == from || (to == 32 && from == 64) => {
-                self.with_stride(stride, to)
-            }
-            Shape::Line(_) | Shape::Affine(_) => Shape::Varying,
+            shape if shape.is_scalar() => shape,
+            shape if to == from || (to == 32 && from == 64) => shape.scaled(to, |step| step),
+            _ => Shape::Varying,
         }
     }
 }
 
-/// A stride modulo a width.
-pub fn wrap(stride: i64, bits: u32) -> i64 {
+/// Without what the second half has more.
+pub fn in_half(Steps([a, b, c, d, _]): Steps) -> Steps {
+    Steps([a, b, c, d, 0])
+}
+
+/// A step modulo a width.
+fn wrap(step: i64, bits: u32) -> i64 {
     if bits == 32 {
-        i64::from(stride as i32)
+        i64::from(step as i32)
     } else {
-        stride
+        step
     }
 }
 
@@ -142,8 +147,8 @@ pub struct RegInfo {
     pub lazy: bool,
     /// What it always holds.
     pub constant: Option<u64>,
-    /// Exponent of a power of two that divides the first lane's value, or that of each half, unless it is varying.
-    pub align: u32,
+    /// Bits that are zero in the first lane's value, or that of each half, unless it is varying.
+    pub zeros: u64,
 }
 
 /// The result of the analyses.
@@ -152,8 +157,8 @@ pub struct Analysis {
     /// For each block, where other lanes may wait while it runs.
     pub waiting: Vec<BTreeSet<usize>>,
     pub regs: Vec<RegInfo>,
-    /// Whether lanes may end while others go on.
-    pub exits_early: bool,
+    /// Which blocks some lanes may run when others have ended.
+    pub may_lack: Vec<bool>,
     /// Which terminators may send lanes to different blocks.
     pub diverges: Vec<bool>,
 }
@@ -183,7 +188,7 @@ pub fn analyse(
         }
     }
     let mut regs =
-        vec![RegInfo { shape: Shape::Uniform, blend: false, lazy: false, constant: None, align: align::MOST }; count];
+        vec![RegInfo { shape: Shape::Uniform, blend: false, lazy: false, constant: None, zeros: u64::MAX }; count];
     find_constants(function, &defs, &mut regs);
     let mut known: Vec<bool> = defs.iter().map(Vec::is_empty).collect();
     loop {
@@ -207,20 +212,33 @@ pub fn analyse(
                     }
                     let shape = result(source, &regs, d, reg, treat);
                     let joined = if known[reg] { regs[reg].shape.join(shape) } else { shape };
-                    let align = regs[reg].align.min(alignment(source, &regs, d, treat));
-                    changed |= !known[reg] || joined != regs[reg].shape || align != regs[reg].align;
-                    (regs[reg].shape, regs[reg].align, known[reg]) = (joined, align, true);
+                    let zeros = regs[reg].zeros & zeros(source, &regs, d, treat);
+                    changed |= !known[reg] || joined != regs[reg].shape || zeros != regs[reg].zeros;
+                    (regs[reg].shape, regs[reg].zeros, known[reg]) = (joined, zeros, true);
                 }
             }
         }
         let again = (0..function.blocks.len()).any(|b| diverges[b] != self::diverges(function, b, &regs));
         if !again {
             find_lazy(function, &defs, &mut regs);
-            let leaves = |b: &usize| graph.exits[*b] && (diverges[*b] || !waiting[*b].is_empty());
-            let exits_early = graph.order.iter().any(leaves);
-            return Ok(Analysis { graph, waiting, regs, exits_early, diverges });
+            let may_lack = may_lack(&graph, &waiting, &diverges);
+            return Ok(Analysis { graph, waiting, regs, may_lack, diverges });
         }
     }
+}
+
+/// Which blocks some lanes may run when others have ended: those behind blocks where only some end.
+fn may_lack(graph: &Graph, waiting: &[BTreeSet<usize>], diverges: &[bool]) -> Vec<bool> {
+    let mut found = vec![false; graph.successors.len()];
+    let leaves = |b: &&usize| graph.exits[**b] && (diverges[**b] || !waiting[**b].is_empty());
+    let behind = |b: &usize| graph.successors[*b].iter().chain(&waiting[*b]).copied();
+    let mut next: Vec<usize> = graph.order.iter().filter(leaves).flat_map(behind).collect();
+    while let Some(block) = next.pop() {
+        if !std::mem::replace(&mut found[block], true) {
+            next.extend(behind(&block));
+        }
+    }
+    found
 }
 
 /// Whether a write has to keep what a register holds for lanes that wait at other blocks meanwhile.
@@ -240,12 +258,12 @@ fn diverges(function: &Function, block: usize, regs: &[RegInfo]) -> bool {
 pub fn special(source: &Source<'_>, register: SpecialReg) -> Option<Shape> {
     use SpecialReg::*;
     Some(match register {
-        TidX if source.shape.lines => Shape::Line(1),
+        TidX if source.shape.lines => Shape::Line(Steps::line(1)),
         TidY | TidZ if source.shape.lines => Shape::Uniform,
-        TidX if source.shape.rows => Shape::Affine(1),
-        TidY | TidZ if source.shape.rows => Shape::Affine(0),
+        TidX if source.shape.rows => Shape::Affine(in_half(Steps::line(1))),
+        TidY | TidZ if source.shape.rows => Shape::SCALARS,
         TidX | TidY | TidZ => Shape::Varying,
-        LaneId => Shape::Line(1),
+        LaneId => Shape::Line(Steps::line(1)),
         LanemaskEq | LanemaskLe | LanemaskLt | LanemaskGe | LanemaskGt => Shape::Varying,
         NtidX | NtidY | NtidZ | CtaidX | CtaidY | CtaidZ | NctaidX | NctaidY | NctaidZ | WarpId | NWarpId
         | WarpSize | DynamicSmemSize | TotalSmemSize | DynamicSmemBase => Shape::Uniform,
@@ -283,11 +301,11 @@ fn result(source: &Source<'_>, regs: &[RegInfo], def: &Def, reg: usize, treat: &
     }
 }
 
-/// Exponent of the power of two that divides what a definition gives.
-fn alignment(source: &Source<'_>, regs: &[RegInfo], def: &Def, treat: &dyn Fn(&Op) -> Treatment) -> u32 {
+/// Bits that are zero in the first lane's value of what a definition gives.
+fn zeros(source: &Source<'_>, regs: &[RegInfo], def: &Def, treat: &dyn Fn(&Op) -> Treatment) -> u64 {
     let op = &source.function.insts[def.inst].op;
     match treat(op) {
-        Treatment::Pure => align::of_result(source, regs, &with_constants(regs, op)),
+        Treatment::Pure => bits::of_result(source, regs, &with_constants(regs, op)),
         _ => 0,
     }
 }
@@ -385,10 +403,7 @@ pub fn scaled(ty: IntType, a: Operand, b: Operand) -> Option<(Operand, i64)> {
 fn product(source: &Source<'_>, regs: &[RegInfo], ty: IntType, [a, b]: [Operand; 2], bits: u32) -> Shape {
     let shape = |o| operand(source, regs, o, ty.bits());
     match scaled(ty, a, b) {
-        Some((other, factor)) if keeps_strides(ty) => match shape(other).steps() {
-            Some(stride) => shape(other).with_stride(stride.wrapping_mul(factor), bits),
-            None => shape(other),
-        },
+        Some((other, factor)) if keeps_strides(ty) => shape(other).scaled(bits, |step| step.wrapping_mul(factor)),
         _ => Shape::lanewise([shape(a), shape(b)]),
     }
 }
@@ -412,24 +427,31 @@ pub fn pure(source: &Source<'_>, regs: &[RegInfo], op: &Op) -> Shape {
         }
         Op::IntBinary { op: IntBinaryOp::Shl, ty, a, b: Operand::Imm(amount), .. } if keeps_strides(ty) => {
             let shape = of(a, ty.bits());
-            match shape.steps() {
-                Some(stride) if amount < u64::from(ty.bits()) => {
-                    shape.with_stride(stride.wrapping_shl(amount as u32), ty.bits())
-                }
-                _ => Shape::lanewise([shape]),
+            match amount < u64::from(ty.bits()) {
+                true => shape.scaled(ty.bits(), |step| step.wrapping_shl(amount as u32)),
+                false => Shape::lanewise([shape]),
             }
         }
-        Op::IntBinary { op: op @ (IntBinaryOp::And | IntBinaryOp::Or | IntBinaryOp::Shr), ty, a, b, .. }
-            if keeps_strides(ty) =>
-        {
+        Op::IntBinary {
+            op: op @ (IntBinaryOp::And | IntBinaryOp::Or | IntBinaryOp::Xor | IntBinaryOp::Shr),
+            ty,
+            a,
+            b,
+            ..
+        } if keeps_strides(ty) => {
             let (first, second) = (of(a, ty.bits()), of(b, ty.bits()));
             let known = match (op, b) {
-                (IntBinaryOp::And, Operand::Imm(mask)) => align::masked(source, regs, (a, first), mask),
-                (IntBinaryOp::Shr, Operand::Imm(by)) => align::shifted(source, regs, (a, first), by),
-                (IntBinaryOp::Or, _) => align::joined(source, regs, (a, first), (b, second)),
+                (IntBinaryOp::And, Operand::Imm(mask)) => bits::masked(source, regs, (a, first), ty, mask),
+                (IntBinaryOp::Shr, Operand::Imm(by)) => bits::shifted(source, regs, (a, first), ty, by),
+                (IntBinaryOp::Xor, Operand::Imm(by)) => bits::flipped(source, regs, (a, first), ty, by),
+                (IntBinaryOp::Or, _) => bits::joined(source, regs, (a, first), (b, second), ty),
                 _ => None,
             };
             known.unwrap_or_else(|| Shape::lanewise([first, second]))
+        }
+        Op::IntUnary { op: IntUnaryOp::Brev, ty: ty @ (IntType::U32 | IntType::S32), a, .. } => {
+            let shape = of(a, ty.bits());
+            bits::reversed(source, regs, (a, shape)).unwrap_or_else(|| Shape::lanewise([shape]))
         }
         Op::IntTernary { op: IntTernaryOp::MadLo, ty, a, b, c, .. } if keeps_strides(ty) => {
             let product = product(source, regs, ty, [a, b], ty.bits());
@@ -442,8 +464,7 @@ pub fn pure(source: &Source<'_>, regs: &[RegInfo], op: &Op) -> Shape {
         Op::Cvt { to: CvtType::Int(to), from: CvtType::Int(from), a, .. }
             if keeps_strides(to) && keeps_strides(from) =>
         {
-            let shape = of(a, from.bits());
-            shape.steps().map_or(shape, |stride| shape.with_stride(stride, to.bits()))
+            of(a, from.bits()).scaled(to.bits(), |step| step)
         }
         Op::Cvta { dst, a, .. } => of(a, if source.function.regs[dst.0 as usize] == RegClass::B64 { 64 } else { 32 }),
         _ => {

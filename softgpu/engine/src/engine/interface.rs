@@ -29,8 +29,6 @@ pub struct Interface {
     pub sites: Vec<Reach>,
     /// How many [`Frame::masks`] it uses, which is one for each block.
     pub masks: usize,
-    /// Whether only warps can begin none of whose lanes has ended.
-    pub needs_all: bool,
 }
 
 /// Runs the warps `first..end` of a frame, one after the other, from its entry `at` on; with `together`, and
@@ -49,6 +47,8 @@ pub struct Entry {
     pub waiting: Vec<u32>,
     /// The barrier behind which it lies. There, and at the kernel's start, warps can go on without [`FOREIGN`].
     pub barrier: Option<u8>,
+    /// Whether only warps can go on there none of whose lanes has ended.
+    pub needs_all: bool,
     /// Registers that have a short form there.
     pub registers: Vec<Needed>,
 }
@@ -74,8 +74,25 @@ pub struct Regular {
     pub kind: RegisterKind,
     /// Whether each half of the warp has a value of its own.
     pub halves: bool,
-    /// How much more each lane has than the one before it, in its half or in the warp.
-    pub stride: i64,
+    /// How much more a lane has than the first one, in its half or in the warp.
+    pub steps: Steps,
+}
+
+/// How much each bit of a lane's number in a warp adds to a value; of its number in half a warp, the first four.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Steps(pub [i64; 5]);
+
+impl Steps {
+    /// Each lane has so much more than the one before it.
+    pub fn line(stride: i64) -> Steps {
+        Steps([0, 1, 2, 3, 4].map(|bit| stride.wrapping_shl(bit)))
+    }
+
+    /// How much more a lane has than the first one.
+    pub fn at(self, lane: u32) -> i64 {
+        let steps = (0..).zip(self.0).filter(|(bit, _)| lane >> bit & 1 != 0);
+        steps.fold(0, |sum, (_, step)| sum.wrapping_add(step))
+    }
 }
 
 /// How the lanes' values of a register lie.
@@ -146,7 +163,7 @@ pub struct Check {
     pub span: u64,
     /// Their addresses, as in [`Regular`].
     pub halves: bool,
-    pub stride: i64,
+    pub steps: Steps,
 }
 
 /// Memory that is accessed.

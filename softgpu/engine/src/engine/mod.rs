@@ -42,7 +42,7 @@ pub use fault::{Fault, FaultKind};
 pub use heap::DeviceHeap;
 pub use interface::{
     status, Bank, Base, Check, Entry, Exit, Frame, Interface, Lanes, Lookup, Native, Needed, Reach, RegisterKind,
-    Regular, Run, Site, Step, FOREIGN,
+    Regular, Run, Site, Step, Steps, FOREIGN,
 };
 pub use launch::{Engine, Launch, MAX_SHARED, MAX_THREADS};
 pub use math::approx;

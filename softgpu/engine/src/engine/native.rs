@@ -147,7 +147,7 @@ impl<'a> Session<'a> {
             let there = control.others.iter().filter(|fragment| fragment.pc == blocks[block as usize]);
             there.fold(0, |lanes, fragment| lanes | fragment.mask)
         };
-        if self.native.interface().needs_all && control.exited != 0 {
+        if place.needs_all && control.exited != 0 {
             return None;
         }
         let mut registers = Registers { rows: &mut warp.rows, preds: &mut warp.preds };
@@ -316,11 +316,11 @@ struct Places<'a> {
 
 impl Places<'_> {
     fn of(&self, lane: u32) -> u64 {
-        let (base, steps) = match self.check.halves {
+        let (base, lane) = match self.check.halves {
             true => (self.bases[lane as usize / 16], lane % 16),
             false => (self.bases[0], lane),
         };
-        base.wrapping_add((self.check.stride as u64).wrapping_mul(steps.into()))
+        base.wrapping_add(self.check.steps.at(lane) as u64)
     }
 
     fn are_within(&self, range: Site) -> bool {

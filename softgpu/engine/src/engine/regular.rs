@@ -14,7 +14,7 @@ pub(super) struct Registers<'a> {
 
 impl Regular {
     fn at(&self, lane: usize) -> u64 {
-        (self.stride as u64).wrapping_mul(lane as u64)
+        self.steps.at(lane as u32) as u64
     }
 }
 
@@ -42,9 +42,9 @@ impl Registers<'_> {
             }
             RegisterKind::Word => {
                 for (half, base) in self.rows[place].0.chunks_exact_mut(HALF).zip(bases) {
-                    let values =
-                        (0..).map(|lane: u32| (base as u32).wrapping_add((register.stride as u32).wrapping_mul(lane)));
-                    half.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+                    for (lane, to) in half.iter_mut().enumerate() {
+                        *to = base.wrapping_add(register.at(lane)) as u32;
+                    }
                 }
             }
             RegisterKind::Long => {

@@ -1,7 +1,7 @@
 //! Conversions.
 
 use super::{Gen, Val};
-use crate::shape::keeps_strides;
+use crate::shape::{keeps_strides, Shape};
 use crate::sys::{op, RealPredicate, Value};
 use vgpu_engine::ir::*;
 
@@ -71,12 +71,12 @@ impl Gen<'_> {
         guard: Option<Val>,
     ) -> Result<(), String> {
         let value = self.read(a, from.bits());
-        let value = match value.shape.steps() {
-            Some(stride) if stride != 0 && keeps_strides(from) && keeps_strides(to) => {
+        let value = match value.shape {
+            shape @ (Shape::Line(_) | Shape::Affine(_)) if keeps_strides(from) && keeps_strides(to) => {
                 if to.bits() > from.bits() {
                     self.check_extension(a, value, from.is_signed());
                 }
-                let shape = value.shape.with_stride(stride, to.bits());
+                let shape = shape.scaled(to.bits(), |step| step);
                 self.halves(shape, |h| self.cast_int(value.parts[h], from, to))
             }
             _ => self.lanewise(&[value], |v| self.cast_int(v[0], from, to)),

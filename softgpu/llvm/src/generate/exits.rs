@@ -126,16 +126,13 @@ impl Gen<'_> {
     /// A register as the engine knows it, if it has a short form.
     fn regular(&self, reg: u32) -> Option<Regular> {
         let shape = self.analysis.regs[reg as usize].shape;
-        if shape == Shape::Varying {
-            return None;
-        }
         let kind = match self.function.regs[reg as usize] {
             RegClass::Pred => RegisterKind::Pred,
             RegClass::B64 => RegisterKind::Long,
             _ => RegisterKind::Word,
         };
-        let (place, stride) = (self.source.place(reg), shape.steps().unwrap_or(0));
-        Some(Regular { place, kind, halves: !shape.is_whole(), stride })
+        let (place, steps) = (self.source.place(reg), shape.steps()?);
+        Some(Regular { place, kind, halves: !shape.is_whole(), steps })
     }
 
     /// The registers of some that the engine has to bring into their long form.
@@ -173,7 +170,8 @@ impl Gen<'_> {
         });
         let registers = registers.collect();
         let waiting = point.waiting.iter().map(|b| *b as u32).collect();
-        self.interface.entries.push(Entry { pc: point.pc, waiting, barrier, registers });
+        let needs_all = self.source.shape.full && !self.analysis.may_lack[self.block];
+        self.interface.entries.push(Entry { pc: point.pc, waiting, barrier, needs_all, registers });
         self.entry_labels.push((own, foreign));
         self.b.place(here);
     }
@@ -207,7 +205,7 @@ impl Gen<'_> {
             self.b.set(self.masks[*block], mask);
             live = self.b.binary(op::OR, live, mask);
         }
-        let never_ends = self.source.shape.full && !self.analysis.exits_early;
+        let never_ends = self.source.shape.full && !self.analysis.may_lack[self.block];
         self.b.set(self.live, if never_ends { self.c32(u32::MAX) } else { live });
         self.b.set(self.exec, running);
         if point.target == self.labels[self.block] && self.is_partial(self.block) {

@@ -28,7 +28,7 @@ impl Gen<'_> {
                 }
                 Ok(())
             }
-            Op::IntUnary { op, ty, dst, a } => self.int_unary(op, ty, dst, a, guard),
+            Op::IntUnary { op: kind, ty, dst, a } => self.int_unary(op, (kind, ty), dst, a, guard),
             Op::IntBinary { op: kind, ty, dst, a, b } => self.int_binary(op, (kind, ty), dst, [a, b], guard),
             Op::IntTernary { op: kind, ty, dst, a, b, c } => self.int_ternary(op, (kind, ty), dst, [a, b, c], guard),
             Op::AddCarry { ty, dst, a, b, carry_in, carry_out } => {
@@ -203,13 +203,14 @@ impl Gen<'_> {
 
     fn int_unary(
         &mut self,
-        kind: IntUnaryOp,
-        ty: IntType,
+        whole: &Op,
+        (kind, ty): (IntUnaryOp, IntType),
         dst: Reg,
         a: Operand,
         guard: Option<Val>,
     ) -> Result<(), String> {
         let bits = ty.bits();
+        let is_regular = kind == IntUnaryOp::Brev && bits == 32 && self.counts(whole, &[a]);
         let a = self.read(a, bits);
         let intrinsic = |gen: &Self, name: &str, v: Value, flag: bool| {
             let ty = gen.b.type_of(v);
@@ -217,6 +218,10 @@ impl Gen<'_> {
             let args = if flag { vec![v, none] } else { vec![v] };
             gen.b.intrinsic(name, &[ty], &args)
         };
+        if is_regular {
+            let value = self.halves(self.expected(whole), |h| intrinsic(self, "llvm.bitreverse", a.parts[h], false));
+            return self.write(dst, value, false, guard);
+        }
         let counts = matches!(kind, IntUnaryOp::Popc | IntUnaryOp::Clz | IntUnaryOp::Bfind | IntUnaryOp::BfindShift);
         let value = self.lanewise(&[a], |v| {
             let v = v[0];
@@ -327,11 +332,11 @@ impl Gen<'_> {
         let wide = |gen: &Self, v: Value| if to == ty.bits() { v } else { gen.b.cast(extend, v, gen.b.int(to)) };
         if let Some((other, factor)) = scaled(ty, a, b).filter(|_| keeps_strides(ty)) {
             let value = self.read(other, ty.bits());
-            if let Some(stride) = value.shape.steps() {
+            if value.shape != Shape::Varying {
                 if to != ty.bits() {
                     self.check_extension(other, value, signed);
                 }
-                let shape = value.shape.with_stride(stride.wrapping_mul(factor), to);
+                let shape = value.shape.scaled(to, |step| step.wrapping_mul(factor));
                 let factor = self.b.constant(self.b.int(to), factor as u64);
                 return self.halves(shape, |h| self.b.binary(op::MUL, wide(self, value.parts[h]), factor));
             }
@@ -374,18 +379,19 @@ impl Gen<'_> {
             B::MulWide => self.product(ty, [a, b], bits * 2),
             B::Shl => {
                 let value = self.read(a, bits);
-                match (b, value.shape.steps()) {
-                    (Operand::Imm(by), Some(_)) if keeps_strides(ty) && by < u64::from(bits) => {
+                match b {
+                    Operand::Imm(by) if keeps_strides(ty) && by < u64::from(bits) && value.shape != Shape::Varying => {
                         let by = self.b.constant(self.b.int(bits), by);
                         self.halves(self.expected(whole), |h| self.b.binary(op::SHL, value.parts[h], by))
                     }
                     _ => self.shifted(op::SHL, value, b, bits, false),
                 }
             }
-            B::And | B::Or | B::Shr if keeps_strides(ty) && self.counts(whole, [a, b]) => {
+            B::And | B::Or | B::Xor | B::Shr if keeps_strides(ty) && self.counts(whole, &[a, b]) => {
                 let operation = match kind {
                     B::And => op::AND,
                     B::Or => op::OR,
+                    B::Xor => op::XOR,
                     _ if signed => op::ASHR,
                     _ => op::LSHR,
                 };
@@ -415,8 +421,8 @@ impl Gen<'_> {
         self.write(dst, value, matches!(ty, IntType::S16 | IntType::S32 | IntType::S64), guard)
     }
 
-    /// Whether bits of what counts up are known to count up, or to be the same.
-    fn counts(&self, whole: &Op, sources: [Operand; 2]) -> bool {
+    /// Whether an operation on the bits of something regular gives something regular.
+    fn counts(&self, whole: &Op, sources: &[Operand]) -> bool {
         let is_scalar = |operand: &Operand| match operand {
             Operand::Reg(reg) => self.analysis.regs[reg.0 as usize].shape.is_scalar(),
             Operand::Special(register) => shape::special(self.source, *register).is_some_and(Shape::is_scalar),

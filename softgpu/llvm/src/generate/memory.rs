@@ -6,7 +6,7 @@ use super::{field, Constants, Gen, Val, HALF};
 use crate::shape::Shape;
 use crate::sys::{op, IntPredicate, Label, Value};
 use std::mem::offset_of;
-use vgpu_engine::engine::{self, Base, Check, Lookup, Reach, Site};
+use vgpu_engine::engine::{self, Base, Check, Lookup, Reach, Site, Steps};
 use vgpu_engine::ir::*;
 
 /// Width of an address's base.
@@ -27,7 +27,7 @@ pub(super) fn constant_address(addr: Address) -> Option<u64> {
 
 /// Largest distance between lanes at which what lies between the outer ones is certain to be between their
 /// addresses: larger ones wrap around.
-const FARTHEST_STRIDE: u64 = 1 << 32;
+const FARTHEST_STEP: u64 = 1 << 36;
 
 /// An access as the instruction says it.
 pub(super) struct Access<'a> {
@@ -49,9 +49,9 @@ pub(super) enum Kind<'a> {
 fn is_regular(shape: Shape, total: u32) -> bool {
     match shape {
         Shape::Uniform => true,
-        Shape::Line(stride) | Shape::Affine(stride) => {
-            stride.unsigned_abs().is_multiple_of(total.into()) && stride.unsigned_abs() <= FARTHEST_STRIDE
-        }
+        Shape::Line(Steps(steps)) | Shape::Affine(Steps(steps)) => steps
+            .iter()
+            .all(|step| step.unsigned_abs().is_multiple_of(total.into()) && step.unsigned_abs() <= FARTHEST_STEP),
         Shape::Varying => false,
     }
 }
@@ -218,9 +218,9 @@ impl Gen<'_> {
             (Space::Local, None) => engine::Bank::Local,
             (_, None) => engine::Bank::Shared,
         };
-        let (halves, stride) = (!address.shape.is_whole(), address.shape.steps().unwrap_or(0));
+        let (halves, steps) = (!address.shape.is_whole(), address.shape.steps().unwrap_or_default());
         let number = self.interface.checks.len() as u32;
-        self.interface.checks.push(Check { bank, writes, bytes, span, halves, stride });
+        self.interface.checks.push(Check { bank, writes, bytes, span, halves, steps });
         let function = self.b.load(self.b.pointer(), field!(self, frame.check), 8);
         let current = self.b.get(self.b.pointer(), self.lanes);
         let [first, second] = address.parts;
@@ -419,12 +419,12 @@ impl Gen<'_> {
                 let sure = self.is_place(offset, self.c64((rest >> shift) + 1), shift);
                 self.b.binary(op::OR, sure, within)
             }
-            Shape::Line(stride) | Shape::Affine(stride) if is_regular(address.shape, total) => {
+            Shape::Line(steps) | Shape::Affine(steps) if is_regular(address.shape, total) => {
                 let is_line = address.shape.is_whole();
-                let last = if is_line { 31 } else { i64::from(HALF) - 1 };
-                // All lanes of a row lie between the first one and the last.
-                let places = self.places(bank, extent + stride.unsigned_abs() * last as u64, shift);
-                let lowest = self.c64(stride.min(0).wrapping_mul(last) as u64);
+                // All lanes lie between the lowest one and the highest.
+                let distance: u64 = steps.0.iter().map(|step| step.unsigned_abs()).sum();
+                let places = self.places(bank, extent + distance, shift);
+                let lowest = self.c64(steps.0.iter().map(|step| *step.min(&0)).sum::<i64>() as u64);
                 let row = |gen: &Self, h: usize| {
                     let offset = gen.b.binary(op::SUB, address.parts[h], bank.first);
                     gen.is_place(gen.b.binary(op::ADD, offset, lowest), places, shift)

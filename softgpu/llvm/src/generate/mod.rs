@@ -176,10 +176,9 @@ pub fn kernel(source: &Source<'_>) -> Result<Kernel, String> {
     gen.blocks()?;
     gen.take_turns(first);
     let level = if function.insts.len() > LARGE { 1 } else { 2 };
-    let needs_all = source.shape.full && !gen.analysis.exits_early;
     let Gen { b, interface, .. } = gen;
     let code = b.finish(first, (PASSES, level), crate::listing(source).as_deref())?;
-    Ok(Kernel { code, interface: Interface { masks: function.blocks.len(), needs_all, ..interface } })
+    Ok(Kernel { code, interface: Interface { masks: function.blocks.len(), ..interface } })
 }
 
 /// Where a field of [`Frame`] or [`Lanes`] is.
@@ -264,7 +263,7 @@ impl Gen<'_> {
         self.held.clear();
         self.at_home.clone_from(&self.homes[block]);
         let shape = self.source.shape;
-        self.full = shape.full && !self.analysis.exits_early && !self.is_partial(block);
+        self.full = shape.full && !self.analysis.may_lack[block] && !self.is_partial(block);
         self.whole = self.full;
         if self.is_partial(block) {
             let mask = self.b.get(self.word(), self.masks[block]);

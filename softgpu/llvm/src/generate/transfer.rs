@@ -3,8 +3,9 @@
 use super::matrix::{collect, Picks};
 use super::memory::{Access, Bank, Kind};
 use super::{field, Gen, Val, HALF};
-use crate::shape::Shape;
+use crate::shape::{in_half, Shape};
 use crate::sys::{op, IntPredicate, Value};
+use vgpu_engine::engine::Steps;
 use vgpu_engine::ir::*;
 
 /// How the elements of an access are moved.
@@ -20,9 +21,70 @@ enum Way {
     Lines,
     /// They may be, as far as is known: where lanes leave a loop at different times, nothing else is.
     Scattered,
+    /// They are parts of few lines of memory.
+    Dense(Dense),
     /// Two elements of a lane at a time.
     Pairs,
     Each,
+}
+
+/// Steps between neighbours of so many bytes each.
+fn row(bytes: u32) -> Steps {
+    in_half(Steps::line(bytes.into()))
+}
+
+/// Where the units of half a warp's lanes lie that are parts of few lines of memory. Whole lines are read, but not
+/// beyond the first and the last of the units.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Dense {
+    /// Bytes that are moved at a time, and how many such units there are in a line.
+    unit: u32,
+    width: u32,
+    /// Bytes from the first lane's unit to where the first line begins and so forth; the others do not matter.
+    starts: [i64; Dense::MOST],
+    lines: usize,
+    /// Line of each lane's unit, and its place there.
+    picks: Picks,
+}
+
+impl Dense {
+    /// Lines up to which moving them is quicker than moving units.
+    const MOST: usize = 4;
+
+    fn new(steps: Steps, unit: u32) -> Option<Dense> {
+        if steps.0.iter().any(|step| !step.unsigned_abs().is_multiple_of(unit.into())) {
+            return None;
+        }
+        let offsets: [i64; 16] = std::array::from_fn(|lane| steps.at(lane as u32));
+        let (lowest, highest) = (*offsets.iter().min()?, *offsets.iter().max()?);
+        let count = highest.checked_sub(lowest)? / i64::from(unit) + 1;
+        let width = count.min(HALF.into());
+        let places = offsets.map(|offset| (offset - lowest) / i64::from(unit));
+        let mut sorted = places;
+        sorted.sort_unstable();
+        let mut firsts: Vec<i64> = Vec::new();
+        for place in sorted {
+            if firsts.last().is_none_or(|first| place >= first + width) {
+                firsts.push(place.min(count - width));
+            }
+        }
+        let mut starts = [0; Dense::MOST];
+        for (n, first) in firsts.iter().enumerate() {
+            *starts.get_mut(n)? = lowest + first * i64::from(unit);
+        }
+        let line_of = |place: i64| firsts.iter().position(|first| (*first..first + width).contains(&place));
+        let mut picks = [(0, 0); 16];
+        for (pick, place) in picks.iter_mut().zip(places) {
+            let line = line_of(place)?;
+            *pick = (line, (place - firsts[line]) as u32);
+        }
+        Some(Dense { unit, width: width as u32, starts, lines: firsts.len(), picks })
+    }
+
+    /// Whether each lane has a unit of its own.
+    fn is_distinct(&self) -> bool {
+        (0..16).all(|lane| !self.picks[..lane].contains(&self.picks[lane]))
+    }
 }
 
 impl Bank {
@@ -32,18 +94,26 @@ impl Bank {
         let is_shared = self.stride.is_none();
         match shape {
             Shape::Uniform if is_shared => Way::Same,
-            Shape::Affine(0) if is_shared && is_load => Way::SameInHalf,
-            Shape::Line(stride) | Shape::Affine(stride) if is_shared && stride == i64::from(access.bytes) => {
+            Shape::SCALARS if is_shared && is_load => Way::SameInHalf,
+            Shape::Line(steps) | Shape::Affine(steps) if is_shared && in_half(steps) == row(access.bytes) => {
                 match access.count {
                     1 => Way::Row,
                     _ if several => Way::Pairs,
                     _ => Way::Each,
                 }
             }
-            Shape::Line(stride) | Shape::Affine(stride)
-                if is_shared && several && whole && stride == i64::from(access.bytes * access.count) =>
+            Shape::Line(steps) | Shape::Affine(steps)
+                if is_shared && several && whole && in_half(steps) == row(access.bytes * access.count) =>
             {
                 Way::Lines
+            }
+            Shape::Line(steps) | Shape::Affine(steps) if is_shared && whole => {
+                let unit = if several { 2 * access.bytes } else { access.bytes };
+                match Dense::new(in_half(steps), unit) {
+                    Some(dense) if is_load || dense.is_distinct() => Way::Dense(dense),
+                    _ if several => Way::Pairs,
+                    _ => Way::Each,
+                }
             }
             _ if several => Way::Pairs,
             Shape::Varying if is_shared && !self.is_small && access.count == 1 => Way::Scattered,
@@ -99,6 +169,14 @@ impl Gen<'_> {
     ) -> Result<(), String> {
         let values = match bank.way(address.shape, access, self.whole) {
             Way::Lines => self.load_lines(access, bank, address),
+            Way::Dense(dense) => {
+                let units = (0..access.count * access.bytes).step_by(dense.unit as usize);
+                let units = units.map(|offset| self.load_dense(&dense, bank, address, offset));
+                match dense.unit > access.bytes {
+                    true => units.flat_map(|unit| self.halved(unit)).collect(),
+                    false => units.collect(),
+                }
+            }
             Way::Pairs => {
                 let pairs = (0..access.count).step_by(2);
                 let pair = |n: u32| self.gather(2 * access.bytes, bank, address, n * access.bytes, lanes);
@@ -139,7 +217,9 @@ impl Gen<'_> {
                 })
             }
             Way::Scattered => self.load_scattered(access.bytes, bank, address, lanes),
-            Way::Lines | Way::Pairs | Way::Each => self.gather(access.bytes, bank, address, offset, lanes),
+            Way::Lines | Way::Dense(_) | Way::Pairs | Way::Each => {
+                self.gather(access.bytes, bank, address, offset, lanes)
+            }
         }
     }
 
@@ -213,6 +293,61 @@ impl Gen<'_> {
         })
     }
 
+    /// Where a line begins whose units are so far behind the first ones.
+    fn line_of(&self, bank: &Bank, base: Value, start: i64, offset: u32) -> Value {
+        let distance = self.c64(start.wrapping_add(offset.into()) as u64);
+        self.b.offset(self.host(bank, base), distance)
+    }
+
+    /// Loads units that are parts of few lines.
+    fn load_dense(&self, dense: &Dense, bank: &Bank, address: Val, offset: u32) -> Val {
+        let ty = self.b.vector(self.b.int(dense.unit * 8), dense.width);
+        let half = |h: usize| {
+            let line = |start: &i64| {
+                let line = self.b.load(ty, self.line_of(bank, address.parts[h], *start, offset), dense.unit);
+                let places: Vec<u32> = (0..HALF).map(|place| place % dense.width).collect();
+                if dense.width == HALF {
+                    line
+                } else {
+                    self.b.shuffle(line, line, &places)
+                }
+            };
+            let lines: Vec<Value> = dense.starts[..dense.lines].iter().map(line).collect();
+            collect(&self.b, &lines, &dense.picks)
+        };
+        if let Shape::Line(Steps([.., 0])) = address.shape {
+            let both = half(0);
+            return Val { shape: Shape::Varying, parts: [both; 2] };
+        }
+        self.halves(Shape::Varying, half)
+    }
+
+    /// Stores units that are parts of few lines, and of which no two of half a warp are at one place.
+    fn store_dense(&self, dense: &Dense, bank: &Bank, address: Val, offset: u32, vectors: Val) {
+        for h in 0..2 {
+            let value = vectors.parts[h];
+            for (line, start) in dense.starts[..dense.lines].iter().enumerate() {
+                let lane_at = |place: u32| dense.picks.iter().position(|pick| *pick == (line, place));
+                let lanes: Vec<Option<usize>> = (0..HALF).map(lane_at).collect();
+                let sources: Vec<u32> = lanes.iter().map(|lane| lane.unwrap_or(0) as u32).collect();
+                let mask = self.b.constants(self.b.int(1), lanes.iter().map(|lane| lane.is_some().into()));
+                let line = self.b.shuffle(value, value, &sources);
+                let place = self.line_of(bank, address.parts[h], *start, offset);
+                let types = [self.b.type_of(line), self.b.pointer()];
+                self.b.intrinsic("llvm.masked.store", &types, &[line, place, self.c32(dense.unit), mask]);
+            }
+        }
+    }
+
+    /// Two 32-bit values as one.
+    fn paired(&self, pair: &[Val]) -> Val {
+        let [low, high] = [pair[0], pair[1]].map(|value| self.resize(self.varying(value), 64, false));
+        self.halves(Shape::Varying, |h| {
+            let by = self.b.constant(self.b.type_of(high.parts[h]), 32);
+            self.b.binary(op::OR, low.parts[h], self.b.binary(op::SHL, high.parts[h], by))
+        })
+    }
+
     /// Loads elements of which those of all lanes follow each other.
     fn load_lines(&self, access: &Access<'_>, bank: &Bank, address: Val) -> Vec<Val> {
         let (count, ty) = (access.count as usize, self.b.vector(self.b.int(access.bytes * 8), HALF));
@@ -239,12 +374,17 @@ impl Gen<'_> {
             Way::Lines => self.store_lines(access, bank, address, &values),
             Way::Pairs => {
                 for (n, pair) in (0u32..).zip(values.chunks_exact(2)) {
-                    let [low, high] = [pair[0], pair[1]].map(|value| self.resize(self.varying(value), 64, false));
-                    let both = self.halves(Shape::Varying, |h| {
-                        let by = self.b.constant(self.b.type_of(high.parts[h]), 32);
-                        self.b.binary(op::OR, low.parts[h], self.b.binary(op::SHL, high.parts[h], by))
-                    });
-                    self.scatter(2 * access.bytes, bank, address, n * 2 * access.bytes, lanes, both);
+                    let offset = n * 2 * access.bytes;
+                    self.scatter(2 * access.bytes, bank, address, offset, lanes, self.paired(pair));
+                }
+            }
+            Way::Dense(dense) => {
+                let units: Vec<Val> = match dense.unit > access.bytes {
+                    true => values.chunks_exact(2).map(|pair| self.paired(pair)).collect(),
+                    false => values.iter().map(|value| self.varying(*value)).collect(),
+                };
+                for (n, unit) in (0u32..).zip(units) {
+                    self.store_dense(&dense, bank, address, n * dense.unit, unit);
                 }
             }
             way => {

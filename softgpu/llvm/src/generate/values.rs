@@ -1,8 +1,9 @@
 //! Registers and operands as values.
 
 use super::{field, Gen, Val, HALF};
-use crate::shape::{self, Shape};
+use crate::shape::{self, in_half, Shape};
 use crate::sys::{op, IntPredicate, RealPredicate, Type, Value};
+use vgpu_engine::engine::Steps;
 use vgpu_engine::ir::*;
 
 /// The NaN that PTX's `f32` operations return.
@@ -74,8 +75,8 @@ impl Gen<'_> {
         let first = part(0);
         let second = match shape {
             Shape::Uniform => first,
-            Shape::Line(stride) => {
-                let half = self.b.constant(self.b.type_of(first), stride.wrapping_mul(HALF.into()) as u64);
+            Shape::Line(steps) => {
+                let half = self.b.constant(self.b.type_of(first), steps.at(HALF) as u64);
                 self.b.binary(op::ADD, first, half)
             }
             Shape::Affine(_) | Shape::Varying => part(1),
@@ -101,17 +102,16 @@ impl Gen<'_> {
     pub(super) fn varying(&self, value: Val) -> Val {
         let vectors = |h: usize| match value.shape {
             Shape::Varying => value.parts[h],
-            Shape::Uniform | Shape::Affine(0) => self.b.splat(value.parts[h], HALF),
-            Shape::Line(stride) => {
+            Shape::Uniform | Shape::SCALARS => self.b.splat(value.parts[h], HALF),
+            Shape::Line(steps) => {
                 let base = self.b.splat(value.parts[0], HALF);
-                let lanes = (0..u64::from(HALF)).map(|i| i + u64::from(HALF) * h as u64);
-                let steps = lanes.map(|i| i.wrapping_mul(stride as u64));
-                self.b.binary(op::ADD, base, self.b.constants(self.b.type_of(value.parts[0]), steps))
+                let lanes = (0..HALF).map(|lane| steps.at(lane + HALF * h as u32) as u64);
+                self.b.binary(op::ADD, base, self.b.constants(self.b.type_of(value.parts[0]), lanes))
             }
-            Shape::Affine(stride) => {
+            Shape::Affine(steps) => {
                 let base = self.b.splat(value.parts[h], HALF);
-                let steps = (0..u64::from(HALF)).map(|i| i.wrapping_mul(stride as u64));
-                self.b.binary(op::ADD, base, self.b.constants(self.b.type_of(value.parts[h]), steps))
+                let lanes = (0..HALF).map(|lane| steps.at(lane) as u64);
+                self.b.binary(op::ADD, base, self.b.constants(self.b.type_of(value.parts[h]), lanes))
             }
         };
         if value.shape == Shape::Uniform {
@@ -125,8 +125,7 @@ impl Gen<'_> {
     pub(super) fn shaped(&self, value: Val, shape: Shape) -> Option<Val> {
         match (value.shape, shape) {
             (a, b) if a == b => Some(value),
-            (Shape::Uniform, Shape::Affine(0)) => Some(Val { shape, ..value }),
-            (Shape::Line(a), Shape::Affine(b)) if a == b => Some(Val { shape, ..value }),
+            (a, Shape::Affine(b)) if a.steps().map(in_half) == Some(b) => Some(Val { shape, ..value }),
             (_, Shape::Varying) => Some(self.varying(value)),
             _ => None,
         }
@@ -254,7 +253,7 @@ impl Gen<'_> {
             if let Some(guard) = guard {
                 let holds = match (guard.shape, info.shape) {
                     (Shape::Uniform, _) => guard,
-                    (Shape::Affine(0), Shape::Affine(_)) => guard,
+                    (Shape::SCALARS, Shape::Affine(_)) => guard,
                     _ => self.varying(guard),
                 };
                 value = choose(holds, value);
@@ -314,7 +313,7 @@ impl Gen<'_> {
             CtaidX => frame(self, at(ctaid, 0)),
             CtaidY => frame(self, at(ctaid, 1)),
             CtaidZ => frame(self, at(ctaid, 2)),
-            LaneId => Val { shape: Shape::Line(1), parts: [self.c32(0), self.c32(16)] },
+            LaneId => Val { shape: Shape::Line(Steps::line(1)), parts: [self.c32(0), self.c32(16)] },
             LanemaskEq => lanes(self, |i| 1 << i),
             LanemaskLt => lanes(self, |i| (1 << i) - 1),
             LanemaskLe => lanes(self, |i| (2 << i) - 1),
@@ -340,12 +339,12 @@ impl Gen<'_> {
         let table = self.b.load(self.b.pointer(), field!(self, lanes.tid), 8);
         let row = self.b.field(table, axis * 128);
         if self.source.shape.lines {
-            let shape = if stride == 0 { Shape::Uniform } else { Shape::Line(stride) };
+            let shape = if stride == 0 { Shape::Uniform } else { Shape::Line(Steps::line(stride)) };
             return self.halves(shape, |_| self.b.load(self.word(), row, 4));
         }
         if self.source.shape.rows {
             let base = |h: usize| self.b.load(self.word(), self.b.field(row, h * 64), 4);
-            return self.halves(Shape::Affine(stride), base);
+            return self.halves(Shape::Affine(in_half(Steps::line(stride))), base);
         }
         let ty = self.b.vector(self.word(), HALF);
         self.halves(Shape::Varying, |h| self.b.load(ty, self.b.field(row, h * 64), 4))
@@ -353,28 +352,34 @@ impl Gen<'_> {
 
     /// Whether what counts up does so without a break when it is extended; else the interpreter goes on here.
     pub(super) fn check_extension(&mut self, operand: Operand, value: Val, signed: bool) {
-        let Some(stride) = value.shape.steps().filter(|stride| *stride != 0) else { return };
+        let Some(Steps(steps)) = value.shape.steps().filter(|steps| *steps != Steps::default()) else { return };
         if let Operand::Reg(reg) = operand {
             if self.checked.insert((reg.0, signed), ()).is_some() {
                 return;
             }
         }
-        let lanes = if value.shape.is_whole() { 2 * HALF } else { HALF };
-        let span = stride.wrapping_mul(i64::from(lanes) - 1);
-        // What the first lane has at most, or at least, if the last one's value is still a number of the type.
+        // How much lanes have more than the first one, and less.
+        let more: i64 = steps.iter().filter(|step| **step > 0).sum();
+        let less: i64 = steps.iter().filter(|step| **step < 0).sum();
+        // What the first lane has at most, and at least, if all lanes' values are still numbers of the type.
         let (least, most) = if signed { (i32::MIN.into(), i32::MAX.into()) } else { (0, i64::from(u32::MAX)) };
-        let bound = if stride > 0 { most - span } else { least - span };
-        let wraps = |h: usize| {
-            let predicate = match (stride > 0, signed) {
-                _ if !(least..=most).contains(&bound) => return self.b.constant(self.b.int(1), 1),
-                (true, true) => IntPredicate::LLVMIntSGT,
-                (true, false) => IntPredicate::LLVMIntUGT,
-                (false, true) => IntPredicate::LLVMIntSLT,
-                (false, false) => IntPredicate::LLVMIntULT,
-            };
-            self.b.icmp(predicate, value.parts[h], self.b.constant(self.word(), bound as u64 & 0xffff_ffff))
+        let (above, below) = if signed {
+            (IntPredicate::LLVMIntSGT, IntPredicate::LLVMIntSLT)
+        } else {
+            (IntPredicate::LLVMIntUGT, IntPredicate::LLVMIntULT)
         };
-        let any = if value.shape.is_whole() { wraps(0) } else { self.b.binary(op::OR, wraps(0), wraps(1)) };
+        let bounds = [(above, most - more, more != 0), (below, least - less, less != 0)];
+        let parts = if value.shape.is_whole() { &value.parts[..1] } else { &value.parts[..] };
+        let mut wraps = Vec::new();
+        for (predicate, bound, _) in bounds.into_iter().filter(|(.., matters)| *matters) {
+            for part in parts {
+                wraps.push(match (least..=most).contains(&bound) {
+                    true => self.b.icmp(predicate, *part, self.b.constant(self.word(), bound as u64 & 0xffff_ffff)),
+                    false => self.b.constant(self.b.int(1), 1),
+                });
+            }
+        }
+        let Some(any) = wraps.into_iter().reduce(|a, b| self.b.binary(op::OR, a, b)) else { return };
         let (fails, holds) = (self.b.label(), self.b.label());
         self.b.branch_rarely(any, fails, holds);
         self.b.place(fails);
