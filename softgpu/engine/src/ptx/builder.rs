@@ -177,6 +177,7 @@ impl<'a> Builder<'a> {
         if function.unsupported.is_some() {
             clear_body(&mut function);
         }
+        split_registers(&mut function);
         set_post_dominators(&mut function.blocks, &function.branch_tables);
         self.shared.sort_unstable();
         self.shared.dedup();
