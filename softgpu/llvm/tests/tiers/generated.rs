@@ -470,6 +470,9 @@ fn run(engine: Engine, source: &str, block: [u32; 3]) -> Result<Vec<u32>, String
 pub fn difference(source: &str, block: [u32; 3]) -> Option<String> {
     let expected = run(Engine::new(1), source, block);
     let got = run(crate::engine(1), source, block);
+    if let Err(error) = &expected {
+        return Some(format!("block {block:?}: {error}\n{source}"));
+    }
     if expected == got {
         return None;
     }
