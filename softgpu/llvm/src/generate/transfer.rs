@@ -9,6 +9,7 @@ use vgpu_engine::engine::Steps;
 use vgpu_engine::ir::*;
 
 /// How the elements of an access are moved.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     /// All lanes have one address.
