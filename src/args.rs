@@ -142,6 +142,11 @@ pub struct Executor {
     #[command(flatten)]
     pub mps: Mps,
 
+    /// Let a host's driver keep what it compiles from PTX in this folder, each user of the VM in one of its own, so that
+    /// later sessions of that user need not compile it again; `CUDA_CACHE_MAXSIZE` of the backend limits each
+    #[arg(long, value_name = "DIR")]
+    pub compute_cache: Option<PathBuf>,
+
     /// Serve a host GPU whose kernels can read all of a worker's memory (HMM or ATS)
     #[arg(long)]
     pub allow_pageable_access: bool,
@@ -247,6 +252,7 @@ impl Executor {
         arguments.extend(self.memory.map(|memory| format!("--memory={memory}")));
         arguments.extend(self.nvml.iter().map(|path| format!("--nvml={}", path.display())));
         arguments.extend(self.mps.to_arguments());
+        arguments.extend(self.compute_cache.as_ref().map(|folder| format!("--compute-cache={}", folder.display())));
         arguments.extend(self.soft_check.then(|| "--soft-check".into()));
         arguments.extend(self.soft_dump.as_ref().map(|folder| format!("--soft-dump={}", folder.display())));
         arguments.extend(self.allow_pageable_access.then(|| "--allow-pageable-access".into()));

@@ -145,6 +145,9 @@ pub enum GpuError {
         "--kernel-timeout: only the software GPU can end a kernel; a host's GPU ends a session's with its process"
     )]
     KernelTimeout,
+    /// the software GPU writes no files
+    #[error("--compute-cache: only a host's driver keeps what it compiles (--gpu host); the software GPU does not")]
+    ComputeCache,
     /// the software GPU cannot be set up like this
     #[error("--memory: {0}")]
     Soft(#[from] vgpu_softgpu::ConfigError),
@@ -159,6 +162,16 @@ pub enum GpuError {
 }
 
 impl Executor {
+    /// Whether its options go together.
+    pub fn check(&self) -> Result<(), GpuError> {
+        match self.gpu {
+            _ if self.soft_dump.is_some() && self.sandboxed() => Err(GpuError::Dump),
+            Gpu::Soft if self.compute_cache.is_some() => Err(GpuError::ComputeCache),
+            Gpu::Host | Gpu::Library(_) if self.kernel_timeout.is_some() => Err(GpuError::KernelTimeout),
+            _ => Ok(()),
+        }
+    }
+
     /// How long its library may take to be loaded.
     fn load_time(&self) -> Duration {
         self.call_time().clamp(LOAD_TIME.0, LOAD_TIME.1)
@@ -172,12 +185,6 @@ impl Executor {
 
 /// Loads and initialises the driver.
 pub fn start(executor: &Executor) -> Result<DriverApi, GpuError> {
-    if executor.soft_dump.is_some() && executor.sandboxed() {
-        return Err(GpuError::Dump);
-    }
-    if executor.gpu != Gpu::Soft && executor.kernel_timeout.is_some() {
-        return Err(GpuError::KernelTimeout);
-    }
     let api = load(executor)?;
     let gpu = || executor.gpu.clone();
     match crate::sys::initialize(&api) {

@@ -70,7 +70,15 @@ pub fn of_worker(executor: &Executor) -> Vec<Rule> {
     }
     rules.extend(executor.nvml_library().map(|path| (path.to_path_buf(), read)));
     rules.extend(executor.mps.pipe_directory.clone().map(|path| (path, devices)));
+    rules.extend(executor.compute_cache.clone().map(|path| (path, cache())));
     rules
+}
+
+/// What a driver does in its cache of compiled kernels.
+fn cache() -> BitFlags<AccessFs> {
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    let write = AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg | AccessFs::MakeDir | AccessFs::Refer;
+    read | write | AccessFs::RemoveFile | AccessFs::RemoveDir
 }
 
 /// The files of which this process's code consists: the executable and its libraries.

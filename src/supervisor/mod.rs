@@ -1,5 +1,6 @@
 //! The supervisor: listens for the VM, speaks vhost-user, and starts a worker per session.
 
+mod cache;
 mod control;
 mod device;
 mod exchange;
@@ -41,6 +42,9 @@ use crate::sandbox::User;
 /// Serves VMs, one after the other, until a signal ends the process. Workers inherit `log`.
 pub fn run(args: &Serve, log: OwnedFd) -> ExitCode {
     let executor = &args.executor;
+    if let Err(error) = executor.check() {
+        return exit::fail(exit::NO_GPU, error);
+    }
     let user = match User::find(args.user.as_deref()) {
         Ok(user) => user,
         Err(error) => return exit::fail(exit::SANDBOX, error),

@@ -9,7 +9,7 @@ use rustix::net::sockopt::{set_socket_timeout, Timeout};
 use vgpu_protocol::control::BackendStatus;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::launcher::Launcher;
+use super::launcher::{Launcher, Start};
 use super::process::wait;
 use crate::args::Mode;
 use crate::channel::{is_readable, receive, send, socket_pair};
@@ -38,7 +38,7 @@ impl Monitor {
     pub fn start(launcher: &Launcher) -> io::Result<Monitor> {
         let (near, far) = socket_pair()?;
         set_socket_timeout(&near, Timeout::Recv, Some(PATIENCE))?;
-        let pid = launcher.launch(Mode::Monitor, 0, &far)?;
+        let pid = launcher.launch(Start::new(Mode::Monitor), &far)?;
         std::thread::Builder::new().name("monitor".into()).spawn(move || {
             if let Ok(end) = wait(pid) {
                 log::debug!("the process that asks NVML ended ({end})");

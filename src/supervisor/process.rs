@@ -11,7 +11,7 @@ use rustix::process::{
 use vgpu_protocol::DeviceInfo;
 use zerocopy::FromBytes;
 
-use super::launcher::Launcher;
+use super::launcher::{Launcher, Start};
 use crate::args::Mode;
 use crate::channel::{is_readable, Channel};
 use crate::exit;
@@ -25,9 +25,9 @@ pub struct Worker {
 
 impl Worker {
     /// Starts a worker process. Its end must be waited for by the caller, with [`wait`].
-    pub fn spawn(launcher: &Launcher, nice: u8) -> io::Result<Worker> {
+    pub fn spawn(launcher: &Launcher, nice: u8, user: u32) -> io::Result<Worker> {
         let (channel, far) = Channel::pair()?;
-        let pid = launcher.launch(Mode::Worker, nice, &far)?;
+        let pid = launcher.launch(Start { mode: Mode::Worker, nice, user }, &far)?;
         // It is a child of this process, and nobody has waited for it yet: the id is its own.
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
         Ok(Worker { channel, pidfd, pid })
@@ -123,7 +123,7 @@ pub fn wait(pid: Pid) -> io::Result<End> {
 /// The inner error is how the process ended; unless it was late, it has said on standard error what is wrong.
 pub fn probe(launcher: &Launcher, patience: Duration) -> io::Result<Result<Vec<DeviceInfo>, End>> {
     let (ours, output) = pipe_with(PipeFlags::CLOEXEC)?;
-    let pid = launcher.launch(Mode::Probe, 0, &output)?;
+    let pid = launcher.launch(Start::new(Mode::Probe), &output)?;
     drop(output);
     let Some(bytes) = read_in_time(&ours, patience)? else {
         let _ = kill_process(pid, Signal::KILL);
@@ -157,6 +157,6 @@ fn read_in_time(pipe: &OwnedFd, patience: Duration) -> io::Result<Option<Vec<u8>
 /// Has a short-lived process try what a worker's sandbox forbids; whether it was ended for that.
 pub fn check_sandbox(launcher: &Launcher) -> io::Result<bool> {
     let (_ours, output) = pipe_with(PipeFlags::CLOEXEC)?;
-    let end = wait(launcher.launch(Mode::Check, 0, &output)?)?;
+    let end = wait(launcher.launch(Start::new(Mode::Check), &output)?)?;
     Ok(end == End::Code(exit::SECCOMP.into()))
 }

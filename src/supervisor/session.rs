@@ -125,7 +125,7 @@ impl Session {
             .map_err(host("duplicate the VM's memory file"))?
             .ok_or(ControlStatus::BadAddress)?;
         let nice = u8::try_from(request.nice.clamp(0, MOST_NICE)).unwrap_or(0);
-        let worker = Worker::spawn(&settings.launcher, nice).map_err(host("start a worker"))?;
+        let worker = Worker::spawn(&settings.launcher, nice, request.uid).map_err(host("start a worker"))?;
         let fate = Mutex::new(Fate {
             memory: memory.clone(),
             home: request.home,

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::process::getuid;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-use crate::backend::{executable, gone, mock_driver, Backend};
+use crate::backend::{executable, executable_with, gone, mock_driver, Backend};
 use crate::client::Client;
 use crate::vm::{Vm, CHUNKS};
 
@@ -58,6 +58,36 @@ fn test_a_worker_keeps_no_descriptor_of_the_vms_memory() {
 fn size(line: &str) -> u64 {
     let (from, to) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
     u64::from_str_radix(to, 16).unwrap() - u64::from_str_radix(from, 16).unwrap()
+}
+
+#[test]
+fn test_what_a_driver_compiles_is_kept_for_its_user_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = Backend::start_with(&["--compute-cache", folder.path().to_str().unwrap()]);
+    let mut vm = Vm::start(&backend.socket());
+    for (queue, user) in [(1, 7), (2, 7), (3, 8)] {
+        vm.user = user;
+        Client::open(&mut vm, queue).kernel(&vm, "add");
+    }
+    let told = |user: &str| std::fs::read_to_string(folder.path().join(user).join("image")).unwrap();
+    assert_eq!(told("7"), "compiled, sees 0 users\nfound, sees 0 users\n");
+    assert_eq!(told("8"), "compiled, sees 0 users\n");
+    assert_eq!(folder.path().read_dir().unwrap().count(), 2, "neither probe nor monitor writes there");
+}
+
+#[test]
+fn test_a_cache_that_cannot_be_is_named_at_start() {
+    let start = |gpu: &Path, folder: &str| {
+        let mut command = executable_with(gpu);
+        let output =
+            command.args(["--socket-path", "/nonexistent/socket", "--compute-cache", folder]).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let message = start(&mock_driver(), "/nonexistent");
+    assert!(message.contains("--compute-cache /nonexistent") && message.contains("may write"), "{message}");
+    let message = start(Path::new("soft"), "/tmp");
+    assert!(message.contains("--compute-cache") && message.contains("--gpu host"), "{message}");
 }
 
 fn executable_with_driver(gpu: &Path) -> std::process::Command {

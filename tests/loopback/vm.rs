@@ -59,6 +59,8 @@ pub struct Vm {
     pub frontend: Frontend,
     pub memory: GuestMemoryMmap,
     pub control: Queue,
+    /// Whose process a session's client is said to be.
+    pub user: u32,
     next: u16,
     seen: u16,
     /// Lengths of replies that nobody has looked at, by descriptor.
@@ -130,7 +132,7 @@ impl Vm {
         let region = GuestRegionMmap::new(mapping, GuestAddress(START)).unwrap();
         let memory = GuestMemoryMmap::from_regions(vec![region]).unwrap();
         let (control, answers) = (Queue::new(), HashMap::new());
-        let mut vm = Vm { frontend, memory, control, next: 0, seen: 0, answers };
+        let mut vm = Vm { frontend, memory, control, user: 0, next: 0, seen: 0, answers };
         let control = Queue::new();
         vm.start_ring(0, &CONTROL, 0, &control);
         vm.control = control;
@@ -266,7 +268,8 @@ impl Vm {
     }
 
     pub fn create(&mut self, queue: u32) -> ControlStatus {
-        self.control(ControlOp::SessionCreate, queue, Vm::request(queue).as_bytes()).0
+        let request = SessionCreate { uid: self.user, ..Vm::request(queue) };
+        self.control(ControlOp::SessionCreate, queue, request.as_bytes()).0
     }
 
     pub fn destroy(&mut self, queue: u32) -> ControlStatus {

@@ -4,11 +4,12 @@
 //!
 //! The environment says more about it: `MOCK_DEVICES` how many devices it has, of which
 //! `CUDA_VISIBLE_DEVICES` chooses as NVIDIA's driver has it, `MOCK_VERSION` its CUDA version,
-//! `MOCK_PAGEABLE_ACCESS` that kernels reach all memory; what calls do and where they are noted: [`script`].
+//! `MOCK_PAGEABLE_ACCESS` that kernels reach all memory; `CUDA_CACHE_PATH` where compiled images are kept; what calls do and where they are noted: [`script`].
 //!
 //! Images start with `mock`, or as PTX and cubins do. Kernels: `add` (u64 address, u32 value), `sleep` (u64 milliseconds of
 //! stream time), `work` (u64 microseconds of it), `print`, `crash`, `fault` (makes its context fail with 700).
 
+mod cache;
 mod devices;
 mod script;
 
@@ -289,6 +290,7 @@ fn load(kind: Kind, out: *mut usize, image: *const c_void, log: Option<(*mut u8,
     let start = unsafe { std::slice::from_raw_parts(image.cast::<u8>(), 4) };
     // The second is PTX with an empty line in front, as `vgpu bench` has it, the third machine code.
     if [b"mock", b"\n.ve", b"\x7fELF"].contains(&start.try_into().unwrap_or(b"none")) {
+        cache::load();
         // SAFETY: `out` is a local of the worker.
         unsafe { *out = with(|s| s.make(kind)) };
         return CUresult::SUCCESS;

@@ -62,6 +62,10 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub dump_ir: Option<PathBuf>,
 
+    /// Folder where a host's driver keeps what it compiles from PTX; made if it is missing.
+    #[arg(long, value_name = "DIR")]
+    pub compute_cache: Option<PathBuf>,
+
     /// What backend and broker log: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub log_level: log::LevelFilter,
@@ -131,6 +135,12 @@ fn link_libraries(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A folder's whole path; it is made if it is missing.
+fn folder_at(path: &Path) -> Result<PathBuf> {
+    std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
+    Ok(path.canonicalize()?)
+}
+
 struct Backend {
     process: Child,
 }
@@ -156,10 +166,12 @@ impl Backend {
             .process_group(0);
         match &options.dump_ir {
             Some(folder) => {
-                std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-                command.arg("--soft-dump").arg(folder.canonicalize()?).args(["--sandbox", "none"]);
+                command.arg("--soft-dump").arg(folder_at(folder)?).args(["--sandbox", "none"]);
             }
             None => drop(command.args(["--sandbox", &options.sandbox])),
+        }
+        if let Some(folder) = &options.compute_cache {
+            command.arg("--compute-cache").arg(folder_at(folder)?);
         }
         if options.soft_check {
             command.arg("--soft-check");
