@@ -77,7 +77,7 @@ impl Session {
     /// Copies at most [`PIECE_SIZE`] bytes out of a piece, which are part of `total`.
     pub fn read_piece(&self, piece: &Piece, to: &mut [u8], total: usize) {
         assert!(to.len() <= PIECE_SIZE);
-        if total > CACHED && self.is_cpu.load(Ordering::Relaxed) {
+        if total > CACHED {
             self.home.read_streaming(piece.offset(), to);
         } else {
             self.home.read(piece.offset(), to);
