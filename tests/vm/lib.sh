@@ -58,8 +58,8 @@ stop_guest() {
     trap - EXIT
 }
 
-# monitor COMMAND: one command to QEMU; its answer on stdout.
-monitor() { "$repo/tests/vm/qmp.py" "$run/monitor.sock" "$1"; }
+# monitor COMMAND [ARGUMENTS]: one command to QEMU, its arguments in JSON; its answer on stdout.
+monitor() { "$repo/tests/vm/qmp.py" "$run/monitor.sock" "$@"; }
 
 # workers: the backend's processes, one per session.
 workers() { pgrep -f -P "$(cat "$run/backend.pid")" '^vhost-user-vgpu worker '; }

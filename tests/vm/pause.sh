@@ -1,5 +1,5 @@
 #!/bin/bash
-# The guest is paused and resumed while a program computes: nothing is lost.
+# The guest is paused and resumed while a program computes: nothing is lost. It does not move to another machine.
 . "$(dirname "$0")/lib.sh"
 
 is_paused() { monitor query-status | grep -q '"paused"'; }
@@ -14,8 +14,16 @@ pause_and_resume() {
     done
 }
 
+# The state of a GPU is not saved, so QEMU must not save that of the guest either.
+migration_is_refused() {
+    local answer
+    answer=$(monitor migrate '{"uri": "exec:cat >/dev/null"}' 2>&1) && return 1
+    [[ $answer == *"blocked by non-migratable device"* ]]
+}
+
 start_guest --program "$programs/counter" -- ./counter 20000
 check pause/program-starts guest_printed STARTED
+check pause/migration-is-refused migration_is_refused
 check pause/ten-times pause_and_resume 10
 check pause/program-verified guest_exits 0
 stop_guest

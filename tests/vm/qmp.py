@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Sends one command to a QEMU monitor (QMP) and prints its answer.
 
-usage: qmp.py SOCKET COMMAND
+usage: qmp.py SOCKET COMMAND [ARGUMENTS]
+
+ARGUMENTS is a JSON object.
 """
 import json
 import socket
@@ -18,14 +20,15 @@ def answer(stream):
 
 
 def main():
-    path, command = sys.argv[1:]
+    path, command, *rest = sys.argv[1:]
+    arguments = {"arguments": json.loads(rest[0])} if rest else {}
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(60)
         connection.connect(path)
         stream = connection.makefile("rw", encoding="utf-8")
         answer(stream)  # the greeting
-        for name in ("qmp_capabilities", command):
-            stream.write(json.dumps({"execute": name}) + "\n")
+        for name, more in (("qmp_capabilities", {}), (command, arguments)):
+            stream.write(json.dumps({"execute": name, **more}) + "\n")
             stream.flush()
             reply = answer(stream)
             if "error" in reply:

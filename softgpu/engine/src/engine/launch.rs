@@ -141,7 +141,7 @@ impl Engine {
         Engine {
             pool: Pool::new(threads as u32 - 1),
             launches: AtomicU64::new(0),
-            compilation: Compilation::new(compiler, tier),
+            compilation: Compilation::new(compiler, tier, threads),
         }
     }
 

@@ -12,6 +12,7 @@
 mod block;
 mod check;
 mod code;
+mod compilation;
 mod control;
 mod cx;
 mod fault;

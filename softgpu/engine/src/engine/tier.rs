@@ -7,20 +7,18 @@
 //! machine code meets something that only the interpreter can do.
 
 use super::code::{Code, Map};
+use super::compilation::Compilers;
 use super::interface::Native;
 use super::Kernel;
 use crate::ir::{Function, FunctionId, Module, SymbolId};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{mpsc, Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{mpsc, Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Time that the interpreter spends on a kernel before it is compiled. Compiling one of median size takes several
 /// times as long, but beside the interpreter.
 const WORTH_COMPILING: Duration = Duration::from_millis(2);
-
-/// Stack of the thread that compiles: compilers recurse over long chains of instructions.
-const STACK: usize = 64 << 20;
 
 /// How often a launch that waits for a compilation looks whether it is cancelled.
 const LOOK: Duration = Duration::from_millis(10);
@@ -162,7 +160,18 @@ pub(super) struct Job {
 }
 
 impl Job {
-    fn run(&self, compiler: &dyn Compiler, shape: Shape) {
+    /// Nanoseconds that the interpreter has spent on its launches, those that are over, and at least what makes
+    /// compiling worth it.
+    pub(super) fn spent(&self) -> u64 {
+        self.compiled.spent.load(Relaxed).max(WORTH_COMPILING.as_nanos() as u64)
+    }
+
+    /// How many instructions it has.
+    pub(super) fn instructions(&self) -> u64 {
+        self.code.map.insts.len() as u64
+    }
+
+    pub(super) fn run(&self, compiler: &dyn Compiler, shape: Shape) {
         let function = &self.module.functions[self.function.0 as usize];
         self.compiled.variants[shape.index()].get_or_init(|| {
             let start = Instant::now();
@@ -189,42 +198,34 @@ impl Job {
     }
 }
 
-/// What the thread that compiles is told.
-struct Order {
-    job: Job,
-    shape: Shape,
-    /// Dropped when it is done.
-    done: Option<mpsc::Sender<()>>,
-}
-
-/// Compiles kernels when they are worth it, on a thread of its own: nobody has to wait for it, and it needs
-/// more stack than others.
+/// Has kernels compiled when they are worth it.
 pub(super) struct Compilation {
     tier: Tier,
-    compiler: Option<Arc<dyn Compiler>>,
-    queue: Mutex<Option<mpsc::Sender<Order>>>,
+    compilers: Option<Compilers>,
 }
 
 impl Compilation {
-    pub(super) fn new(compiler: Option<Arc<dyn Compiler>>, tier: Tier) -> Compilation {
+    /// Beside so many threads that run kernels.
+    pub(super) fn new(compiler: Option<Arc<dyn Compiler>>, tier: Tier, threads: usize) -> Compilation {
         let compiler = compiler.filter(|_| tier != Tier::Interpreter);
-        Compilation { tier, compiler, queue: Mutex::default() }
+        Compilation { tier, compilers: compiler.map(|compiler| Compilers::new(compiler, threads)) }
     }
 
     /// Called before each launch.
     pub(super) fn begin(&self, kernel: &Kernel, shape: Shape, cancel: &AtomicBool) {
-        let (Some(compiler), Tier::Compiled) = (&self.compiler, self.tier) else { return };
+        let (Some(compilers), Tier::Compiled) = (&self.compilers, self.tier) else { return };
         if kernel.compiled().is_known(shape) {
             return;
         }
+        let Ok(job) = kernel.job() else { return };
         let (sender, done) = mpsc::channel();
-        self.enqueue(compiler, kernel, shape, Some(sender));
+        compilers.order(job, shape, Some(sender));
         while !cancel.load(Relaxed) && done.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {}
     }
 
     /// Called now and then during a launch that the interpreter runs, and with `ended` at its end.
     pub(super) fn account(&self, kernel: &Kernel, shape: Shape, start: Instant, ended: bool) {
-        let Some(compiler) = &self.compiler else { return };
+        let Some(compilers) = &self.compilers else { return };
         let compiled = kernel.compiled();
         if compiled.is_known(shape) {
             return;
@@ -232,27 +233,11 @@ impl Compilation {
         let elapsed = start.elapsed().as_nanos() as u64;
         let before = if ended { compiled.spent.fetch_add(elapsed, Relaxed) } else { compiled.spent.load(Relaxed) };
         let spent = u128::from(before.saturating_add(elapsed));
-        if spent >= WORTH_COMPILING.as_nanos() && compiled.request(shape) {
-            self.enqueue(compiler, kernel, shape, None);
+        if spent < WORTH_COMPILING.as_nanos() || !compiled.request(shape) {
+            return;
         }
-    }
-
-    fn enqueue(&self, compiler: &Arc<dyn Compiler>, kernel: &Kernel, shape: Shape, done: Option<mpsc::Sender<()>>) {
-        let Ok(job) = kernel.job() else { return };
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let sender = queue.get_or_insert_with(|| {
-            let (sender, receiver) = mpsc::channel::<Order>();
-            let compiler = Arc::clone(compiler);
-            let work = move || {
-                for Order { job, shape, done } in receiver {
-                    job.run(&*compiler, shape);
-                    drop(done);
-                }
-            };
-            // Without the thread nothing is compiled, and everything is interpreted.
-            let _ = std::thread::Builder::new().name("softgpu-compile".into()).stack_size(STACK).spawn(work);
-            sender
-        });
-        let _ = sender.send(Order { job, shape, done });
+        if let Ok(job) = kernel.job() {
+            compilers.order(job, shape, None);
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::device::{Arg, Device};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{mpsc, Arc};
+use std::sync::{mpsc, Arc, Mutex};
+use std::time::{Duration, Instant};
 use vgpu_engine::engine::{Compiler, Engine, FaultKind, Native, Source, Tier};
 
 /// A compiler that says when it has begun, and never ends.
@@ -15,6 +16,29 @@ impl Compiler for Endless {
             std::thread::park();
         }
     }
+}
+
+/// A compiler that tells the first kernel's name and then waits for a word, and tells the names of the others.
+struct Halting {
+    names: mpsc::Sender<String>,
+    word: Mutex<Option<mpsc::Receiver<()>>>,
+}
+
+impl Compiler for Halting {
+    fn compile(&self, source: &Source<'_>) -> Result<Arc<dyn Native>, String> {
+        let _ = self.names.send(source.function.name.clone());
+        if let Some(word) = self.word.lock().unwrap().take() {
+            let _ = word.recv();
+        }
+        Err("a test's compiler makes no code".into())
+    }
+}
+
+/// An engine whose first compilation waits for a word, how the word is given, and the names of what is compiled.
+fn halting(threads: usize) -> (Engine, mpsc::Sender<()>, mpsc::Receiver<String>) {
+    let ((names, named), (give, word)) = (mpsc::channel(), mpsc::channel());
+    let compiler = Halting { names, word: Mutex::new(Some(word)) };
+    (Engine::with_compiler(threads, Some(Arc::new(compiler)), Tier::Auto), give, named)
 }
 
 /// A compiler with a bug.
@@ -35,6 +59,16 @@ const SOURCE: &str = ".version 8.0\n.target sm_80\n.address_size 64\n\
     ld.param.u64 %a, [p]; mov.u64 %b, total; mov.u32 %c, 200;\n\
     L: sub.u32 %c, %c, 1; setp.ne.u32 %q, %c, 0; @%q bra L;\n\
     red.global.add.u32 [%a], 1; red.global.add.u32 [%b], 1; ret; }";
+
+/// A kernel of that name that adds to a buffer in a loop, after so many other instructions.
+fn kernel(name: &str, instructions: usize) -> String {
+    let others = "add.u32 %c, %c, %c; ".repeat(instructions);
+    format!(
+        ".visible .entry {name}(.param .u64 p) {{\n.reg .b64 %a; .reg .b32 %c; .reg .pred %q;\n\
+         ld.param.u64 %a, [p]; ld.global.u32 %c, [%a]; {others} red.global.add.u32 [%a+8], %c; mov.u32 %c, 200;\n\
+         L: red.global.add.u32 [%a+4], 1; sub.u32 %c, %c, 1; setp.ne.u32 %q, %c, 0; @%q bra L; ret; }}\n"
+    )
+}
 
 /// Launches until a compiler has been asked; gives how often.
 fn launch_until(d: &Device, program: &vgpu_engine::engine::Program, out: u64, asked: &mpsc::Receiver<()>) -> u32 {
@@ -63,6 +97,48 @@ fn launches_modules_and_engines_do_not_wait_for_a_compilation_without_end() {
     assert_eq!(d.memory.info().free, before);
     // Another engine takes the place of this one, which goes.
     d.engine = Engine::new(1);
+}
+
+const HEAD: &str = ".version 8.0\n.target sm_80\n.address_size 64\n";
+
+#[test]
+fn of_kernels_that_wait_the_one_that_gains_most_by_instruction_is_compiled_first() {
+    let mut d = Device::with_threads(1);
+    let (engine, word, named) = halting(1);
+    d.engine = engine;
+    let out = d.words(&[0, 0, 0, 0]);
+    let program = d.load(&[HEAD, &kernel("first", 1), &kernel("long", 2000), &kernel("short", 1)].concat());
+    let launch = |name| d.launch(&program, name, ([64, 1, 1], [64, 1, 1]), &[Arg::U64(out)]).unwrap();
+    while named.try_recv().is_err() {
+        launch("first");
+    }
+    // Far more than compiling is worth: both wait now.
+    for name in ["long", "short"] {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(50) {
+            launch(name);
+        }
+    }
+    word.send(()).unwrap();
+    assert_eq!([named.recv().unwrap(), named.recv().unwrap()], ["short", "long"]);
+}
+
+#[test]
+fn where_many_threads_run_kernels_several_compile() {
+    let mut d = Device::with_threads(1);
+    let (engine, _word, named) = halting(8);
+    d.engine = engine;
+    let out = d.words(&[0, 0, 0, 0]);
+    let program = d.load(&[HEAD, &kernel("endless", 1), &kernel("other", 1)].concat());
+    for name in ["endless", "other"] {
+        let told = loop {
+            d.launch(&program, name, ([64, 1, 1], [64, 1, 1]), &[Arg::U64(out)]).unwrap();
+            if let Ok(told) = named.try_recv() {
+                break told;
+            }
+        };
+        assert_eq!(told, name);
+    }
 }
 
 #[test]
