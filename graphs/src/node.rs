@@ -51,6 +51,15 @@ impl Block {
         Block { words, size: bytes.len(), layout, addresses }
     }
 
+    /// Takes over the values of a block with the same layout, in its own place; false if the layout is another.
+    fn refill(&mut self, other: &Block) -> bool {
+        let same = self.layout == other.layout && self.size == other.size;
+        if same {
+            self.words.copy_from_slice(&other.words);
+        }
+        same
+    }
+
     /// The block.
     pub fn bytes(&self) -> &[u8] {
         &self.words.as_bytes()[..self.size]
@@ -253,6 +262,17 @@ impl Params {
         }
     }
 
+    /// Becomes what is given. Parameters of a kernel that have the layout of those before stay where those were:
+    /// llama.cpp asks where they are once, and writes there before each change.
+    pub fn replace(&mut self, mut with: Params) {
+        if let (Params::Kernel(old), Params::Kernel(new)) = (&mut *self, &mut with) {
+            if old.params.refill(&new.params) {
+                std::mem::swap(&mut old.params, &mut new.params);
+            }
+        }
+        *self = with;
+    }
+
     /// Graphs that the node owns.
     pub fn graphs(&self) -> &[u64] {
         match self {
@@ -313,6 +333,34 @@ mod tests {
             unsafe { (**block.pointers().cast::<*mut u32>(), **block.pointers().add(1).cast::<*mut u64>()) };
         assert_eq!((first, second), (1, 2));
         assert!(Block::new(&[], [].into()).pointers().is_null());
+    }
+
+    #[test]
+    fn test_replaced_parameters_of_the_same_layout_stay_in_place() {
+        let kernel = |bytes: &[u8], layout: &[ParamInfo]| {
+            Params::Kernel(Box::new(Kernel {
+                function: bytes[0].into(),
+                is_kernel: false,
+                context: 0,
+                grid: [1; 3],
+                block: [1; 3],
+                shared: 0,
+                params: Block::new(bytes, layout.into()),
+                attributes: Attributes::default(),
+            }))
+        };
+        let pointers = |params: &Params| params.kernel().map(|kernel| kernel.params.pointers());
+        let one = [ParamInfo { offset: 0, size: 4 }];
+        let mut params = kernel(&[1, 2, 3, 4], &one);
+        let first = pointers(&params);
+        params.replace(kernel(&[5, 6, 7, 8], &one));
+        assert_eq!(pointers(&params), first);
+        let now = params.kernel().unwrap();
+        assert_eq!((now.function, now.params.bytes()), (5, [5, 6, 7, 8].as_slice()));
+        params.replace(kernel(&[9, 9], &[ParamInfo { offset: 0, size: 2 }]));
+        assert_eq!(params.kernel().unwrap().params.bytes(), [9, 9]);
+        params.replace(Params::Empty);
+        assert_eq!(params.kind(), Params::Empty.kind());
     }
 
     #[test]

@@ -103,6 +103,20 @@ int main(void) {
     NEED(cuStreamSynchronize(stream));
     CHECK("changed_results", graph_all_are(graph_data, 42) && counter == 12);
 
+    // llama.cpp writes to where the parameters of a node are, and goes on to do so when it has set them.
+    CUDA_KERNEL_NODE_PARAMS live;
+    NEED(cuGraphKernelNodeGetParams(add, &live));
+    for (int i = 0; i < 50; i++) {
+        *(int *)live.kernelParams[1] = 30 + i;
+        NEED(cuGraphKernelNodeSetParams(add, &live));
+        CUDA_KERNEL_NODE_PARAMS again;
+        NEED(cuGraphKernelNodeGetParams(add, &again));
+        if (again.kernelParams != live.kernelParams || *(int *)again.kernelParams[1] != 30 + i)
+            break;
+        value = i;
+    }
+    CHECK("set_params_stay_in_place", value == 49);
+
     // Changes to an executable graph.
     value = 60;
     CHECK_CU("exec_set_kernel", cuGraphExecKernelNodeSetParams(changed, add, &kernel));

@@ -63,6 +63,7 @@ int main(void) {
     CHECK_CU("free_portable", cuMemFreeHost(portable));
     CHECK_CU("free_mapped", cuMemFreeHost(mapped));
     CHECK_CU("free_combined", cuMemFreeHost(combined));
+    CHECK_CU("free_null", cuMemFreeHost(NULL));
     CHECK_ERR("free_twice", cuMemFreeHost(combined), CUDA_ERROR_INVALID_VALUE);
     return finish();
 }

@@ -15,7 +15,7 @@ sys.exit(not lines or any(set(line) != fields for line in lines))'
 
 for program in device_query vectorAdd matmul_tiled reduction histogram streams_events \
     device_printf textures counter graph_loop graph_condition grid_sync cub_thrust illegal_address bad_ptx \
-    exit_before_init dlopen_loop fork_test; do
+    exit_before_init dlopen_loop fork_test ollama_discovery; do
     check "loopback/$program" "$bin_dir/vgpu" run -- "$programs/$program"
 done
 

@@ -38,7 +38,7 @@ impl<B: Backend> Graphs<B> {
         if known.params.kind() != params.kind() {
             return Err(CUresult::INVALID_VALUE);
         }
-        known.params = params;
+        known.params.replace(params);
         Ok(())
     }
 

@@ -510,6 +510,7 @@ fn errors_name_line_and_column() {
         (code("add.s32.wide %r1, %r2, %r3;"), 8, 1, "unexpected modifier `.wide` on `add`"),
         (code("add.s32 %r1, %r2;"), 8, 1, "`add` takes 3 operands, found 2"),
         (code("add.s64 %rd1, %r2, 1;"), 8, 15, "register `%r2` is 32 bits wide, 64 bits needed"),
+        (code("mov.u32 %r1, %r2[1];"), 8, 14, "`%r2` is not an array"),
         (code("mov.u32 %r1 %r2;"), 8, 13, "expected `,`, found `%r2`"),
         (code("@%r1 ret;"), 8, 2, "`%r1` is not a predicate register"),
         (code("bra NOWHERE;"), 8, 5, "label `NOWHERE` is not defined"),

@@ -34,9 +34,12 @@ pub unsafe extern "C" fn cuMemAllocHost_v2(pp: *mut *mut c_void, bytesize: usize
     unsafe { cuMemHostAlloc(pp, bytesize, 0) }
 }
 
-/// Frees pinned memory after all work queued so far.
+/// Frees pinned memory after all work queued so far; null is no memory.
 pub unsafe extern "C" fn cuMemFreeHost(p: *mut c_void) -> CUresult {
-    guard(|| driver()?.free_pinned(p.addr() as u64))
+    guard(|| match p.is_null() {
+        true => driver().map(|_| ()),
+        false => driver()?.free_pinned(p.addr() as u64),
+    })
 }
 
 /// Pinned and registered memory has the same address on the device.

@@ -156,8 +156,12 @@ pub unsafe fn cuMemAllocHost_v2(pp: *mut *mut c_void, size: usize) -> Result {
 }
 
 pub unsafe fn cuMemFreeHost(p: *mut c_void) -> Result {
-    driver()?.graphs.check_unsafe()?;
-    let range = driver()?.memory.remove(p as u64, |kind| matches!(kind, Kind::Host(_)));
+    let driver = driver()?;
+    if p.is_null() {
+        return Ok(());
+    }
+    driver.graphs.check_unsafe()?;
+    let range = driver.memory.remove(p as u64, |kind| matches!(kind, Kind::Host(_)));
     range.ok_or(CUresult::INVALID_VALUE)?;
     release(p as u64)
 }

@@ -248,7 +248,7 @@ impl<'a> Body<'_, 'a> {
                 Binding::ScalarParam(self.builder.reg(class))
             } else {
                 let offset = self.builder.frame(declarator.size, ty.align)?;
-                Binding::Frame { offset, size: declarator.size as u32, param }
+                Binding::Frame { offset, size: declarator.size as u32, element: declarator.element, param }
             };
             self.declare(declarator.name, binding)?;
             if self.cursor.accept(b';')? {

@@ -323,7 +323,8 @@ fn bind_params<'a>(builder: &mut Builder<'a>, params: &[HeaderParam<'a>]) -> Res
             (binding, ParamStorage::Reg(reg))
         } else {
             let offset = builder.frame(param.size, param.align)?;
-            (Binding::Frame { offset, size: param.size as u32, param: true }, ParamStorage::Frame { offset })
+            let binding = Binding::Frame { offset, size: param.size as u32, element: 0, param: true };
+            (binding, ParamStorage::Frame { offset })
         };
         if !builder.scopes.innermost().declare(param.name, binding) && param.name != b"_" {
             return invalid(format!("`{}` is declared twice", text(param.name)));

@@ -20,6 +20,8 @@ pub(super) enum Raw<'a> {
     Component(&'a [u8], u8),
     /// `name+offset` outside of brackets.
     Offset(&'a [u8], i64),
+    /// `name[n]`: an element of an array, by its number.
+    Index(&'a [u8], i64),
     /// `name.h10`, maybe with a minus sign: name, selected parts (empty: all) and sign.
     Part {
         name: &'a [u8],
@@ -274,6 +276,11 @@ fn named<'a>(cursor: &mut Cursor<'a>, name: &'a [u8]) -> Result<Raw<'a>> {
     }
     if cursor.accept(b'|')? {
         return Ok(Raw::Pair(name, cursor.ident()?));
+    }
+    if cursor.accept(b'[')? {
+        let index = cursor.integer()? as i64;
+        cursor.expect(b']')?;
+        return Ok(Raw::Index(name, index));
     }
     Ok(match offset(cursor)? {
         0 => Raw::Name(name),

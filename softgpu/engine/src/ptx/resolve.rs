@@ -128,6 +128,10 @@ impl<'a> Lower<'_, 'a> {
             Raw::Name(name) => self.named(name, 0, bits, operand.at),
             Raw::Element(reg) => Ok(Operand::Reg(self.check_width(reg, bits, b"element", operand.at)?)),
             Raw::Offset(name, offset) => self.named(name, offset, bits, operand.at),
+            Raw::Index(name, index) => {
+                let offset = self.element_offset(name, index, operand.at)?;
+                self.named(name, offset, bits, operand.at)
+            }
             Raw::Component(name, component) => match special_reg(name, Some(component)) {
                 Some(reg) => Ok(Operand::Special(reg)),
                 None => self.unknown(name, operand.at),
@@ -221,6 +225,26 @@ impl<'a> Lower<'_, 'a> {
         })
     }
 
+    /// Bytes from the start of an array to an element. Elements are scalars, also of arrays of vectors or of
+    /// arrays: so does ptxas count them (PTX ISA, "Arrays as operands").
+    fn element_offset(&mut self, name: &'a [u8], index: i64, at: PtxPos) -> Result<i64> {
+        let element = match self.binding(name) {
+            Some(Binding::Variable(variable)) => self.tables.variables[variable as usize].element,
+            Some(Binding::Shared(variable)) => self.tables.shared[variable as usize].element,
+            Some(Binding::Frame { element, .. }) => element,
+            // All of them are one, whatever their elements.
+            Some(Binding::DynamicShared) if index == 0 => 1,
+            Some(Binding::DynamicShared) => return unsupported(format!("element of `{}`", text(name))),
+            Some(_) => 0,
+            None => return self.unknown(name, at),
+        };
+        match index.checked_mul(element.into()) {
+            Some(offset) if element > 0 => Ok(offset),
+            Some(_) => fail_at(at, format!("`{}` is not an array", text(name))),
+            None => fail_at(at, format!("`{}` has no such element", text(name))),
+        }
+    }
+
     fn use_shared(&mut self, index: u32) {
         if self.builder.shared.last() != Some(&index) {
             self.builder.shared.push(index);
@@ -246,6 +270,7 @@ impl<'a> Lower<'_, 'a> {
     pub(super) fn place_of(&mut self, operand: RawOperand<'a>, space: Space) -> Result<Place> {
         let (name, offset) = match operand.raw {
             Raw::Address(name, offset) => (name, offset),
+            Raw::Index(name, index) => (name, self.element_offset(name, index, operand.at)?),
             Raw::AbsoluteAddress(value) => {
                 let addr = Address { base: Operand::Imm(value), offset: 0 };
                 return Ok(Place::Memory { space: self.indirect_space(space), addr });

@@ -18,6 +18,8 @@ pub(super) enum Binding {
     Frame {
         offset: u32,
         size: u32,
+        /// Bytes of a scalar element; 0 if it is no array.
+        element: u32,
         param: bool,
     },
     /// Parameter of the entry being compiled: offset in the launch block.

@@ -17,6 +17,8 @@ pub(super) const RESERVED_SHARED: u32 = 1024;
 pub(super) struct VariableDecl<'a> {
     pub(super) name: &'a [u8],
     pub(super) space: Space,
+    /// Bytes of a scalar element; 0 if it is no array.
+    pub(super) element: u32,
     pub(super) definition: Option<VariableId>,
     pub(super) symbol: Option<SymbolId>,
     pub(super) sharing: Sharing,
@@ -70,6 +72,8 @@ pub(super) struct FunctionDecl<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SharedVar {
     pub(super) size: u64,
+    /// Bytes of a scalar element; 0 if it is no array.
+    pub(super) element: u32,
     pub(super) align: u32,
     pub(super) sharing: Sharing,
 }
@@ -149,7 +153,7 @@ impl<'a> Tables<'a> {
     pub(super) fn reserved_shared(&mut self) -> u32 {
         *self.reserved_shared.get_or_insert_with(|| {
             let sharing = Sharing::default();
-            self.shared.push(SharedVar { size: RESERVED_SHARED.into(), align: 128, sharing });
+            self.shared.push(SharedVar { size: RESERVED_SHARED.into(), element: 0, align: 128, sharing });
             self.shared.len() as u32 - 1
         })
     }

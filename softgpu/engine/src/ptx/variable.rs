@@ -74,8 +74,11 @@ impl DeclType {
 
     /// Bytes of one element of an array of this type.
     pub(super) fn element_size(&self) -> u64 {
-        let scalar = self.ty.map_or(8, |ty| ty.bits().div_ceil(8));
-        u64::from(scalar * self.vector)
+        u64::from(self.scalar_size() * self.vector)
+    }
+
+    fn scalar_size(&self) -> u32 {
+        self.ty.map_or(8, |ty| ty.bits().div_ceil(8))
     }
 }
 
@@ -161,6 +164,8 @@ pub(super) struct Declarator<'a> {
     pub(super) dimensions: Dimensions,
     /// Bytes.
     pub(super) size: u64,
+    /// Bytes of a scalar element; 0 if it is no array.
+    pub(super) element: u32,
 }
 
 impl<'a> Declarator<'a> {
@@ -170,7 +175,8 @@ impl<'a> Declarator<'a> {
         let Some(size) = dimensions.size(ty.element_size()) else {
             return cursor.fail(format!("`{}` is larger than {SIZE_LIMIT} bytes", text(name)));
         };
-        Ok(Declarator { name, dimensions, size })
+        let element = if dimensions.is_array() { ty.scalar_size() } else { 0 };
+        Ok(Declarator { name, dimensions, size, element })
     }
 }
 
@@ -218,7 +224,7 @@ fn declare_shared(tables: &mut Tables, ty: &DeclType, declarator: &Declarator, l
         return Binding::DynamicShared;
     }
     let sharing = Sharing::new(linkage, tables.unit);
-    tables.shared.push(SharedVar { size: declarator.size, align: ty.align, sharing });
+    tables.shared.push(SharedVar { size: declarator.size, element: declarator.element, align: ty.align, sharing });
     Binding::Shared(tables.shared.len() as u32 - 1)
 }
 
@@ -240,7 +246,8 @@ fn declare_variable<'a>(
             index
         }
         _ => {
-            tables.variables.push(VariableDecl { name, space, definition: None, symbol: None, sharing });
+            let element = declarator.element;
+            tables.variables.push(VariableDecl { name, space, element, definition: None, symbol: None, sharing });
             tables.variables.len() as u32 - 1
         }
     };

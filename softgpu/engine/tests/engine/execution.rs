@@ -290,3 +290,26 @@ fn addresses_of_32_bits_wrap() {
     d.launch(&program, "k", ([1; 3], [1, 1, 1]), &[Arg::U64(out)]).unwrap();
     assert_eq!(d.read(out, 3), [5, 5, 9]);
 }
+
+#[test]
+fn elements_of_arrays_by_their_numbers() {
+    let source = "\
+        .version 8.0\n.target sm_80\n.address_size 64\n\
+        .global .u16 table[4] = {10, 11, 12, 13};\n.global .v2 .u32 pairs[2] = {{20, 21}, {22, 23}};\n\
+        .global .u8 rows[2][3] = {{30, 31, 32}, {33, 34, 35}};\n.extern .shared .align 16 .u32 dynamic[];\n\
+        .visible .entry k(.param .u64 p) {\n\
+        .reg .b64 %p, %a; .reg .b32 %r<8>; .reg .b16 %h;\n\
+        .shared .align 8 .f32 tile[16]; .local .align 8 .u64 own[4];\n\
+        ld.param.u64 %p, [p];\n\
+        mov.u64 %a, table[3]; ld.global.u16 %h, [%a]; cvt.u32.u16 %r0, %h;\n\
+        ld.global.u32 %r1, pairs[2];\n\
+        ld.global.u8 %r2, rows[4];\n\
+        mov.u32 %r3, 40; st.shared.u32 tile[5], %r3; ld.shared.u32 %r3, [tile+20];\n\
+        mov.u64 %a, 50; st.local.u64 own[2], %a; ld.local.u32 %r4, [own+16];\n\
+        mov.u32 %r5, 60; st.shared.u32 [dynamic], %r5; ld.shared.u32 %r5, dynamic[0];\n\
+        st.global.v4.u32 [%p], {%r0, %r1, %r2, %r3}; st.global.v2.u32 [%p+16], {%r4, %r5}; ret; }\n";
+    let d = Device::new();
+    let (program, out) = (d.load(source), d.words(&[0; 6]));
+    d.launch(&program, "k", ([1; 3], [1, 1, 1]), &[Arg::U64(out)]).unwrap();
+    assert_eq!(d.read(out, 6), [13, 22, 34, 40, 50, 60]);
+}

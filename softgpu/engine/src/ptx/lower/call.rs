@@ -107,7 +107,7 @@ impl<'a> Lower<'_, 'a> {
                 let size = self.class(reg).bits().div_ceil(8);
                 (CallArg::Value(Operand::Reg(reg)), ParamShape::Scalar { size })
             }
-            Some(Binding::Frame { offset, size, param: true }) => {
+            Some(Binding::Frame { offset, size, param: true, .. }) => {
                 (CallArg::Frame { offset, size }, ParamShape::Bytes { size })
             }
             _ => return Ok(None),
