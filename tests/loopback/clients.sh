@@ -2,7 +2,7 @@
 # CUDA clients from PyPI and crates.io, unmodified, without a VM. Prints `PASS
 # name` or `FAIL name: reason` lines.
 #
-#   tests/loopback/clients.sh [--all]    --all: numba's own tests to the last one
+#   tests/loopback/clients.sh [--all]    --all: numba's own tests to the last one, and gpt4all
 #   tests/loopback/clients.sh --cudarc   only make cudarc's program, and NVRTC for it
 #   tests/loopback/clients.sh --llama    only llama.cpp, which takes half an hour of two cores to compile
 set -uo pipefail
@@ -151,6 +151,19 @@ llama() {
     LD_LIBRARY_PATH=$target/clients/llama/cuda/lib client llama --compute-capability 13.0
 }
 
+# tinygrad: with both of its code generators. It looks for NVRTC and its headers by these variables.
+tinygrad() {
+    local cuda generator
+    set_up tinygrad || return 0
+    cuda=$(echo "$target"/clients/tinygrad/lib/python3*/site-packages/nvidia/cu13)
+    for generator in CUDA CUDA:PTX; do
+        (
+            export DEV=$generator CUDA_PATH=$cuda CACHEDB=$target/clients/tinygrad.db LD_LIBRARY_PATH=$cuda/lib
+            client tinygrad
+        )
+    done
+}
+
 if [ "$whole" = --llama ]; then
     llama
     exit
@@ -177,4 +190,13 @@ if set_up pycuda build_pycuda; then
         export LD_LIBRARY_PATH=$LD_LIBRARY_PATH:$nvcc_root/nvidia/cu13/lib
         client pycuda
     )
+fi
+tinygrad
+client taichi
+# Warp makes machine code unless the driver is as new as its compiler.
+WARP_CACHE_PATH=$target/clients/warp-cache client warp --cuda-version 13.4
+if [ "$whole" = --all ]; then
+    mkdir -p "$target/clients/gpt4all-models"
+    arguments=("$target/clients/gpt4all-models")
+    client gpt4all --compute-capability 13.0
 fi
