@@ -1,12 +1,13 @@
-// What calls cost on the CUDA driver at hand, one JSON object a line. Without
-// arguments everything is measured; `bench NAME [INSTANCE]` measures one thing,
-// for several processes at a time.
+// What calls cost on the CUDA driver at hand, one JSON object a line. `bench quick` leaves out what is large;
+// `bench processes N` measures launches of N processes at a time.
 #include <cuda.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -15,7 +16,6 @@
 
 static CUfunction empty, spin;
 static CUstream stream;
-static const char *suffix = "";
 
 static void need(CUresult result, const char *call) {
     const char *name = NULL;
@@ -43,7 +43,7 @@ static double median(double *values, int count) {
 }
 
 static void report(const char *name, double value, const char *unit) {
-    printf("{\"bench\": \"%s%s\", \"value\": %.6g, \"unit\": \"%s\"}\n", name, suffix, value, unit);
+    printf("{\"bench\": \"%s\", \"value\": %.6g, \"unit\": \"%s\"}\n", name, value, unit);
     fflush(stdout);
 }
 
@@ -104,7 +104,7 @@ static void latency(const char *name, int count, void (*call)(int)) {
 static CUevent event;
 static CUdeviceptr device;
 static void *pinned, *pageable;
-static size_t size;
+static size_t size, largest = 1 << 30;
 
 static void launch_and_synchronize(int i) {
     (void)i;
@@ -148,20 +148,23 @@ static void launch_of_100_us(int i) {
 static void htod(void *host) { NEED(cuMemcpyHtoDAsync(device, host, size, stream)); }
 static void dtoh(void *host) { NEED(cuMemcpyDtoHAsync(host, device, size, stream)); }
 
+enum { MOST = 200 };
+#define COPY_SECONDS 0.2 // for all of one size
+
 // Copies one after the other, each awaited.
 static void copies(const char *name, void (*copy)(void *), void *host) {
-    static const size_t sizes[] = {4, 4096, 65536, 256 << 10, 1 << 20, 16 << 20, 256 << 20};
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    static const size_t sizes[] = {4, 4096, 65536, 256 << 10, 1 << 20, 16 << 20, 256 << 20, 1 << 30};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes && sizes[i] <= largest; i++) {
         char label[64];
-        double times[200];
-        int count = sizes[i] >= 16 << 20 ? 8 : 200;
+        double times[MOST], begin = now();
+        int count = -2; // the first two are not counted
         size = sizes[i];
-        for (int j = -2; j < count; j++) {
+        while (count < MOST && (count < 3 || now() - begin < COPY_SECONDS)) {
             double start = now();
             copy(host);
             NEED(cuStreamSynchronize(stream));
-            if (j >= 0)
-                times[j] = now() - start;
+            if (count++ >= 0)
+                times[count - 1] = now() - start;
         }
         double middle = median(times, count);
         snprintf(label, sizeof label, "%s_%zu", name, size);
@@ -254,7 +257,7 @@ static void rings(void) {
 // A kernel of 5 ms beside a pinned copy: 1 if they overlap wholly, 0 if not at all.
 static void overlap(void) {
     CUstream side;
-    size = 128 << 20;
+    size = largest / 8;
     NEED(cuStreamCreate(&side, CU_STREAM_NON_BLOCKING));
     double start = now();
     htod(pinned);
@@ -274,27 +277,86 @@ static void overlap(void) {
     NEED(cuStreamDestroy(side));
 }
 
-int main(int argc, char **argv) {
+// The context, and what all measurements need; says how long the context took.
+static double set_up(void) {
     CUcontext context;
     CUmodule module;
     double start = now();
-    static char instance[32];
     NEED(cuInit(0));
     NEED(cuDevicePrimaryCtxRetain(&context, 0));
     NEED(cuCtxSetCurrent(context));
-    if (argc == 1)
-        report("start_to_context", now() - start, "s");
+    double seconds = now() - start;
     NEED(cuModuleLoadData(&module, ptx));
     NEED(cuModuleGetFunction(&empty, module, "empty"));
     NEED(cuModuleGetFunction(&spin, module, "spin"));
     NEED(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
     NEED(cuEventCreate(&event, CU_EVENT_DISABLE_TIMING));
-    if (argc > 1) {
-        snprintf(instance, sizeof instance, "_of_process_%s", argc > 2 ? argv[2] : "0");
-        suffix = instance;
-        launch_throughput();
-        return 0;
+    return seconds;
+}
+
+// One of several processes: launches for a second from the moment that it is told to; its launches a second.
+static double launches_together(int ready, int go) {
+    enum { BETWEEN_LOOKS = 256 };
+    char byte = 0;
+    set_up();
+    launch(empty, 0);
+    NEED(cuStreamSynchronize(stream));
+    if (write(ready, &byte, 1) != 1 || read(go, &byte, 1) != 1)
+        exit(1);
+    double start = now(), count = 0;
+    while (now() - start < 1) {
+        for (int i = 0; i < BETWEEN_LOOKS; i++)
+            launch(empty, 0);
+        count += BETWEEN_LOOKS;
     }
+    NEED(cuStreamSynchronize(stream));
+    return count / (now() - start);
+}
+
+// Launches of an empty kernel by processes that begin together, a second, in all.
+static int processes(int count) {
+    enum { SOME = 64 };
+    int ready[2], go[2], results[2];
+    char bytes[SOME] = {0}, label[64];
+    double total = 0;
+    if (count < 1 || count > SOME || pipe(ready) || pipe(go) || pipe(results))
+        return 2;
+    for (int i = 0; i < count; i++) {
+        if (fork() == 0) {
+            // Those that end early are to be seen by the others.
+            close(go[1]);
+            close(ready[0]);
+            double speed = launches_together(ready[1], go[0]);
+            return write(results[1], &speed, sizeof speed) != sizeof speed;
+        }
+    }
+    close(ready[1]);
+    close(results[1]);
+    for (int i = 0; i < count; i++) {
+        if (read(ready[0], bytes, 1) != 1)
+            return printf("fail processes: one did not start\n"), 1;
+    }
+    if (write(go[1], bytes, (size_t)count) != count)
+        return 1;
+    for (int i = 0; i < count; i++) {
+        double speed;
+        if (read(results[0], &speed, sizeof speed) != sizeof speed)
+            return printf("fail processes: one did not end well\n"), 1;
+        total += speed;
+    }
+    while (wait(NULL) > 0) {
+    }
+    snprintf(label, sizeof label, "launches_of_%d_processes", count);
+    report(label, total / 1e6, "M/s");
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc > 2)
+        return processes(atoi(argv[2]));
+    if (argc > 1)
+        largest = 16 << 20;
+    report("start_to_context", set_up(), "s");
     launch_cost();
     launch_throughput();
     latency("launch_and_synchronize", 5000, launch_and_synchronize);
@@ -305,11 +367,11 @@ int main(int argc, char **argv) {
     latency("event_record", 5000, record_event);
     latency("memory_info", 2000, memory_info);
     latency("allocate_and_free_4_MiB", 200, allocate_and_free);
-    NEED(cuMemAlloc(&device, 256 << 20));
-    NEED(cuMemHostAlloc(&pinned, 256 << 20, 0));
-    pageable = malloc(256 << 20);
-    memset(pageable, 1, 256 << 20);
-    memset(pinned, 1, 256 << 20);
+    NEED(cuMemAlloc(&device, largest));
+    NEED(cuMemHostAlloc(&pinned, largest, 0));
+    pageable = malloc(largest);
+    memset(pageable, 1, largest);
+    memset(pinned, 1, largest);
     copies("htod_pinned", htod, pinned);
     copies("dtoh_pinned", dtoh, pinned);
     copies("htod_pageable", htod, pageable);

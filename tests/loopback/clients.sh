@@ -7,6 +7,7 @@
 #   tests/loopback/clients.sh --llama    only llama.cpp, which takes half an hour of two cores to compile
 set -uo pipefail
 . "$(dirname "$0")/../../scripts/lib.sh"
+. "$repo/scripts/lib-llama.sh"
 
 told=10   # exit code of tests/clients/checks.py; Python's own is 1
 limit=600 # seconds for one client, far above what one takes
@@ -117,30 +118,12 @@ cudarc() {
     [ "$code" -le 1 ] || echo "FAIL cudarc/exit: exit code $code"
 }
 
-# build_llama: llama.cpp with its kernels as PTX. CMake wants the toolkit in one folder.
+# build_llama: llama.cpp with its kernels as PTX.
 build_llama() {
-    local place=$target/clients/llama cuda
-    cuda=$place/cuda
-    environment llama
-    rm "$place/requirements.txt"
-    cp -a "$nvcc_root/nvidia/cu13" "$cuda"
-    cp -a "$place"/lib/python3*/site-packages/nvidia/cu13/. "$cuda"
-    local library
-    for library in cublas cublasLt cudart; do ln -sf "lib$library.so.13" "$cuda/lib/lib$library.so"; done
-    mkdir "$cuda/lib/stubs"
-    ln -s "$bin_dir/libcuda.so" "$cuda/lib/stubs/libcuda.so"
-    ln -s lib "$cuda/lib64"
-    cargo vendor --locked --manifest-path "$sources/llama/Cargo.toml" "$place/vendor"
-    export PATH=$place/bin:$cuda/bin:$PATH
-    cmake -S "$place/vendor/llama-cpp-sys-2/llama.cpp" -B "$place/build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-        -DGGML_CUDA=ON -DGGML_CUDA_FA=OFF -DGGML_CUDA_NCCL=OFF -DCMAKE_CUDA_ARCHITECTURES=75-virtual \
-        -DCUDAToolkit_ROOT="$cuda" -DCMAKE_CUDA_COMPILER="$cuda/bin/nvcc" -DCMAKE_CUDA_FLAGS="-I$cuda/include/cccl" \
-        -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_APP=OFF
-    cmake --build "$place/build"
-    g++ -std=c++17 -O2 -I"$place/vendor/llama-cpp-sys-2/llama.cpp/include" \
-        -I"$place/vendor/llama-cpp-sys-2/llama.cpp/ggml/include" -o "$place/logits" "$sources/llama/logits.cpp" \
-        -L"$place/build/bin" -lllama -lggml -lggml-base -Wl,--allow-shlib-undefined \
-        -Wl,-rpath,"$place/build/bin:$cuda/lib"
+    local place=$target/clients/llama
+    llama_prepare "$place"
+    llama_compile "$place" 75-virtual -DGGML_CUDA_FA=OFF
+    llama_program "$place" "$sources/llama/logits.cpp" "$place/build/bin:$place/cuda/lib"
     cp "$sources/llama/requirements.txt" "$place/requirements.txt"
 }
 
