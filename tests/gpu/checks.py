@@ -22,6 +22,15 @@ def check(function):
     return function
 
 
+class Skipped(Exception):
+    """A check that cannot be made here."""
+
+
+def skip(reason):
+    """Ends a check: what it needs is not here."""
+    raise Skipped(reason)
+
+
 def skip_all(reason):
     """Ends the script: what it needs is not here."""
     print(f"skip {sys.argv[0].rsplit('/', 1)[-1]}: {reason}")
@@ -54,6 +63,8 @@ def run():
         try:
             function()
             print(f"ok {function.__name__}", flush=True)
+        except Skipped as reason:
+            print(f"skip {function.__name__}: {reason}", flush=True)
         except Exception as error:
             _failed = True
             lines = str(error).strip().splitlines() or [""]

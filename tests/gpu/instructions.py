@@ -1,14 +1,18 @@
 """The software GPU's instruction tests on the driver at hand: what a GPU makes of the same PTX and inputs.
 
-A `fail` of the native run is a result of the software GPU that this GPU does not have.
+A `fail` of the native run is a result of the software GPU that this GPU does not have. With `again`, everything is done
+twice, and told the second time: what the driver has compiled may be kept.
 """
 
 import ctypes
 import pathlib
 import struct
+import subprocess
 import sys
+import time
 
 import driver
+from checks import bench
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Beside this script in a pack.
@@ -48,9 +52,11 @@ def parse(text):
 def kernel(number, form):
     """Text of a kernel that takes each thread's inputs from slots of one buffer and puts results into another."""
     text = "\n".join(form.text)
-    lines = [f".visible .entry k{number}(.param .u64 from, .param .u64 to)\n{{", ".reg .pred %p<4>;", ".reg .b16 %h<4>;",
-             ".reg .b32 %t<8>;", ".reg .b64 %u<8>;", ".reg .b128 %q<4>;", ".reg .b64 %from, %to;", ".reg .b32 %thread, %word;"]
-    lines += [f".{space} .align 16 .b8 {space}_bytes[4096];" for space in ("shared", "local") if f"{space}_bytes" in text]
+    lines = [f".visible .entry k{number}(.param .u64 from, .param .u64 to)\n{{", ".reg .pred %p<4>;",
+             ".reg .b16 %h<4>;", ".reg .b32 %t<8>;", ".reg .b64 %u<8>;", ".reg .b128 %q<4>;", ".reg .b64 %from, %to;",
+             ".reg .b32 %thread, %word;"]
+    spaces = [space for space in ("shared", "local") if f"{space}_bytes" in text]
+    lines += [f".{space} .align 16 .b8 {space}_bytes[4096];" for space in spaces]
     for prefix, types in (("i", form.inputs), ("o", form.results)):
         lines += [f".reg .{kind} %{prefix}{n};" for n, kind in enumerate(types)]
     lines += ["ld.param.u64 %from, [from];", "ld.param.u64 %to, [to];", "mov.u32 %thread, %tid.x;",
@@ -103,10 +109,13 @@ def main():
     folder = next(folder for folder in FOLDERS if folder.is_dir())
     target = min(driver.capability(driver.start()), 90)
     source, destination = driver.allocate(1024 * 64 * SLOT), driver.allocate(1024 * 64 * SLOT)
-    failed = 0
+    failed, compiling = 0, 0.0
     for path in sorted(folder.glob("*.ptx")):
         forms = parse(path.read_text())
-        for held, module, error in modules(forms, target):
+        started = time.monotonic()
+        compiled = modules(forms, target)
+        compiling += time.monotonic() - started
+        for held, module, error in compiled:
             for n, form in enumerate(held):
                 name = f"{path.stem} {form.name}".replace(": ", ":: ")
                 if error:
@@ -117,8 +126,11 @@ def main():
                 print(f"fail {name}: {wrong}" if wrong else f"ok {name}", flush=True)
             if module:
                 driver.call("cuModuleUnload", module)
+    bench("ptx_compiled_again" if sys.argv[1:] else "ptx_compiled", compiling, "s")
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        subprocess.run([sys.executable, __file__], stdout=subprocess.DEVNULL, check=False)
     sys.exit(main())

@@ -33,6 +33,9 @@ pub struct Config {
     pub pci: (i32, i32, i32),
 }
 
+/// Compute capability as `8.0`, for programs that load the software GPU themselves.
+const CAPABILITY_VARIABLE: &str = "VGPU_SOFT_COMPUTE_CAPABILITY";
+
 /// Names the tier for programs that load the software GPU themselves: `interpreter`, `auto` or `llvm`.
 const TIER_VARIABLE: &str = "VGPU_SOFT_TIER";
 
@@ -47,7 +50,7 @@ impl Default for Config {
         Config {
             memory_bytes: 4 << 30,
             threads: 0,
-            capability: (8, 0),
+            capability: std::env::var(CAPABILITY_VARIABLE).ok().and_then(|text| capability(&text)).unwrap_or((8, 0)),
             cuda_version: 13000,
             tier: std::env::var(TIER_VARIABLE).ok().and_then(|tier| tier.parse().ok()).unwrap_or_default(),
             check: std::env::var(CHECK_VARIABLE).is_ok_and(|value| !matches!(value.as_str(), "" | "0")),
@@ -57,6 +60,12 @@ impl Default for Config {
             pci: (0, 1, 0),
         }
     }
+}
+
+/// Reads `MAJOR.MINOR`.
+fn capability(text: &str) -> Option<(i32, i32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// Why the configuration was refused.
