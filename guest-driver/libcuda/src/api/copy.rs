@@ -6,7 +6,7 @@
 
 use std::ffi::c_void;
 
-use vgpu_client::{Pending, Piece, Session, PIECE_SIZE};
+use vgpu_client::{Session, PIECE_SIZE};
 use vgpu_protocol::cmd::{
     CuMemcpyDtoDAsyncV2, CuStreamSynchronize, VgpuCopyDtoH, VgpuCopyDtoHWait, VgpuCopyHtoD, VgpuCopyHtoDInline,
     VgpuPointerInfo,
@@ -14,7 +14,7 @@ use vgpu_protocol::cmd::{
 use vgpu_protocol::cuda::{CUresult, CUstream, Place};
 use vgpu_protocol::{Handle, HandleKind};
 
-use super::Result;
+use super::{fetch, Result};
 use crate::context;
 use crate::driver::{driver, Driver};
 use crate::memory::Kind;
@@ -113,42 +113,8 @@ impl Order {
         }
         // SAFETY: as the caller says.
         let target = unsafe { bytes_mut(dst, size)? };
-        self.to_pageable(target, src)?;
+        fetch::to_pageable(self.session(), self.stream, target, src)?;
         stub::latched()
-    }
-
-    /// The next piece is under way while the one before is copied out.
-    fn to_pageable(self, target: &mut [u8], src: u64) -> Result {
-        let context = context::required()?.handle.0;
-        let total = target.len();
-        let mut under_way: Option<(Fetch, &mut [u8])> = None;
-        for (i, part) in target.chunks_mut(PIECE_SIZE).enumerate() {
-            // A second piece only if there is one: threads must not wait for each other's first.
-            let piece = match (self.session().try_piece()?, under_way.is_some()) {
-                (Some(piece), _) => piece,
-                (None, false) => self.session().take_piece()?,
-                (None, true) => {
-                    finish(self.session(), under_way.take(), total)?;
-                    self.session().take_piece()?
-                }
-            };
-            let next = self.fetch(context, piece, src.wrapping_add((i * PIECE_SIZE) as u64), part.len());
-            finish(self.session(), under_way.take(), total)?;
-            under_way = Some((next?, part));
-        }
-        finish(self.session(), under_way, total)
-    }
-
-    fn fetch(self, context: u64, piece: Piece, src: u64, size: usize) -> std::result::Result<Fetch, CUresult> {
-        let dst = self.session().piece_address(&piece);
-        let command = VgpuCopyDtoHWait { dst, src, size: size as u64, stream: self.stream };
-        match self.session().begin(context, &command) {
-            Ok(pending) => Ok(Fetch { piece, pending }),
-            Err(error) => {
-                self.session().give_back(piece, None);
-                Err(error)
-            }
-        }
     }
 
     pub(super) fn on_device(self, dst: u64, src: u64, size: usize) -> Result {
@@ -202,22 +168,6 @@ impl Order {
         let known = stub::create(&VgpuPointerInfo { ptr: address })?.info.known != 0;
         Ok(if known { End::Device(address) } else { End::Host(address) })
     }
-}
-
-/// A piece that the worker is filling.
-struct Fetch {
-    piece: Piece,
-    pending: Pending,
-}
-
-fn finish(session: &'static Session, fetch: Option<(Fetch, &mut [u8])>, total: usize) -> Result {
-    let Some((Fetch { piece, pending }, target)) = fetch else { return Ok(()) };
-    let finished = session.finish::<VgpuCopyDtoHWait>(pending);
-    if finished.is_ok() {
-        session.read_piece(&piece, target, total);
-    }
-    session.give_back(piece, None);
-    finished.map(drop)
 }
 
 /// One end of a copy.

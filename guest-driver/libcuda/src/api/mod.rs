@@ -13,6 +13,7 @@ mod device;
 mod entry_points;
 mod event;
 mod export_tables;
+mod fetch;
 mod init;
 mod ipc;
 mod kernel;
