@@ -28,6 +28,9 @@ ln -sf libcuda.so.1 "$lib/libcuda.so"
 ln -sf libnvidia-ml.so.1 "$lib/libnvidia-ml.so"
 install -m 755 vgpud /usr/sbin/vgpud
 install -m 755 vgpu /usr/bin/vgpu
+# For programs that start a ptxas for their kernels, if they are told of this one.
+install -d "$lib/cuda/bin"
+ln -sf /usr/bin/vgpu "$lib/cuda/bin/ptxas"
 install -m 644 pci.ids "$share/pci.ids"
 install -m 755 uninstall.sh "$share/uninstall.sh"
 install -m 644 sysctl.conf /etc/sysctl.d/vgpu.conf

@@ -705,6 +705,8 @@ def memory():
                 names = lambda letter: "{" + ", ".join(f"%{letter}{i}" for i in range(count)) + "}"
                 f.map(f"{where}st{at}.v{count}.b{bits} [%u0+16], {names('i')};\nld{at}.v{count}.b{bits} {names('o')}, [%u0+16];",
                       [regs] * count, [regs] * count, lambda *v: [x & (1 << bits) - 1 for x in v], count=2)
+            # Braces around a single element, as Triton writes them.
+            f.map(f"{where}st{at}.b32 [%u0+16], {{%i0}};\nld{at}.b32 {{%o0}}, [%u0+16];", ["b32"], "b32", lambda a: a & 0xffffffff, one)
             f.map(f"{where}st{at}.b32 [%u0], %i0;\nst{at}.b8 [%u0+1], %i1;\nst{at}.b16 [%u0+2], %i1;\nld{at}.b32 %o0, [%u0];",
                   ["b32", "b32"], "b32", lambda a, b: a & 0xff | (b & 0xff) << 8 | (b & 0xffff) << 16, count=3)
         if space == "local":

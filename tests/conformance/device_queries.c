@@ -49,5 +49,22 @@ int main(void) {
     CHECK_ERR("disable_peer_null", cuCtxDisablePeerAccess(NULL), CUDA_ERROR_INVALID_CONTEXT);
     CHECK_CU("affinity_support", cuDeviceGetExecAffinitySupport(&can, CU_EXEC_AFFINITY_TYPE_SM_COUNT, 0));
     CHECK("affinity_flag", can == 0 || can == 1);
+
+    // The device's multiprocessors, all of which its contexts and streams may use.
+    CUdevResource whole = {0}, ours = {0}, stream = {0};
+    unsigned all = device_attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+    CHECK_CU("resource", cuDeviceGetDevResource(0, &whole, CU_DEV_RESOURCE_TYPE_SM));
+    CHECK("resource_all", whole.type == CU_DEV_RESOURCE_TYPE_SM && whole.sm.smCount == all);
+    CHECK("resource_parts", whole.sm.minSmPartitionSize >= 1 && whole.sm.minSmPartitionSize <= whole.sm.smCount);
+    CHECK_CU("resource_context", cuCtxGetDevResource(context, &ours, CU_DEV_RESOURCE_TYPE_SM));
+    CHECK("resource_context_all", ours.sm.smCount == whole.sm.smCount);
+    CHECK_ERR("resource_no_type", cuDeviceGetDevResource(0, &whole, CU_DEV_RESOURCE_TYPE_INVALID), CUDA_ERROR_INVALID_RESOURCE_TYPE);
+    CHECK_ERR("resource_null", cuDeviceGetDevResource(0, NULL, CU_DEV_RESOURCE_TYPE_SM), CUDA_ERROR_INVALID_VALUE);
+    if (driver_has("cuStreamGetDevResource")) {
+        CHECK_CU("resource_stream", cuStreamGetDevResource(NULL, &stream, CU_DEV_RESOURCE_TYPE_SM));
+        CHECK("resource_stream_all", stream.sm.smCount == whole.sm.smCount);
+    } else {
+        SKIP("resource_stream", "this driver has no cuStreamGetDevResource");
+    }
     return finish();
 }

@@ -41,6 +41,22 @@ def convolution():
 
 
 @check
+def linear_algebra():
+    a = numpy.random.default_rng(1).standard_normal((48, 48)).astype("float32")
+    close(jnp.linalg.svd(a, compute_uv=False), numpy.linalg.svd(a, compute_uv=False), 1e-3)
+    close(jnp.linalg.eigvalsh(a + a.T), numpy.linalg.eigvalsh(a + a.T), 1e-3)
+    q, r = jnp.linalg.qr(a)
+    close(jnp.dot(q, r, precision="highest"), a, 1e-3)
+
+
+@check
+def sorting():
+    x = numpy.random.default_rng(2).random(10_000, dtype="float32")
+    close(jnp.sort(x), numpy.sort(x))
+    close(jax.lax.top_k(x, 5)[0], numpy.sort(x)[:-6:-1])
+
+
+@check
 def scan():
     total = jax.jit(lambda x: jax.lax.scan(lambda c, v: (c + v, c), 0.0, x)[0])(jnp.arange(100.0))
     assert float(total) == 4950

@@ -147,6 +147,15 @@ tinygrad() {
     done
 }
 
+# jax: XLA starts a ptxas for each kernel. Its own kernels hold PTX for 12.0 only; cuBLAS and cuDNN have it from 13.0 on.
+jax() {
+    local cuda=$target/clients/cuda
+    mkdir -p "$cuda/bin"
+    ln -sf "$bin_dir/vgpu" "$cuda/bin/ptxas"
+    CUDA_ROOT=$cuda XLA_FLAGS=--xla_gpu_autotune_level=0 JAX_PLATFORMS=cuda,cpu JAX_SKIP_CUDA_CONSTRAINTS_CHECK=1 \
+        TF_CPP_MIN_LOG_LEVEL=3 client jax --compute-capability 13.0
+}
+
 if [ "$whole" = --llama ]; then
     llama
     exit
@@ -162,6 +171,7 @@ client numba
 # CuPy compiles to PTX on request. Its own kernels hold PTX for 12.0 only, and cuRAND looks for PTX from 13.0 on.
 export CUPY_COMPILE_WITH_PTX=1 CUPY_CACHE_DIR=$target/clients/cupy-cache
 client cupy --compute-capability 13.0
+jax
 client bindings
 cudart
 cudarc

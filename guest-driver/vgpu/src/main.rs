@@ -5,6 +5,7 @@ mod doctor;
 mod ffi;
 mod local;
 mod locate;
+mod ptxas;
 mod run;
 mod smi;
 mod sys;
@@ -31,14 +32,21 @@ enum Command {
     Doctor(doctor::Args),
     /// Measure what remoting costs, beside the same calls on the software GPU itself.
     Bench(bench::Args),
+    /// Take the place of CUDA's assembler, for programs that make kernels themselves.
+    Ptxas(ptxas::Args),
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    if arguments.first().is_some_and(|program| ptxas::is_name(program)) {
+        arguments.insert(1, ptxas::NAME.into());
+    }
+    let outcome = match Cli::parse_from(arguments).command {
         Command::Run(args) => run::run(&args),
         Command::Smi(args) => smi::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Ptxas(args) => ptxas::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("vgpu: {error:#}");

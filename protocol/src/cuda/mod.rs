@@ -7,6 +7,7 @@ mod graph;
 pub mod hints;
 mod ipc;
 mod memory;
+mod resource;
 mod result;
 mod stream;
 mod texture;
@@ -21,6 +22,7 @@ pub use copy::*;
 pub use graph::*;
 pub use ipc::*;
 pub use memory::*;
+pub use resource::CUdevResource;
 pub use result::CUresult;
 pub use stream::{
     launch_attribute, mem_op, BadMemOp, CUlaunchAttributeValue, CUstreamBatchMemOpParams, MemOp, StreamAttributes,

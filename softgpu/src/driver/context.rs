@@ -4,12 +4,13 @@ use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use vgpu_protocol::cuda::{CUcontext, CUctxCreateParams, CUevent, CUresult};
+use vgpu_protocol::cuda::{CUcontext, CUctxCreateParams, CUdevResource, CUevent, CUresult};
 
 use super::abi::{guard, out, out_opt, set};
 use super::core::{
     attached, current, current_handle, driver, pop_current, pop_top, push_current, set_current, Context, Limit, Result,
 };
+use super::device::put_resource;
 use super::event::event_of;
 
 /// Scheduling, host mapping, local memory and coredump flags; they change nothing here.
@@ -367,6 +368,15 @@ fn set_preference(value: i32, most: i32) -> CUresult {
             true => Ok(()),
             false => Err(CUresult::INVALID_VALUE),
         }
+    })
+}
+
+/// All that the context's device has.
+pub unsafe extern "C" fn cuCtxGetDevResource(hCtx: CUcontext, resource: *mut CUdevResource, kind: i32) -> CUresult {
+    guard(|| {
+        context_or_current(hCtx)?;
+        // SAFETY: null or writable, by the driver API's contract.
+        unsafe { put_resource(resource, kind) }
     })
 }
 

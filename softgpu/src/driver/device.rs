@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 
 use vgpu_protocol::cuda::attribute as id;
-use vgpu_protocol::cuda::{CUdevprop, CUresult, CUuuid};
+use vgpu_protocol::cuda::{CUdevResource, CUdevprop, CUresult, CUuuid};
 
 use super::abi::{guard, name as text_of, out, values_mut};
 use super::core::{device_attribute, driver, Driver, Result};
@@ -220,6 +220,27 @@ pub unsafe extern "C" fn cuDeviceGetExecAffinitySupport(pi: *mut i32, exec_type:
         supported.write(0);
         Ok(())
     })
+}
+
+/// All multiprocessors: they are not partitioned.
+pub unsafe extern "C" fn cuDeviceGetDevResource(device: i32, resource: *mut CUdevResource, kind: i32) -> CUresult {
+    guard(|| {
+        driver()?.check_device(device)?;
+        // SAFETY: null or writable, by the driver API's contract.
+        unsafe { put_resource(resource, kind) }
+    })
+}
+
+/// Tells of all that the device has.
+///
+/// # Safety
+/// `resource` is null or writable.
+pub(super) unsafe fn put_resource(resource: *mut CUdevResource, kind: i32) -> Result {
+    // SAFETY: as the caller says.
+    let resource = unsafe { out(resource) }?;
+    let multiprocessors = device_attribute(driver()?, id::MULTIPROCESSOR_COUNT).ok_or(CUresult::UNKNOWN)?;
+    resource.write(CUdevResource::whole(kind, multiprocessors)?);
+    Ok(())
 }
 
 /// Widest linear memory that a one-dimensional texture of this format can cover, in elements.

@@ -2,11 +2,14 @@
 
 use std::ffi::c_void;
 
-use vgpu_protocol::cuda::{CUcontext, CUevent, CUlaunchAttributeValue, CUresult, CUstream, CUstreamCallback};
+use vgpu_protocol::cuda::{
+    CUcontext, CUdevResource, CUevent, CUlaunchAttributeValue, CUresult, CUstream, CUstreamCallback,
+};
 
 use super::abi::{guard, out, values, StreamCall};
 use super::context::PRIORITIES;
 use super::core::{current, driver, Result, StreamKind, Target};
+use super::device::put_resource;
 
 const NON_BLOCKING: u32 = 1;
 /// Memory synchronisation domains of the device.
@@ -96,6 +99,19 @@ pub unsafe extern "C" fn cuStreamGetCtx_v2(
         context.write(Target::of(hStream as u64)?.context.handle as CUcontext);
         green.write(std::ptr::null_mut());
         Ok(())
+    })
+}
+
+/// All that the stream's device has.
+pub unsafe extern "C" fn cuStreamGetDevResource(
+    hStream: CUstream,
+    resource: *mut CUdevResource,
+    kind: i32,
+) -> CUresult {
+    guard(|| {
+        Target::of(hStream as u64)?;
+        // SAFETY: null or writable, by the driver API's contract.
+        unsafe { put_resource(resource, kind) }
     })
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 
 use vgpu_protocol::cmd::CuCtxSynchronize;
-use vgpu_protocol::cuda::{CUcontext, CUctxCreateParams, CUresult};
+use vgpu_protocol::cuda::{CUcontext, CUctxCreateParams, CUdevResource, CUresult};
 
 use super::Result;
 use crate::context::{self, check_flags, resolve};
@@ -234,6 +234,13 @@ pub unsafe fn cuCtxGetExecAffinity(affinity: *mut c_void, kind: i32) -> Result {
         0 => Err(CUresult::UNSUPPORTED_EXEC_AFFINITY),
         _ => Err(CUresult::INVALID_VALUE),
     }
+}
+
+/// All that the context's device has.
+pub unsafe fn cuCtxGetDevResource(ctx: CUcontext, resource: *mut CUdevResource, kind: i32) -> Result {
+    driver()?;
+    // SAFETY: as for the caller.
+    unsafe { super::cuDeviceGetDevResource(resolve(ctx)?.device, resource, kind) }
 }
 
 /// No device reaches another one's memory.

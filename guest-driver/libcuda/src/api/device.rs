@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 
 use vgpu_client::location;
-use vgpu_protocol::cuda::{attribute as attr, CUdevprop, CUresult, CUuuid, HANDLE_TYPE_FILE_DESCRIPTOR};
+use vgpu_protocol::cuda::{attribute as attr, CUdevResource, CUdevprop, CUresult, CUuuid, HANDLE_TYPE_FILE_DESCRIPTOR};
 
 use super::Result;
 use crate::driver::{driver, Driver};
@@ -178,6 +178,13 @@ pub unsafe fn cuDeviceGetExecAffinitySupport(supported: *mut i32, kind: i32, dev
     }
     // SAFETY: the caller vouches for the pointer.
     unsafe { give(supported, 0) }
+}
+
+/// All of a device's multiprocessors: they are not partitioned.
+pub unsafe fn cuDeviceGetDevResource(device: i32, resource: *mut CUdevResource, kind: i32) -> Result {
+    let whole = CUdevResource::whole(kind, value(driver()?, attr::MULTIPROCESSOR_COUNT, device)?)?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(resource, whole) }
 }
 
 /// The identity that the integrity check covers.

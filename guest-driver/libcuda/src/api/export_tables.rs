@@ -102,6 +102,10 @@ static MODULE_FUNCTIONS: Slots<8> =
 /// there is a table at all, and does without the answer.
 static ARRANGEMENT: Slots<32> = Slots::sized([unavailable as *const c_void; 32]);
 
+/// Asked by CUPTI, which does not even tell its version without it. Kernels are not profiled: none of its functions is
+/// there, and so it stops at the next table that it asks for.
+static PROFILING: Slots<67> = Slots::sized([unavailable as *const c_void; 67]);
+
 static TABLES: &[([u8; 16], Table)] = &[
     (uuid(0x6bd5fb6c_5bf4_e74a_8987_d93912fd9df9), Table(RUNTIME_INTERFACE.0.as_ptr())),
     (uuid(0xa094798c_2e74_2e74_93f2_0800200c0a66), Table(CALLBACK_HOOKS.0.as_ptr())),
@@ -111,6 +115,7 @@ static TABLES: &[([u8; 16], Table)] = &[
     (uuid(0xd4082055_bde6_704b_8d34_ba123c66e1f2), Table(INTEGRITY.0.as_ptr())),
     (uuid(0x21318c60_9714_3248_8ca6_41ff7324c8f2), Table(CONTEXT_QUERIES.0.as_ptr())),
     (uuid(0x6e163fbe_b958_444d_835c_e182aff1991e), Table(MODULE_FUNCTIONS.0.as_ptr())),
+    (uuid(0x7cb63f9b_9ca4_8e42_a484_beb66e6aed7f), Table(PROFILING.0.as_ptr())),
     (uuid(0x1734dc26_800d_4745_8726_c0f1e7dd8bca), Table(ARRANGEMENT.0.as_ptr())),
 ];
 

@@ -3,7 +3,9 @@
 use std::ffi::c_void;
 
 use vgpu_protocol::cuda::attribute::MEM_SYNC_DOMAIN_COUNT;
-use vgpu_protocol::cuda::{CUcontext, CUevent, CUlaunchAttributeValue, CUresult, CUstream, CUstreamCallback};
+use vgpu_protocol::cuda::{
+    CUcontext, CUdevResource, CUevent, CUlaunchAttributeValue, CUresult, CUstream, CUstreamCallback,
+};
 use vgpu_protocol::HandleKind;
 
 use super::event::settle_shared;
@@ -136,6 +138,13 @@ pub unsafe fn cuStreamGetGreenCtx(stream: CUstream, green: *mut *mut c_void) -> 
     find(stream as u64)?;
     // SAFETY: the caller vouches for the pointer.
     unsafe { give(green, std::ptr::null_mut()) }
+}
+
+/// All that the stream's device has.
+pub unsafe fn cuStreamGetDevResource(stream: CUstream, resource: *mut CUdevResource, kind: i32) -> Result {
+    driver()?;
+    // SAFETY: as for the caller.
+    unsafe { super::cuDeviceGetDevResource(find(stream as u64)?.context.device, resource, kind) }
 }
 
 pub unsafe fn cuStreamAddCallback(

@@ -4,7 +4,7 @@ use super::{Lower, Statement};
 use crate::ir::*;
 use crate::ptx::error::{invalid, unsupported, Result};
 use crate::ptx::modifiers::Type;
-use crate::ptx::operand::Raw;
+use crate::ptx::operand::{Raw, RawOperand};
 use crate::ptx::resolve::{Immediate, Place};
 
 /// Takes the state space; generic if there is none.
@@ -88,6 +88,15 @@ impl Access {
     }
 }
 
+/// An operand without the braces around a single element, which Triton writes.
+fn sole_element<'a>(s: &Statement<'_, 'a>, index: usize) -> Result<RawOperand<'a>> {
+    let operand = s.operand(index)?;
+    Ok(match operand.raw {
+        Raw::Vector { len: 1, .. } => s.elements(operand).pop().unwrap_or(operand),
+        _ => operand,
+    })
+}
+
 impl<'a> Lower<'_, 'a> {
     pub(super) fn load(&mut self, s: &mut Statement<'_, 'a>) -> Result<Op> {
         let Access { space, ordering, vector, policies } = Access::take(s);
@@ -95,7 +104,7 @@ impl<'a> Lower<'_, 'a> {
         let ty = self.ty(s)?;
         let Some(mem) = ty.mem() else { return self.wrong_type(s) };
         let place = self.place_of(s.operand(1)?, space)?;
-        let dst = s.operand(0)?;
+        let dst = sole_element(s, 0)?;
         let is_vector = vector > 1 || matches!(dst.raw, Raw::Vector { .. });
         match place {
             Place::Scalar(..) if is_vector => unsupported("vector access to a scalar parameter"),
@@ -118,7 +127,7 @@ impl<'a> Lower<'_, 'a> {
         s: &Statement<'_, 'a>,
         index: usize,
         len: usize,
-    ) -> Result<Vec<crate::ptx::operand::RawOperand<'a>>> {
+    ) -> Result<Vec<RawOperand<'a>>> {
         let elements = s.elements(s.operand(index)?);
         if elements.len() != len {
             return invalid(format!("a vector of {len} elements is needed, found {}", elements.len()));
@@ -165,7 +174,7 @@ impl<'a> Lower<'_, 'a> {
         let Some(width) = ty.width() else { return self.wrong_type(s) };
         let kind = ty.float().map_or(Immediate::Bits(ty.bits()), Immediate::Float);
         let place = self.place_of(s.operand(0)?, space)?;
-        let src = s.operand(1)?;
+        let src = sole_element(s, 1)?;
         let is_vector = vector > 1 || matches!(src.raw, Raw::Vector { .. });
         match place {
             Place::Scalar(..) if is_vector => unsupported("vector access to a scalar parameter"),
