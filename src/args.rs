@@ -126,7 +126,11 @@ pub struct Executor {
     #[arg(long, value_name = "soft|host|PATH", default_value = "soft")]
     pub gpu: Gpu,
 
-    /// Device memory per session: 4G of the software GPU, all of a host GPU's unless given
+    /// How many software GPUs a session has, at most 8; they share the processors
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub gpus: u8,
+
+    /// Device memory per session: 4G of each software GPU, all of a host GPU's unless given
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
 
@@ -229,6 +233,7 @@ impl Executor {
         let sandbox = self.sandbox.to_possible_value().map_or_else(String::new, |value| value.get_name().into());
         let mut arguments = vec![
             format!("--gpu={}", self.gpu),
+            format!("--gpus={}", self.gpus),
             format!("--cuda-version={version}"),
             format!("--compute-capability={}", self.compute_capability),
             format!("--soft-tier={}", self.soft_tier),

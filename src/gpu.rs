@@ -137,6 +137,9 @@ pub enum GpuError {
         /// The choice.
         gpu: Gpu,
     },
+    /// a host has the GPUs that it has
+    #[error("--gpus: it is for the software GPU; choose among a host's GPUs with --device")]
+    Count,
     /// workers in a sandbox open no files
     #[error("--soft-dump: in their sandbox workers write no files; it needs --sandbox none")]
     Dump,
@@ -167,6 +170,7 @@ impl Executor {
         match self.gpu {
             _ if self.soft_dump.is_some() && self.sandboxed() => Err(GpuError::Dump),
             Gpu::Soft if self.compute_cache.is_some() => Err(GpuError::ComputeCache),
+            Gpu::Host | Gpu::Library(_) if self.gpus > 1 => Err(GpuError::Count),
             Gpu::Host | Gpu::Library(_) if self.kernel_timeout.is_some() => Err(GpuError::KernelTimeout),
             _ => Ok(()),
         }
@@ -232,6 +236,7 @@ fn load(executor: &Executor) -> Result<DriverApi, GpuError> {
 fn soft(executor: &Executor) -> Result<DriverApi, GpuError> {
     let Capability { major, minor } = executor.compute_capability;
     let config = vgpu_softgpu::Config {
+        devices: executor.gpus.into(),
         memory_bytes: executor.memory.unwrap_or(SOFT_MEMORY),
         cuda_version: executor.cuda_version,
         tier: executor.soft_tier,

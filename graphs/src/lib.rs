@@ -75,6 +75,8 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn is_recorded(&self, event: u64) -> bool;
     /// Whether there is such a device.
     fn check_device(&self, device: i32) -> Result;
+    /// Whether a node that is made now may allocate on a device.
+    fn check_allocation(&self, device: i32) -> Result;
     /// Allocates device memory.
     fn allocate(&self, size: u64) -> Result<u64>;
     /// Frees what `allocate` returned, after all work that may use it.

@@ -8,6 +8,27 @@ pub const DEVICE_ATTRIBUTES: usize = 192;
 /// Marks an attribute that the executor does not know.
 pub const ATTRIBUTE_UNKNOWN: i32 = i32::MIN;
 
+/// Devices that a session may have.
+pub const DEVICES_MAX: usize = 16;
+
+/// Number of attributes of two devices (`CUdevice_P2PAttribute` 1 to 5).
+pub const P2P_ATTRIBUTES: usize = 5;
+
+/// What a device can do with the memory of another.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct PeerInfo {
+    /// `cuDeviceCanAccessPeer`.
+    pub can_access: i32,
+    /// `cuDeviceGetP2PAttribute` by number less one, [`ATTRIBUTE_UNKNOWN`] where the executor has none.
+    pub attributes: [i32; P2P_ATTRIBUTES],
+}
+
+impl PeerInfo {
+    /// Of a device that is not there, or the device itself.
+    pub const NONE: PeerInfo = PeerInfo { can_access: 0, attributes: [ATTRIBUTE_UNKNOWN; P2P_ATTRIBUTES] };
+}
+
 /// A device as the guest needs to know it. Sizes in bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -29,6 +50,8 @@ pub struct DeviceInfo {
     pub reserved: u32,
     /// Attribute values by their number, [`ATTRIBUTE_UNKNOWN`] where the executor has none.
     pub attributes: [i32; DEVICE_ATTRIBUTES],
+    /// What it can do with the memory of the other devices, by their number.
+    pub peers: [PeerInfo; DEVICES_MAX],
 }
 
 /// Number of function attributes that are fetched (`CUfunction_attribute` 0 to 15).

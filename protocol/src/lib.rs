@@ -21,7 +21,8 @@ pub mod wire;
 use std::ffi::{c_char, c_void};
 
 pub use info::{
-    DeviceInfo, FunctionAttributes, ParamInfo, PointerInfo, ATTRIBUTE_UNKNOWN, DEVICE_ATTRIBUTES, FUNCTION_ATTRIBUTES,
+    DeviceInfo, FunctionAttributes, ParamInfo, PeerInfo, PointerInfo, ATTRIBUTE_UNKNOWN, DEVICES_MAX,
+    DEVICE_ATTRIBUTES, FUNCTION_ATTRIBUTES, P2P_ATTRIBUTES,
 };
 pub use wire::{padded, Command, Handle, HandleHasher, HandleMap, Reader, Reply, WireError, Writer};
 

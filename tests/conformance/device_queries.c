@@ -40,7 +40,7 @@ int main(void) {
     CUresult told = cuDeviceGetLuid(luid, &nodes, 0);
     CHECK("luid_not_told", told == CUDA_ERROR_NOT_SUPPORTED);
 
-    // One device has no peer.
+    // No device is a peer of itself.
     CHECK_CU("can_access_itself", cuDeviceCanAccessPeer(&can, 0, 0));
     CHECK("cannot", can == 0);
     CHECK_ERR("peer_of_itself", cuDeviceGetP2PAttribute(&can, CU_DEVICE_P2P_ATTRIBUTE_ACCESS_SUPPORTED, 0, 0), CUDA_ERROR_INVALID_DEVICE);

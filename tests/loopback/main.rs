@@ -12,6 +12,7 @@ mod hostile;
 mod lifecycle;
 mod lines;
 mod older;
+mod peers;
 mod process;
 mod quotas;
 mod sandbox;

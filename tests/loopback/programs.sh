@@ -19,6 +19,8 @@ for program in device_query vectorAdd matmul_tiled reduction histogram streams_e
     check "loopback/$program" "$bin_dir/vgpu" run -- "$programs/$program"
 done
 
+check loopback/two_gpus "$bin_dir/vgpu" run --gpus 2 -- "$programs/two_gpus"
+
 # together: sessions start beside each other.
 together() {
     local pids=() pid

@@ -11,6 +11,7 @@
 
 mod cache;
 mod devices;
+mod peers;
 mod script;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -66,6 +67,9 @@ struct State {
     reached: HashMap<usize, Instant>,
     /// Primary contexts by device.
     primaries: HashMap<i32, usize>,
+    /// The device of each context.
+    device_of: HashMap<usize, i32>,
+    peers: peers::Peers,
     failed: bool,
     /// Nodes of a graph or of an executable graph, in the order of their creation.
     graphs: HashMap<usize, Vec<usize>>,
@@ -106,6 +110,12 @@ impl State {
             eprintln!("mock driver: {pointer:#x} is no {kind:?}");
             std::process::abort();
         }
+    }
+
+    fn make_context(&mut self, device: i32) -> usize {
+        let context = self.make(Kind::Context);
+        self.device_of.insert(context, device);
+        context
     }
 
     fn check_stream(&self, stream: usize) {
@@ -376,6 +386,19 @@ unsafe fn copy_box(parameters: &CUDA_MEMCPY3D, stream: usize) -> CUresult {
     CUresult::SUCCESS
 }
 
+/// What the current context and another one, and their devices, have to do with each other.
+fn peer_access(peer: usize, work: impl FnOnce(&mut State, (usize, usize), (i32, i32)) -> CUresult) -> CUresult {
+    let current = CURRENT.get();
+    if current == 0 || peer == 0 {
+        return CUresult::INVALID_CONTEXT;
+    }
+    with(|s| {
+        s.check(Kind::Context, peer);
+        let devices = (s.device_of[&current], s.device_of[&peer]);
+        work(s, (current, peer), devices)
+    })
+}
+
 free_calls! {
     cuInit(_flags: u32) { if devices::visible().is_empty() { CUresult::NO_DEVICE } else { CUresult::SUCCESS } }
     cuDriverGetVersion(out: *mut i32) {
@@ -416,16 +439,34 @@ free_calls! {
     }
     cuCtxCreate_v2(out: *mut usize, _flags: u32, dev: i32) {
         if devices::find(dev).is_none() { return CUresult::INVALID_DEVICE; }
-        *out = with(|s| s.make(Kind::Context));
+        *out = with(|s| s.make_context(dev));
         CURRENT.set(*out);
         CUresult::SUCCESS
     }
+    cuDeviceCanAccessPeer(out: *mut i32, dev: i32, peer: i32) {
+        if devices::find(dev).and(devices::find(peer)).is_none() { return CUresult::INVALID_DEVICE; }
+        *out = peers::can_access(dev, peer).into();
+        CUresult::SUCCESS
+    }
+    cuDeviceGetP2PAttribute(out: *mut i32, attribute: i32, dev: i32, peer: i32) {
+        match peers::attribute(attribute, dev, peer) {
+            Ok(value) => { *out = value; CUresult::SUCCESS }
+            Err(error) => error,
+        }
+    }
+    cuCtxEnablePeerAccess(peer: usize, flags: u32) {
+        peer_access(peer, |s, contexts, devices| match flags {
+            0 => s.peers.enable(contexts, devices),
+            _ => CUresult::INVALID_VALUE,
+        })
+    }
+    cuCtxDisablePeerAccess(peer: usize) { peer_access(peer, |s, contexts, _| s.peers.disable(contexts)) }
     cuCtxDestroy_v2(context: usize) { drop_object(Kind::Context, context) }
     cuDevicePrimaryCtxRetain(out: *mut usize, dev: i32) {
         if devices::find(dev).is_none() { return CUresult::INVALID_DEVICE; }
         *out = with(|s| {
             let known = s.primaries.get(&dev).copied();
-            let context = known.unwrap_or_else(|| s.make(Kind::Context));
+            let context = known.unwrap_or_else(|| s.make_context(dev));
             s.primaries.insert(dev, context);
             context
         });

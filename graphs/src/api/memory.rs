@@ -19,7 +19,8 @@ fn check_pool<B: Backend>(backend: &B, pool: &CUmemPoolProps) -> Result {
     if pool.location.kind != LOCATION_DEVICE {
         return Err(CUresult::NOT_SUPPORTED);
     }
-    backend.check_device(pool.location.id)
+    backend.check_device(pool.location.id)?;
+    backend.check_allocation(pool.location.id)
 }
 
 impl<B: Backend> Graphs<B> {

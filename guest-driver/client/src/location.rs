@@ -12,6 +12,13 @@ pub fn parse(text: &[u8]) -> Option<[u32; 3]> {
     }
 }
 
+/// Where a VM's GPU of this number is, as CUDA and NVML tell it. All GPUs of a VM share one PCI device, at which the first
+/// one is. Programs tell GPUs apart by domain, bus and device, so each further one has the same place in a PCI domain of
+/// its own; a guest of QEMU has domain 0 only, and so no other device is there.
+pub fn of_gpu([domain, bus, device]: [u32; 3], number: u32) -> [u32; 3] {
+    [domain.saturating_add(number), bus, device]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use vgpu_client::{Broker, OpenError, Session};
+use vgpu_client::{location, Broker, OpenError, Session};
 use vgpu_graphs::Graphs;
 use vgpu_protocol::broker::BrokerError;
 use vgpu_protocol::cmd::VgpuDeviceInfo;
 use vgpu_protocol::cuda::{attribute as attr, CUresult};
-use vgpu_protocol::{reported_cuda_version, DeviceInfo, ATTRIBUTE_UNKNOWN, DEFAULT_CUDA_VERSION};
+use vgpu_protocol::{reported_cuda_version, DeviceInfo, ATTRIBUTE_UNKNOWN, DEFAULT_CUDA_VERSION, DEVICES_MAX};
 
 use crate::arrays::Arrays;
 use crate::context::Contexts;
@@ -23,9 +23,6 @@ use crate::pool::Pools;
 use crate::stream::Streams;
 use crate::vmm::Vmm;
 use crate::{sys, trace};
-
-/// Devices that a session may have.
-const MAX_DEVICES: i32 = 16;
 
 static DRIVER: OnceLock<Driver> = OnceLock::new();
 static OPENING: Mutex<()> = Mutex::new(());
@@ -147,14 +144,16 @@ fn explain(error: &OpenError) -> CUresult {
 }
 
 fn fetch_devices(session: &'static Session) -> Result<Vec<DeviceInfo>, CUresult> {
-    let mut first = session.call(0, &VgpuDeviceInfo { dev: 0 })?.info;
+    let first = session.call(0, &VgpuDeviceInfo { dev: 0 })?.info;
     session.set_is_cpu(first.is_cpu != 0);
-    if let Some(location) = session.location() {
-        place(&mut first, location);
-    }
     let mut devices = vec![first];
-    for dev in 1..first.device_count.min(MAX_DEVICES) {
+    for dev in (1..first.device_count).take(DEVICES_MAX - 1) {
         devices.push(session.call(0, &VgpuDeviceInfo { dev })?.info);
+    }
+    if let Some(location) = session.location() {
+        for (number, device) in (0..).zip(&mut devices) {
+            place(device, location::of_gpu(location, number));
+        }
     }
     Ok(devices)
 }

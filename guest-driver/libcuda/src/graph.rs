@@ -659,6 +659,14 @@ impl Backend for Guest {
         driver()?.device(device).map(drop)
     }
 
+    fn check_allocation(&self, device: i32) -> Result<()> {
+        // A node's memory is that of the context in which the node is made.
+        match context::required()?.device == device {
+            true => Ok(()),
+            false => Err(CUresult::NOT_SUPPORTED),
+        }
+    }
+
     fn allocate(&self, size: u64) -> Result<u64> {
         api::allocate_device(size as usize)
     }

@@ -1,6 +1,6 @@
 //! Memory pools as the guest knows them: which are the devices' default and current ones.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vgpu_protocol::cmd::VgpuPoolDefault;
@@ -18,8 +18,16 @@ struct DevicePools {
     current: Option<Handle>,
 }
 
-/// The pools of all devices, and those that can be exported.
-pub struct Pools(Mutex<Vec<DevicePools>>, Mutex<HashSet<Handle>>);
+/// A pool that the application has created or imported.
+#[derive(Clone, Copy)]
+struct Created {
+    device: i32,
+    /// Whether it can be exported.
+    shareable: bool,
+}
+
+/// The pools of all devices, and those that the application has made.
+pub struct Pools(Mutex<Vec<DevicePools>>, Mutex<HashMap<Handle, Created>>);
 
 impl Pools {
     /// Every device has its default pool.
@@ -37,24 +45,29 @@ impl Pools {
     }
 
     /// Notes a new pool.
-    pub fn created(&self, pool: Handle, shareable: bool) {
-        if shareable {
-            self.shareable().insert(pool);
-        }
+    pub fn created(&self, pool: Handle, device: i32, shareable: bool) {
+        self.all_created().insert(pool, Created { device, shareable });
+    }
+
+    /// The device of a pool.
+    pub fn device_of(&self, pool: Handle) -> Option<i32> {
+        let created = self.all_created().get(&pool).map(|created| created.device);
+        let default = || self.lock().iter().position(|device| device.default == Some(pool));
+        created.or_else(|| default().and_then(|device| i32::try_from(device).ok()))
     }
 
     /// Whether a pool can be exported.
     pub fn is_shareable(&self, pool: Handle) -> bool {
-        self.shareable().contains(&pool)
+        self.all_created().get(&pool).is_some_and(|created| created.shareable)
     }
 
-    fn shareable(&self) -> MutexGuard<'_, HashSet<Handle>> {
+    fn all_created(&self) -> MutexGuard<'_, HashMap<Handle, Created>> {
         self.1.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A pool has been destroyed: where it was current, the default one is now.
     pub fn forget(&self, pool: Handle) {
-        self.shareable().remove(&pool);
+        self.all_created().remove(&pool);
         for device in self.lock().iter_mut() {
             device.current.take_if(|current| *current == pool);
         }

@@ -201,9 +201,9 @@ impl Gpu {
         (capability / 10, capability % 10)
     }
 
-    /// PCI address; `None` without a VM, and of all GPUs but the first: they share a PCI device.
+    /// PCI address; `None` without a VM.
     pub fn location(&self) -> Option<[u32; 3]> {
-        location::parse(&self.status.location).filter(|_| self.number == 0)
+        location::parse(&self.status.location).map(|place| location::of_gpu(place, self.number))
     }
 
     /// PCI information.

@@ -30,7 +30,11 @@ const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 /// What the backend is started with.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// GPU memory, as in 512M or 4G: 4G of the software GPU, all of a host GPU's unless given.
+    /// How many software GPUs there are, at most 8; they share the processors.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub gpus: u8,
+
+    /// GPU memory, as in 512M or 4G: 4G of each software GPU, all of a host GPU's unless given.
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
 
@@ -153,6 +157,7 @@ impl Backend {
         command
             .args([OsStr::new("--socket-path"), socket.as_os_str()])
             .args(["--gpu", &options.gpu])
+            .args(["--gpus", &options.gpus.to_string()])
             // Program and worker belong to one user here: no boundary to guard between them.
             .args(["--user", &rustix::process::getuid().as_raw().to_string()])
             .arg("--allow-pageable-access")

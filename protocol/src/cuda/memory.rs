@@ -54,6 +54,16 @@ pub struct CUmemPoolProps {
     pub reserved: [u8; 53],
 }
 
+/// What one device can do with the memory of another (`CUdevice_P2PAttribute`).
+#[allow(missing_docs)]
+pub mod p2p_attribute {
+    pub const PERFORMANCE_RANK: i32 = 1;
+    pub const ACCESS: i32 = 2;
+    pub const NATIVE_ATOMIC: i32 = 3;
+    pub const CUDA_ARRAY_ACCESS: i32 = 4;
+    pub const ONLY_PARTIAL_NATIVE_ATOMIC: i32 = 5;
+}
+
 /// Attributes of a memory pool (`CUmemPool_attribute`).
 #[allow(missing_docs)]
 pub mod pool_attribute {

@@ -88,7 +88,7 @@ pub unsafe extern "C" fn cuArrayGetMemoryRequirements(
     device: i32,
 ) -> CUresult {
     guard(|| {
-        driver()?.check_device(device)?;
+        driver()?.device(device)?;
         Array::of(array as u64).and(Err(CUresult::INVALID_VALUE))
     })
 }
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn cuMipmappedArrayGetMemoryRequirements(
     device: i32,
 ) -> CUresult {
     guard(|| {
-        driver()?.check_device(device)?;
+        driver()?.device(device)?;
         MipmappedArray::of(mipmap as u64).and(Err(CUresult::INVALID_VALUE))
     })
 }

@@ -45,27 +45,20 @@ pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(pctx: *mut CUcontext, dev: i32
         // SAFETY: null or writable, by the driver API's contract.
         let pctx = unsafe { out(pctx) }?;
         let driver = driver()?;
-        driver.check_device(dev)?;
-        pctx.write(driver.retain_primary().handle as CUcontext);
+        pctx.write(driver.device(dev)?.retain_primary(driver).handle as CUcontext);
         Ok(())
     })
 }
 
 /// Gives a reference back; the last one destroys the primary context.
 pub unsafe extern "C" fn cuDevicePrimaryCtxRelease_v2(dev: i32) -> CUresult {
-    guard(|| {
-        let driver = driver()?;
-        driver.check_device(dev)?;
-        driver.release_primary()
-    })
+    guard(|| driver()?.device(dev)?.release_primary())
 }
 
 /// Destroys the primary context whoever has retained it.
 pub unsafe extern "C" fn cuDevicePrimaryCtxReset_v2(dev: i32) -> CUresult {
     guard(|| {
-        let driver = driver()?;
-        driver.check_device(dev)?;
-        driver.reset_primary();
+        driver()?.device(dev)?.reset_primary();
         Ok(())
     })
 }
@@ -85,10 +78,9 @@ pub unsafe extern "C" fn cuDevicePrimaryCtxReset(dev: i32) -> CUresult {
 /// Sets the flags of the primary context.
 pub unsafe extern "C" fn cuDevicePrimaryCtxSetFlags_v2(dev: i32, flags: u32) -> CUresult {
     guard(|| {
-        let driver = driver()?;
-        driver.check_device(dev)?;
+        let device = driver()?.device(dev)?;
         check_flags(flags)?;
-        driver.set_primary_flags(flags);
+        device.set_primary_flags(flags);
         Ok(())
     })
 }
@@ -104,9 +96,7 @@ pub unsafe extern "C" fn cuDevicePrimaryCtxGetState(dev: i32, flags: *mut u32, a
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
         let (flags, active) = unsafe { (out(flags)?, out(active)?) };
-        let driver = driver()?;
-        driver.check_device(dev)?;
-        let (set, is_active) = driver.primary_state();
+        let (set, is_active) = driver()?.device(dev)?.primary_state();
         flags.write(set);
         active.write(i32::from(is_active));
         Ok(())
@@ -119,9 +109,9 @@ pub unsafe extern "C" fn cuCtxCreate_v2(pctx: *mut CUcontext, flags: u32, dev: i
         // SAFETY: null or writable, by the driver API's contract.
         let pctx = unsafe { out(pctx) }?;
         let driver = driver()?;
-        driver.check_device(dev)?;
+        let device = driver.device(dev)?;
         check_flags(flags)?;
-        let context = Context::new(driver, flags);
+        let context = Context::new(driver, device, flags);
         pctx.write(context.handle as CUcontext);
         push_current(context);
         Ok(())
@@ -143,7 +133,7 @@ pub unsafe extern "C" fn cuCtxCreate_v3(
     dev: i32,
 ) -> CUresult {
     let checked = guard(|| {
-        driver()?.check_device(dev)?;
+        driver()?.device(dev)?;
         match (paramsArray.is_null(), numParams) {
             (_, 0) => Ok(()),
             (false, 1..) => Err(CUresult::UNSUPPORTED_EXEC_AFFINITY),
@@ -196,7 +186,7 @@ pub unsafe extern "C" fn cuCtxDestroy(ctx: CUcontext) -> CUresult {
 }
 
 fn destroy(context: &Arc<Context>) -> Result {
-    if driver()?.active_primary().is_some_and(|primary| primary.handle == context.handle) {
+    if context.device.active_primary().is_some_and(|primary| primary.handle == context.handle) {
         return Err(CUresult::INVALID_CONTEXT);
     }
     context.destroy();
@@ -280,8 +270,7 @@ pub unsafe extern "C" fn cuCtxGetDevice_v2(device: *mut i32, ctx: CUcontext) -> 
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
         let device = unsafe { out(device) }?;
-        context_or_current(ctx)?;
-        device.write(0);
+        device.write(context_or_current(ctx)?.device.ordinal);
         Ok(())
     })
 }
@@ -391,25 +380,21 @@ pub unsafe extern "C" fn cuCtxGetExecAffinity(pExecAffinity: *mut c_void, exec_t
     })
 }
 
-/// There is one device, which has no peers.
+/// Lets the kernels of the current context's device reach what the other context has allocated and allocates.
 pub unsafe extern "C" fn cuCtxEnablePeerAccess(peerContext: CUcontext, Flags: u32) -> CUresult {
     guard(|| {
-        attached()?;
-        context_of(peerContext)?;
+        let context = attached()?;
+        let owner = context_of(peerContext)?;
         match Flags {
-            0 => Err(CUresult::PEER_ACCESS_UNSUPPORTED),
+            0 => context.enable_peer(&owner),
             _ => Err(CUresult::INVALID_VALUE),
         }
     })
 }
 
-/// As `cuCtxEnablePeerAccess`.
+/// Ends what `cuCtxEnablePeerAccess` began.
 pub unsafe extern "C" fn cuCtxDisablePeerAccess(peerContext: CUcontext) -> CUresult {
-    guard(|| {
-        attached()?;
-        context_of(peerContext)?;
-        Err(CUresult::PEER_ACCESS_NOT_ENABLED)
-    })
+    guard(|| attached()?.disable_peer(&*context_of(peerContext)?))
 }
 
 /// Captures the work of all streams of a context.

@@ -1,19 +1,19 @@
-//! The device.
+//! The devices.
 
 use std::ffi::c_char;
 
 use vgpu_protocol::cuda::attribute as id;
-use vgpu_protocol::cuda::{CUdevResource, CUdevprop, CUresult, CUuuid};
+use vgpu_protocol::cuda::{p2p_attribute, CUdevResource, CUdevprop, CUresult, CUuuid};
 
 use super::abi::{guard, name as text_of, out, values_mut};
-use super::core::{device_attribute, driver, Driver, Result};
+use super::core::{device_attribute, driver, Device, Result};
 
-/// The device of an ordinal; there is one, 0.
+/// The device of an ordinal.
 pub unsafe extern "C" fn cuDeviceGet(device: *mut i32, ordinal: i32) -> CUresult {
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
         let device = unsafe { out(device) }?;
-        driver()?.check_device(ordinal)?;
+        driver()?.device(ordinal)?;
         device.write(ordinal);
         Ok(())
     })
@@ -24,8 +24,8 @@ pub unsafe extern "C" fn cuDeviceGetCount(count: *mut i32) -> CUresult {
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
         let count = unsafe { out(count) }?;
-        driver()?;
-        count.write(1);
+        let count_of = driver()?.devices.len();
+        count.write(i32::try_from(count_of).unwrap_or(i32::MAX));
         Ok(())
     })
 }
@@ -34,7 +34,7 @@ pub unsafe extern "C" fn cuDeviceGetCount(count: *mut i32) -> CUresult {
 pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, len: i32, dev: i32) -> CUresult {
     guard(|| {
         let driver = driver()?;
-        driver.check_device(dev)?;
+        driver.device(dev)?;
         // SAFETY: null or `len` writable bytes, by the driver API's contract.
         unsafe { put_text(name, len, &driver.name) }
     })
@@ -59,9 +59,7 @@ pub unsafe extern "C" fn cuDeviceGetUuid_v2(uuid: *mut CUuuid, dev: i32) -> CUre
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
         let uuid = unsafe { out(uuid) }?;
-        let driver = driver()?;
-        driver.check_device(dev)?;
-        uuid.write(CUuuid { bytes: driver.uuid });
+        uuid.write(CUuuid { bytes: driver()?.device(dev)?.uuid });
         Ok(())
     })
 }
@@ -71,9 +69,7 @@ pub unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, dev: i32) -> CUr
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
         let bytes = unsafe { out(bytes) }?;
-        let driver = driver()?;
-        driver.check_device(dev)?;
-        bytes.write(driver.memory.info().total as usize);
+        bytes.write(driver()?.device(dev)?.memory.info().total as usize);
         Ok(())
     })
 }
@@ -84,8 +80,7 @@ pub unsafe extern "C" fn cuDeviceGetAttribute(pi: *mut i32, attrib: i32, dev: i3
         // SAFETY: null or writable, by the driver API's contract.
         let pi = unsafe { out(pi) }?;
         let driver = driver()?;
-        driver.check_device(dev)?;
-        pi.write(device_attribute(driver, attrib).ok_or(CUresult::INVALID_VALUE)?);
+        pi.write(device_attribute(driver, driver.device(dev)?, attrib).ok_or(CUresult::INVALID_VALUE)?);
         Ok(())
     })
 }
@@ -99,7 +94,7 @@ pub unsafe extern "C" fn cuDeviceGetUuid(uuid: *mut CUuuid, dev: i32) -> CUresul
 /// LUIDs exist on Windows only.
 pub unsafe extern "C" fn cuDeviceGetLuid(luid: *mut c_char, deviceNodeMask: *mut u32, dev: i32) -> CUresult {
     guard(|| {
-        driver()?.check_device(dev)?;
+        driver()?.device(dev)?;
         match luid.is_null() || deviceNodeMask.is_null() {
             true => Err(CUresult::INVALID_VALUE),
             false => Err(CUresult::NOT_SUPPORTED),
@@ -113,7 +108,7 @@ pub unsafe extern "C" fn cuDeviceComputeCapability(major: *mut i32, minor: *mut 
         // SAFETY: null or writable, by the driver API's contract.
         let (major, minor) = unsafe { (out(major)?, out(minor)?) };
         let driver = driver()?;
-        driver.check_device(dev)?;
+        driver.device(dev)?;
         major.write(driver.config.capability.0);
         minor.write(driver.config.capability.1);
         Ok(())
@@ -126,8 +121,8 @@ pub unsafe extern "C" fn cuDeviceGetProperties(prop: *mut CUdevprop, dev: i32) -
         // SAFETY: null or writable, by the driver API's contract.
         let place = unsafe { out(prop) }?;
         let driver = driver()?;
-        driver.check_device(dev)?;
-        let get = |attribute| device_attribute(driver, attribute).unwrap_or(0);
+        let device = driver.device(dev)?;
+        let get = |attribute| device_attribute(driver, device, attribute).unwrap_or(0);
         place.write(CUdevprop {
             maxThreadsPerBlock: get(id::MAX_THREADS_PER_BLOCK),
             maxThreadsDim: [id::MAX_BLOCK_DIM_X, id::MAX_BLOCK_DIM_Y, id::MAX_BLOCK_DIM_Z].map(get),
@@ -144,18 +139,17 @@ pub unsafe extern "C" fn cuDeviceGetProperties(prop: *mut CUdevprop, dev: i32) -
     })
 }
 
-fn bus_id(driver: &Driver) -> String {
-    let (domain, bus, slot) = driver.config.pci;
+fn bus_id(device: &Device) -> String {
+    let (domain, bus, slot) = device.pci;
     format!("{domain:04x}:{bus:02x}:{slot:02x}.0")
 }
 
 /// Where the device claims to be.
 pub unsafe extern "C" fn cuDeviceGetPCIBusId(pciBusId: *mut c_char, len: i32, dev: i32) -> CUresult {
     guard(|| {
-        let driver = driver()?;
-        driver.check_device(dev)?;
+        let device = driver()?.device(dev)?;
         // SAFETY: null or `len` writable bytes, by the driver API's contract.
-        unsafe { put_text(pciBusId, len, &bus_id(driver)) }
+        unsafe { put_text(pciBusId, len, &bus_id(device)) }
     })
 }
 
@@ -164,47 +158,51 @@ pub unsafe extern "C" fn cuDeviceGetByPCIBusId(dev: *mut i32, pciBusId: *const c
     guard(|| {
         // SAFETY: null or writable, and null or a C string, by the driver API's contract.
         let (dev, text) = unsafe { (out(dev)?, text_of(pciBusId)?) };
-        let (domain, bus, slot) = driver()?.config.pci;
+        let devices = &driver()?.devices;
         let place = text.split_once('.').map_or(text, |(place, _)| place);
         let numbers = place.split(':').map(|part| i32::from_str_radix(part, 16).map_err(|_| CUresult::INVALID_VALUE));
         let found = match numbers.collect::<Result<Vec<_>>>()?[..] {
-            [at_bus, at_slot] => [domain, at_bus, at_slot],
-            [at_domain, at_bus, at_slot] => [at_domain, at_bus, at_slot],
+            [bus, slot] => (0, bus, slot),
+            [domain, bus, slot] => (domain, bus, slot),
             _ => return Err(CUresult::INVALID_VALUE),
         };
-        if found != [domain, bus, slot] {
-            return Err(CUresult::INVALID_DEVICE);
-        }
-        dev.write(0);
+        let device = devices.iter().find(|device| device.pci == found).ok_or(CUresult::INVALID_DEVICE)?;
+        dev.write(device.ordinal);
         Ok(())
     })
 }
 
-/// The device has no peers; it is not one to itself.
+/// All other devices are peers of a device; it is not one to itself.
 pub unsafe extern "C" fn cuDeviceCanAccessPeer(canAccessPeer: *mut i32, dev: i32, peerDev: i32) -> CUresult {
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
         let can = unsafe { out(canAccessPeer) }?;
-        driver()?.check_device(dev)?;
-        driver()?.check_device(peerDev)?;
-        can.write(0);
+        let driver = driver()?;
+        can.write(i32::from(driver.device(dev)?.ordinal != driver.device(peerDev)?.ordinal));
         Ok(())
     })
 }
 
-/// There are no two devices to ask about.
+/// All devices reach each other's memory and arrays alike, with atomic operations.
 pub unsafe extern "C" fn cuDeviceGetP2PAttribute(
     value: *mut i32,
-    _attrib: i32,
+    attrib: i32,
     srcDevice: i32,
     dstDevice: i32,
 ) -> CUresult {
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
-        unsafe { out(value) }?;
-        driver()?.check_device(srcDevice)?;
-        driver()?.check_device(dstDevice)?;
-        Err(CUresult::INVALID_DEVICE)
+        let value = unsafe { out(value) }?;
+        let driver = driver()?;
+        if driver.device(srcDevice)?.ordinal == driver.device(dstDevice)?.ordinal {
+            return Err(CUresult::INVALID_DEVICE);
+        }
+        value.write(match attrib {
+            p2p_attribute::PERFORMANCE_RANK | p2p_attribute::ONLY_PARTIAL_NATIVE_ATOMIC => 0,
+            p2p_attribute::ACCESS | p2p_attribute::NATIVE_ATOMIC | p2p_attribute::CUDA_ARRAY_ACCESS => 1,
+            _ => return Err(CUresult::INVALID_VALUE),
+        });
+        Ok(())
     })
 }
 
@@ -213,7 +211,7 @@ pub unsafe extern "C" fn cuDeviceGetExecAffinitySupport(pi: *mut i32, exec_type:
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
         let supported = unsafe { out(pi) }?;
-        driver()?.check_device(dev)?;
+        driver()?.device(dev)?;
         if exec_type != 0 {
             return Err(CUresult::INVALID_VALUE);
         }
@@ -225,20 +223,22 @@ pub unsafe extern "C" fn cuDeviceGetExecAffinitySupport(pi: *mut i32, exec_type:
 /// All multiprocessors: they are not partitioned.
 pub unsafe extern "C" fn cuDeviceGetDevResource(device: i32, resource: *mut CUdevResource, kind: i32) -> CUresult {
     guard(|| {
-        driver()?.check_device(device)?;
+        driver()?.device(device)?;
         // SAFETY: null or writable, by the driver API's contract.
         unsafe { put_resource(resource, kind) }
     })
 }
 
-/// Tells of all that the device has.
+/// Tells of all that a device has, which is the same for each.
 ///
 /// # Safety
 /// `resource` is null or writable.
 pub(super) unsafe fn put_resource(resource: *mut CUdevResource, kind: i32) -> Result {
     // SAFETY: as the caller says.
     let resource = unsafe { out(resource) }?;
-    let multiprocessors = device_attribute(driver()?, id::MULTIPROCESSOR_COUNT).ok_or(CUresult::UNKNOWN)?;
+    let driver = driver()?;
+    let multiprocessors = device_attribute(driver, driver.device(0)?, id::MULTIPROCESSOR_COUNT);
+    let multiprocessors = multiprocessors.ok_or(CUresult::UNKNOWN)?;
     resource.write(CUdevResource::whole(kind, multiprocessors)?);
     Ok(())
 }
@@ -254,12 +254,12 @@ pub unsafe extern "C" fn cuDeviceGetTexture1DLinearMaxWidth(
         // SAFETY: null or writable, by the driver API's contract.
         let width = unsafe { out(maxWidthInElements) }?;
         let driver = driver()?;
-        driver.check_device(dev)?;
+        let device = driver.device(dev)?;
         // Integers of 8, 16 and 32 bits with and without sign, half and single floats.
         if !matches!((format, numChannels), (0x01..=0x03 | 0x08..=0x0a | 0x10 | 0x20, 1 | 2 | 4)) {
             return Err(CUresult::INVALID_VALUE);
         }
-        let most = device_attribute(driver, id::MAXIMUM_TEXTURE1D_LINEAR_WIDTH).unwrap_or(0);
+        let most = device_attribute(driver, device, id::MAXIMUM_TEXTURE1D_LINEAR_WIDTH).unwrap_or(0);
         width.write(usize::try_from(most).unwrap_or(0));
         Ok(())
     })

@@ -118,7 +118,10 @@ pub unsafe extern "C" fn cuMemImportFromShareableHandle(
         let driver = driver()?;
         let file = SharedFile::open(take(osHandle)?, SharedKind::Physical).ok_or(CUresult::INVALID_VALUE)?;
         let known = driver.physical.all().into_iter().find(|known| known.file().is_some_and(|f| f.id() == file.id()));
-        let physical = known.map_or_else(|| driver.memory.adopt_physical(file), Ok).map_err(code)?;
+        let physical = match known {
+            Some(known) => known,
+            None => driver.device_of_file(&file)?.memory.adopt_physical(file).map_err(code)?,
+        };
         place.write(driver.physical.insert(physical) as CUmemGenericAllocationHandle);
         Ok(())
     })

@@ -246,7 +246,7 @@ pub unsafe extern "C" fn cuKernelGetName(name: *mut *const c_char, hfunc: CUkern
 pub unsafe extern "C" fn cuKernelSetCacheConfig(kernel: CUkernel, config: i32, dev: i32) -> CUresult {
     guard(|| {
         let driver = driver()?;
-        driver.check_device(dev)?;
+        driver.device(dev)?;
         kernel_of(driver, kernel)?;
         match (0..=3).contains(&config) {
             true => Ok(()),
@@ -263,10 +263,14 @@ fn kernel_of(driver: &Driver, kernel: CUkernel) -> Result<Arc<Kernel>> {
     driver.kernels.get(kernel as u64).ok_or(CUresult::INVALID_HANDLE)
 }
 
-/// What the kernel is in the current context, or in the primary one if none is current.
+/// What the kernel is in the current context, or in the device's primary one if that is of another device or there is
+/// none.
 fn function_on(driver: &Driver, kernel: CUkernel, device: i32) -> Result<Arc<Function>> {
-    driver.check_device(device)?;
+    let device = driver.device(device)?;
     let kernel = kernel_of(driver, kernel)?;
-    let context: Arc<Context> = current().or_else(|error| driver.active_primary().ok_or(error))?;
+    let context: Arc<Context> = match current() {
+        Ok(context) if context.device.ordinal == device.ordinal => context,
+        other => device.active_primary().ok_or(other.err().unwrap_or(CUresult::INVALID_CONTEXT))?,
+    };
     Ok(kernel.function(&context)?.1)
 }

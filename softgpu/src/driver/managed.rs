@@ -25,7 +25,7 @@ fn check(driver: &Driver, ptr: u64, size: usize) -> Result {
 
 fn prefetch(driver: &Driver, ptr: u64, size: usize, location: CUmemLocation) -> Result {
     check(driver, ptr, size)?;
-    driver.hints().prefetch(ptr, size as u64, location, |dev| driver.check_device(dev))
+    driver.hints().prefetch(ptr, size as u64, location, |dev| driver.device(dev).map(drop))
 }
 
 /// Notes a hint; the location is a device or -1 for the host.
@@ -39,7 +39,7 @@ pub unsafe extern "C" fn cuMemAdvise_v2(devPtr: u64, count: usize, advice: i32, 
     guard(|| {
         let driver = driver()?;
         check(driver, devPtr, count)?;
-        driver.hints().advise(devPtr, count as u64, advice, location, |dev| driver.check_device(dev))
+        driver.hints().advise(devPtr, count as u64, advice, location, |dev| driver.device(dev).map(drop))
     })
 }
 

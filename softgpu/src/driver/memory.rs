@@ -18,7 +18,7 @@ pub unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) ->
         let (free, total) = unsafe { (out(free)?, out(total)?) };
         let context = current()?;
         context.driver.sweep();
-        let info = context.driver.memory.info();
+        let info = context.device.memory.info();
         free.write(info.free as usize);
         total.write(info.total as usize);
         Ok(())

@@ -1,6 +1,6 @@
 //! The CUDA driver API on top of the engine: libcuda's C ABI and semantics.
 //!
-//! One process has one device and one session. The files beside this one hold the exported functions,
+//! One process has one session and its devices. The files beside this one hold the exported functions,
 //! one file per area; each only checks its arguments ([`abi`]) and calls [`core`], where the objects
 //! behind the handles live.
 //!

@@ -99,6 +99,8 @@ struct Known {
     range: Allocation,
     /// Physical memory, in a reserved range.
     mapping: Option<Mapping>,
+    /// Number of the device to which it belongs.
+    device: usize,
     synchronous: bool,
 }
 
@@ -107,7 +109,12 @@ impl Known {
         let range = driver.range_of(pointer)?;
         let mapping = driver.memory.mapping_of(pointer);
         let synchronous = driver.allocations.is_synchronous(range.base);
-        Some(Known { pointer, range, mapping, synchronous })
+        let of_context = || driver.contexts.get(range.context).map(|context| context.device.index());
+        let device = match &mapping {
+            Some(mapping) => mapping.physical.device(),
+            None => driver.memory.device_of(range.base).or_else(of_context).unwrap_or(0),
+        };
+        Some(Known { pointer, range, mapping, device, synchronous })
     }
 
     fn value(&self, attribute: i32) -> Result<Value> {
@@ -127,7 +134,7 @@ impl Known {
             SYNC_MEMOPS => Value::flag(self.synchronous),
             BUFFER_ID => Value::long(range.id),
             IS_MANAGED => Value::flag(range.is_managed()),
-            DEVICE_ORDINAL => Value::word(0),
+            DEVICE_ORDINAL => Value::word(self.device as i32),
             IS_LEGACY_IPC_CAPABLE => Value::flag(matches!(range.kind, Kind::Device)),
             IS_GPU_DIRECT_RDMA_CAPABLE | IS_HW_DECOMPRESS_CAPABLE => Value::flag(false),
             RANGE_START_ADDR => Value::long(range.base),
@@ -139,7 +146,9 @@ impl Known {
                 Kind::Reserved => Value::long(mapping.is_some_and(|m| m.physical.file().is_some()).into()),
                 _ => Value::long(0),
             },
-            ACCESS_FLAGS if reserved => Value::word(mapping.map_or(0, |m| access_flags(m.access) as i32)),
+            ACCESS_FLAGS if reserved => {
+                Value::word(mapping.map_or(0, |m| access_flags(m.access(current_device())) as i32))
+            }
             ACCESS_FLAGS => Value::word(ACCESS_READ_WRITE as i32),
             MEMPOOL_HANDLE => match &range.kind {
                 Kind::Pool(pool) | Kind::Imported(Some(pool)) => Value::long(pool.handle),
@@ -154,6 +163,11 @@ impl Known {
             _ => return Err(CUresult::INVALID_VALUE),
         })
     }
+}
+
+/// Number of the current context's device.
+fn current_device() -> usize {
+    current().map_or(0, |context| context.device.index())
 }
 
 /// Attributes of a pointer that the driver does not know.

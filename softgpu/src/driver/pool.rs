@@ -8,15 +8,15 @@ use vgpu_protocol::cuda::{
 };
 
 use super::abi::{bytes_out, guard, out, values};
-use super::core::{driver, Result, Target};
+use super::core::{driver, Device, Driver, Result, Target};
 
 /// The device's default pool.
 pub unsafe extern "C" fn cuDeviceGetDefaultMemPool(pool_out: *mut CUmemoryPool, dev: i32) -> CUresult {
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
         let place = unsafe { out(pool_out) }?;
-        driver()?.check_device(dev)?;
-        place.write(driver()?.default_pool().handle as CUmemoryPool);
+        let driver = driver()?;
+        place.write(driver.default_pool(driver.device(dev)?).handle as CUmemoryPool);
         Ok(())
     })
 }
@@ -26,8 +26,8 @@ pub unsafe extern "C" fn cuDeviceGetMemPool(pool: *mut CUmemoryPool, dev: i32) -
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
         let place = unsafe { out(pool) }?;
-        driver()?.check_device(dev)?;
-        place.write(driver()?.current_pool().handle as CUmemoryPool);
+        let driver = driver()?;
+        place.write(driver.current_pool(driver.device(dev)?).handle as CUmemoryPool);
         Ok(())
     })
 }
@@ -36,12 +36,12 @@ pub unsafe extern "C" fn cuDeviceGetMemPool(pool: *mut CUmemoryPool, dev: i32) -
 pub unsafe extern "C" fn cuDeviceSetMemPool(dev: i32, pool: CUmemoryPool) -> CUresult {
     guard(|| {
         let driver = driver()?;
-        driver.check_device(dev)?;
+        let device = driver.device(dev)?;
         let pool = driver.pool(pool as u64)?;
-        if pool.is_imported() {
+        if pool.is_imported() || pool.device.ordinal != dev {
             return Err(CUresult::INVALID_VALUE);
         }
-        driver.set_current_pool(pool);
+        device.set_current_pool(pool);
         Ok(())
     })
 }
@@ -110,8 +110,9 @@ pub unsafe extern "C" fn cuMemPoolCreate(pool: *mut CUmemoryPool, poolProps: *co
         if props.allocType != ALLOCATION_PINNED || !shareable || props.location.kind != LOCATION_DEVICE {
             return Err(CUresult::NOT_SUPPORTED);
         }
-        driver()?.check_device(props.location.id).map_err(|_| CUresult::INVALID_VALUE)?;
-        place.write(driver()?.create_pool(props.maxSize as u64, props.handleTypes != 0)? as CUmemoryPool);
+        let driver = driver()?;
+        let device = driver.device(props.location.id).map_err(|_| CUresult::INVALID_VALUE)?;
+        place.write(driver.create_pool(device, props.maxSize as u64, props.handleTypes != 0)? as CUmemoryPool);
         Ok(())
     })
 }
@@ -154,16 +155,21 @@ pub unsafe extern "C" fn cuMemPoolGetAttribute(pool: CUmemoryPool, attr: i32, va
     })
 }
 
-/// The pool's own device always has access; there is no other.
+/// Sets which other devices have access to a pool's memory. Its own always has.
 pub unsafe extern "C" fn cuMemPoolSetAccess(pool: CUmemoryPool, map: *const CUmemAccessDesc, count: usize) -> CUresult {
     guard(|| {
-        driver()?.pool(pool as u64)?;
+        let driver = driver()?;
+        let pool = driver.pool(pool as u64)?;
         // SAFETY: null or `count` readable values, by the driver API's contract.
         let wanted = unsafe { values(map, count) }?;
-        wanted.iter().try_for_each(|desc| match (check_location(&desc.location), desc.flags) {
-            (Ok(()), ACCESS_READ_WRITE) => Ok(()),
+        let change = |desc: &CUmemAccessDesc| match (device_of(driver, &desc.location)?.index(), desc.flags) {
+            (device, ACCESS_READ_WRITE) => Ok((device, true)),
+            (device, 0) if device != pool.device.index() => Ok((device, false)),
             _ => Err(CUresult::INVALID_VALUE),
-        })
+        };
+        let changes = wanted.iter().map(change).collect::<Result<Vec<_>>>()?;
+        pool.set_access(&changes);
+        Ok(())
     })
 }
 
@@ -174,23 +180,23 @@ pub unsafe extern "C" fn cuMemPoolGetAccess(
     location: *mut CUmemLocation,
 ) -> CUresult {
     guard(|| {
-        driver()?.pool(memPool as u64)?;
+        let driver = driver()?;
+        let pool = driver.pool(memPool as u64)?;
         // SAFETY: null or writable, by the driver API's contract.
         let place = unsafe { out(flags) }?;
         // SAFETY: null or readable, by the driver API's contract.
         let [location] = (unsafe { values(location, 1) })? else { return Err(CUresult::INVALID_VALUE) };
-        check_location(location)?;
-        place.write(ACCESS_READ_WRITE);
+        let device = device_of(driver, location)?;
+        place.write(if pool.reach().contains(device.index()) { ACCESS_READ_WRITE } else { 0 });
         Ok(())
     })
 }
 
-/// A location must be the device.
-fn check_location(location: &CUmemLocation) -> Result {
-    if location.kind == LOCATION_DEVICE && location.id == 0 {
-        Ok(())
-    } else {
-        Err(CUresult::INVALID_VALUE)
+/// A location must be a device.
+fn device_of<'d>(driver: &'d Driver, location: &CUmemLocation) -> Result<&'d Device> {
+    match location.kind {
+        LOCATION_DEVICE => driver.device(location.id).map_err(|_| CUresult::INVALID_VALUE),
+        _ => Err(CUresult::INVALID_VALUE),
     }
 }
 
@@ -200,8 +206,8 @@ pub unsafe extern "C" fn cuMemAllocAsync(dptr: *mut u64, bytesize: usize, hStrea
         // SAFETY: null or writable, by the driver API's contract.
         let place = unsafe { out(dptr) }?;
         let target = Target::of(hStream as u64)?;
-        let pool = driver()?.current_pool();
-        let address = match driver()?.graphs.capture_allocation(hStream as u64, 0, bytesize as u64)? {
+        let pool = driver()?.current_pool(target.context.device);
+        let address = match captured(hStream, &target, bytesize)? {
             Some(address) => address,
             None => pool.allocate(&target, bytesize as u64)?,
         };
@@ -222,13 +228,18 @@ pub unsafe extern "C" fn cuMemAllocFromPoolAsync(
         let place = unsafe { out(dptr) }?;
         let target = Target::of(hStream as u64)?;
         let pool = driver()?.pool(pool as u64)?;
-        let address = match driver()?.graphs.capture_allocation(hStream as u64, 0, bytesize as u64)? {
+        let address = match captured(hStream, &target, bytesize)? {
             Some(address) => address,
             None => pool.allocate(&target, bytesize as u64)?,
         };
         place.write(address);
         Ok(())
     })
+}
+
+/// The address of an allocation in a stream that captures.
+fn captured(stream: CUstream, target: &Target, size: usize) -> Result<Option<u64>> {
+    driver()?.graphs.capture_allocation(stream as u64, target.context.device.ordinal, size as u64)
 }
 
 /// Frees device memory in stream order.

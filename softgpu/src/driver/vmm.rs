@@ -9,7 +9,7 @@ use vgpu_protocol::cuda::{
 };
 
 use super::abi::{guard, out, values};
-use super::core::{driver, Driver, Result};
+use super::core::{driver, Device, Driver, Result};
 
 const GRANULARITY_MINIMUM: i32 = 0;
 const GRANULARITY_RECOMMENDED: i32 = 1;
@@ -58,7 +58,7 @@ unsafe fn check_properties<'a>(driver: &Driver, prop: *const CUmemAllocationProp
         return Err(CUresult::NOT_SUPPORTED);
     }
     match prop.location.kind {
-        LOCATION_DEVICE => driver.check_device(prop.location.id)?,
+        LOCATION_DEVICE => drop(driver.device(prop.location.id)?),
         LOCATION_HOST..=LOCATION_HOST_NUMA_CURRENT => {}
         _ => return Err(CUresult::INVALID_VALUE),
     }
@@ -84,7 +84,8 @@ pub unsafe extern "C" fn cuMemCreate(
         if prop.location.kind != LOCATION_DEVICE || prop.usage != 0 || prop.gpuDirectRDMACapable != 0 {
             return Err(CUresult::NOT_SUPPORTED);
         }
-        let physical = driver.create_physical(size as u64, prop.requestedHandleTypes != 0).map_err(code)?;
+        let (device, shared) = (driver.device(prop.location.id)?, prop.requestedHandleTypes != 0);
+        let physical = driver.create_physical(device, size as u64, shared).map_err(code)?;
         place.write(driver.physical.insert(physical) as CUmemGenericAllocationHandle);
         Ok(())
     })
@@ -120,47 +121,47 @@ pub unsafe extern "C" fn cuMemUnmap(ptr: u64, size: usize) -> CUresult {
     guard(|| driver()?.memory.unmap(ptr, size as u64).map_err(code))
 }
 
-/// Sets what the device may do with whole mappings.
+/// Sets what devices may do with whole mappings.
 pub unsafe extern "C" fn cuMemSetAccess(ptr: u64, size: usize, desc: *const CUmemAccessDesc, count: usize) -> CUresult {
     guard(|| {
-        let memory = &driver()?.memory;
+        let driver = driver()?;
         // SAFETY: null or `count` readable values, by the driver API's contract.
         let wanted = unsafe { values(desc, count) }?;
         if wanted.is_empty() {
             return Err(CUresult::INVALID_VALUE);
         }
         for CUmemAccessDesc { location, flags } in wanted {
-            check_location(location)?;
+            let device = device_of(driver, location)?;
             let access = match flags {
                 0 => Access::None,
                 1 => Access::Read,
                 3 => Access::ReadWrite,
                 _ => return Err(CUresult::INVALID_VALUE),
             };
-            memory.protect(ptr, size as u64, access).map_err(code)?;
+            device.memory.protect(ptr, size as u64, access).map_err(code)?;
         }
         Ok(())
     })
 }
 
-fn check_location(location: &CUmemLocation) -> Result {
-    match (location.kind, location.id) {
-        (LOCATION_DEVICE, 0) => Ok(()),
-        (LOCATION_DEVICE, _) => Err(CUresult::INVALID_DEVICE),
+fn device_of<'d>(driver: &'d Driver, location: &CUmemLocation) -> Result<&'d Device> {
+    match location.kind {
+        LOCATION_DEVICE => driver.device(location.id),
         _ => Err(CUresult::INVALID_VALUE),
     }
 }
 
-/// What the device may do with a mapping.
+/// What a device may do with a mapping.
 pub unsafe extern "C" fn cuMemGetAccess(flags: *mut u64, location: *const CUmemLocation, ptr: u64) -> CUresult {
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
         let place = unsafe { out(flags) }?;
         // SAFETY: null or readable, by the driver API's contract.
         let [location] = (unsafe { values(location, 1) })? else { return Err(CUresult::INVALID_VALUE) };
-        check_location(location)?;
-        let mapping = driver()?.memory.mapping_of(ptr).ok_or(CUresult::INVALID_VALUE)?;
-        place.write(u64::from(access_flags(mapping.access)));
+        let driver = driver()?;
+        let device = device_of(driver, location)?;
+        let mapping = driver.memory.mapping_of(ptr).ok_or(CUresult::INVALID_VALUE)?;
+        place.write(u64::from(access_flags(mapping.access(device.index()))));
         Ok(())
     })
 }
@@ -201,8 +202,10 @@ pub unsafe extern "C" fn cuMemGetAllocationPropertiesFromHandle(
     guard(|| {
         // SAFETY: null or writable, by the driver API's contract.
         let place = unsafe { out(prop) }?;
-        let shared = physical(handle)?.file().is_some();
-        place.write(CUmemAllocationProp { requestedHandleTypes: shared.into(), ..CUmemAllocationProp::on_device(0) });
+        let physical = physical(handle)?;
+        let requestedHandleTypes = physical.file().is_some().into();
+        let device = i32::try_from(physical.device()).unwrap_or(0);
+        place.write(CUmemAllocationProp { requestedHandleTypes, ..CUmemAllocationProp::on_device(device) });
         Ok(())
     })
 }

@@ -127,6 +127,25 @@ pub fn copy_box(ctx: &mut Context<'_>, command: cmd::VgpuCopyBox) -> Result<cmd:
     Ok(cmd::VgpuCopyBoxReply {})
 }
 
+/// `vgpuCopyBoxPeer`.
+pub fn copy_box_peer(
+    ctx: &mut Context<'_>,
+    command: cmd::VgpuCopyBoxPeer,
+) -> Result<cmd::VgpuCopyBoxPeerReply, Failure> {
+    if [command.copy.dst.kind, command.copy.src.kind] != [u64::from(MEMORYTYPE_DEVICE); 2] {
+        return Err(Failure::INVALID_VALUE);
+    }
+    let context = |handle| ctx.entry(HandleKind::Context, handle).map(|entry| pointer(entry.pointer as u64));
+    let copy = CUDA_MEMCPY3D {
+        dstContext: context(command.dst)?,
+        srcContext: context(command.src)?,
+        ..copy_params(ctx, &command.copy)?
+    };
+    let stream = stream(ctx, command.stream)?;
+    driver!(ctx, cuMemcpy3DPeerAsync(&copy, stream))?;
+    Ok(cmd::VgpuCopyBoxPeerReply {})
+}
+
 /// `vgpuCopyBoxInline`. The source, rows without gaps, is pageable memory of this process: read when
 /// the driver returns.
 pub fn copy_box_inline(

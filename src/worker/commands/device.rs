@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 
 use vgpu_protocol::cuda::CUuuid;
-use vgpu_protocol::{cmd, DeviceInfo, DriverApi, ATTRIBUTE_UNKNOWN, DEVICE_ATTRIBUTES};
+use vgpu_protocol::{cmd, DeviceInfo, DriverApi, PeerInfo, ATTRIBUTE_UNKNOWN, DEVICES_MAX, DEVICE_ATTRIBUTES};
 
 use crate::worker::context::{Context, Failure};
 use crate::worker::ffi::driver;
@@ -40,6 +40,10 @@ pub fn describe(api: &DriverApi, is_cpu: bool, dev: i32) -> Result<DeviceInfo, F
             *attribute = value;
         }
     }
+    let mut peers = [PeerInfo::NONE; DEVICES_MAX];
+    for (peer, info) in (0..device_count).zip(&mut peers).filter(|(peer, _)| *peer != dev) {
+        *info = describe_peer(&driver, device, peer)?;
+    }
     Ok(DeviceInfo {
         name,
         uuid: uuid.bytes,
@@ -49,5 +53,23 @@ pub fn describe(api: &DriverApi, is_cpu: bool, dev: i32) -> Result<DeviceInfo, F
         is_cpu: is_cpu.into(),
         reserved: 0,
         attributes,
+        peers,
     })
+}
+
+/// What a device can do with the memory of another. A driver that does not say so is one that cannot.
+fn describe_peer(driver: &Driver<'_>, device: i32, peer: i32) -> Result<PeerInfo, Failure> {
+    let mut other = 0;
+    driver!(driver, cuDeviceGet(&mut other, peer))?;
+    let mut info = PeerInfo::NONE;
+    if driver!(driver, cuDeviceCanAccessPeer(&mut info.can_access, device, other)).is_err() {
+        return Ok(PeerInfo::NONE);
+    }
+    for (number, attribute) in (1..).zip(&mut info.attributes) {
+        let mut value = 0;
+        if driver!(driver, cuDeviceGetP2PAttribute(&mut value, number, device, other)).is_ok() {
+            *attribute = value;
+        }
+    }
+    Ok(info)
 }

@@ -5,8 +5,8 @@ use std::ffi::c_void;
 use std::os::fd::{AsRawFd, RawFd};
 
 use vgpu_protocol::cuda::{
-    CUevent, CUipcEventHandle, CUipcMemHandle, CUmemPoolPtrExportData, CUresult, HANDLE_TYPE_FILE_DESCRIPTOR,
-    IPC_HANDLE_SIZE, IPC_LAZY_PEER_ACCESS,
+    CUevent, CUipcEventHandle, CUipcMemHandle, CUmemAllocationProp, CUmemPoolPtrExportData, CUresult,
+    HANDLE_TYPE_FILE_DESCRIPTOR, IPC_HANDLE_SIZE, IPC_LAZY_PEER_ACCESS,
 };
 use vgpu_protocol::{cmd, Handle, HandleKind};
 
@@ -108,7 +108,10 @@ pub fn mem_import(ctx: &mut Context<'_>, command: cmd::VgpuMemImport) -> Result<
         driver!(ctx, cuMemImportFromShareableHandle(&mut physical, descriptor, HANDLE_TYPE_FILE_DESCRIPTOR))
     })?;
     vmm::insert(ctx, command.handle, physical);
-    Ok(cmd::VgpuMemImportReply {})
+    // Its device is that of whoever has exported it.
+    let mut prop = CUmemAllocationProp::on_device(0);
+    driver!(ctx, cuMemGetAllocationPropertiesFromHandle(&mut prop, physical))?;
+    Ok(cmd::VgpuMemImportReply { dev: prop.location.id })
 }
 
 /// `vgpuPoolExport`.

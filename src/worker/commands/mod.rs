@@ -21,7 +21,7 @@ mod vmm;
 
 pub use context::{context_create, context_destroy, primary_release, primary_reset, primary_retain};
 pub use copy::{begin_dto_h, copy_dto_h, copy_dto_h_wait, copy_hto_d, copy_hto_d_inline};
-pub use copy_box::{copy_box, copy_box_inline, copy_box_wait};
+pub use copy_box::{copy_box, copy_box_inline, copy_box_peer, copy_box_wait};
 pub use device::{describe, device_info};
 pub use function::{library_get_kernel, module_get_function};
 pub use graph::{

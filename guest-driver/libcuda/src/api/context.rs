@@ -8,6 +8,7 @@ use vgpu_protocol::cuda::{CUcontext, CUctxCreateParams, CUdevResource, CUresult}
 use super::Result;
 use crate::context::{self, check_flags, resolve};
 use crate::driver::{self, driver};
+use crate::exports::raw;
 use crate::stub::{check_out, give, latched, put_optional};
 
 pub unsafe fn cuDevicePrimaryCtxRetain(pctx: *mut CUcontext, dev: i32) -> Result {
@@ -243,22 +244,25 @@ pub unsafe fn cuCtxGetDevResource(ctx: CUcontext, resource: *mut CUdevResource, 
     unsafe { super::cuDeviceGetDevResource(resolve(ctx)?.device, resource, kind) }
 }
 
-/// No device reaches another one's memory.
-pub unsafe fn cuCtxEnablePeerAccess(peer: CUcontext, flags: u32) -> Result {
-    let driver = driver()?;
+/// The context with whose memory the current one's kernels have to do.
+fn peer(peer: CUcontext) -> std::result::Result<(), CUresult> {
     context::required()?;
-    driver.contexts.find(peer)?;
-    match flags {
-        0 => Err(CUresult::PEER_ACCESS_UNSUPPORTED),
-        _ => Err(CUresult::INVALID_VALUE),
-    }
+    driver()?.contexts.find(peer).map(drop)
 }
 
-pub unsafe fn cuCtxDisablePeerAccess(peer: CUcontext) -> Result {
-    let driver = driver()?;
-    context::required()?;
-    driver.contexts.find(peer)?;
-    Err(CUresult::PEER_ACCESS_NOT_ENABLED)
+pub unsafe fn cuCtxEnablePeerAccess(context: CUcontext, flags: u32) -> Result {
+    peer(context)?;
+    if flags != 0 {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    // SAFETY: no pointers are involved.
+    unsafe { raw::cuCtxEnablePeerAccess(context, flags) }
+}
+
+pub unsafe fn cuCtxDisablePeerAccess(context: CUcontext) -> Result {
+    peer(context)?;
+    // SAFETY: no pointers are involved.
+    unsafe { raw::cuCtxDisablePeerAccess(context) }
 }
 
 /// Preferences of cache and shared memory banks have had no effect since compute capability 7.0.

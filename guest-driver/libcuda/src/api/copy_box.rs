@@ -4,11 +4,12 @@
 use std::ffi::c_void;
 
 use vgpu_client::PIECE_SIZE;
-use vgpu_protocol::cmd::{VgpuCopyBox, VgpuCopyBoxInline, VgpuCopyBoxWait};
+use vgpu_protocol::cmd::{VgpuCopyBox, VgpuCopyBoxInline, VgpuCopyBoxPeer, VgpuCopyBoxWait};
 use vgpu_protocol::cuda::{
     BoxCopy, CUarray, CUresult, CUstream, CopyEnd, Place, Strides, WireCopy, WireEnd, CUDA_MEMCPY2D, CUDA_MEMCPY3D,
     CUDA_MEMCPY3D_BATCH_OP, MEMORYTYPE_ARRAY, MEMORYTYPE_DEVICE, MEMORYTYPE_HOST,
 };
+use vgpu_protocol::Handle;
 
 use super::copy::{no_stream, End, Order, INLINE_SIZE};
 use super::Result;
@@ -177,6 +178,10 @@ unsafe fn copy_box(order: Order, copy: &BoxCopy) -> Result {
 /// Both ends are within the worker's reach.
 fn pinned(order: Order, dst: &Side, src: &Side, extent: [usize; 3]) -> Result {
     let (copy, stream) = (wire(dst.wire, src.wire, extent), order.stream);
+    if let Some([dst, src]) = owners(dst, src)? {
+        stub::post(&VgpuCopyBoxPeer { copy, dst, src, stream })?;
+        return if order.wait { order.synchronise() } else { Ok(()) };
+    }
     if dst.pinned && order.wait {
         return stub::call(&VgpuCopyBoxWait { copy, stream }).map(drop);
     }
@@ -185,6 +190,22 @@ fn pinned(order: Order, dst: &Side, src: &Side, extent: [usize; 3]) -> Result {
         return order.synchronise();
     }
     Ok(())
+}
+
+/// The contexts whose memory the ends are, if that is of two devices. What belongs to no context is told by its address.
+fn owners(dst: &Side, src: &Side) -> std::result::Result<Option<[Handle; 2]>, CUresult> {
+    let driver = driver()?;
+    if driver.device_count() == 1 {
+        return Ok(None);
+    }
+    let range = |side: &Side| {
+        let range = driver.memory.find(side.wire.base).filter(|_| side.wire.kind == MEMORYTYPE_DEVICE.into());
+        range.filter(|range| range.context != Handle::NULL)
+    };
+    Ok(match (range(dst), range(src)) {
+        (Some(dst), Some(src)) if dst.device != src.device => Some([dst.context, src.context]),
+        _ => None,
+    })
 }
 
 /// # Safety
@@ -293,7 +314,7 @@ pub unsafe fn cuMemcpy3DAsync_v2(copy: *const CUDA_MEMCPY3D, stream: CUstream) -
 }
 
 /// The contexts at the two ends must exist, except those of arrays and host memory, which are not
-/// looked at. They are of one device, so that the copy is an ordinary one.
+/// looked at.
 ///
 /// # Safety
 /// `copy` is null or valid for a read.
@@ -301,17 +322,12 @@ unsafe fn check_peers(copy: *const CUDA_MEMCPY3D) -> Result {
     // SAFETY: as the caller says.
     let copy = unsafe { stub::input(copy)? };
     let ends = BoxCopy::try_from(&copy)?;
-    let contexts = [(copy.dstContext, ends.dst), (copy.srcContext, ends.src)];
-    let mut devices = [None; 2];
-    for (device, (peer, end)) in devices.iter_mut().zip(contexts) {
+    for (context, end) in [(copy.dstContext, ends.dst), (copy.srcContext, ends.src)] {
         if !matches!(end.place, Place::Array(_) | Place::Host(_)) {
-            *device = Some(driver()?.contexts.find(peer.cast())?.device);
+            driver()?.contexts.find(context.cast())?;
         }
     }
-    match devices {
-        [Some(dst), Some(src)] if dst != src => Err(CUresult::NOT_SUPPORTED),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 pub unsafe fn cuMemcpy3DPeer(copy: *const CUDA_MEMCPY3D) -> Result {

@@ -4,6 +4,7 @@ use std::ffi::c_char;
 
 use vgpu_client::location;
 use vgpu_protocol::cuda::{attribute as attr, CUdevResource, CUdevprop, CUresult, CUuuid, HANDLE_TYPE_FILE_DESCRIPTOR};
+use vgpu_protocol::{PeerInfo, ATTRIBUTE_UNKNOWN};
 
 use super::Result;
 use crate::driver::{driver, Driver};
@@ -148,26 +149,28 @@ pub unsafe fn cuDeviceGetByPCIBusId(dev: *mut i32, text: *const c_char) -> Resul
     unsafe { give(dev, found.ok_or(CUresult::INVALID_DEVICE)?) }
 }
 
-pub unsafe fn cuDeviceCanAccessPeer(can: *mut i32, dev: i32, peer: i32) -> Result {
+/// What a device can do with the memory of another.
+fn peer(dev: i32, peer: i32) -> std::result::Result<PeerInfo, CUresult> {
     let driver = driver()?;
-    driver.device(dev)?;
     driver.device(peer)?;
+    let index = usize::try_from(peer).map_err(|_| CUresult::INVALID_DEVICE)?;
+    Ok(driver.device(dev)?.peers.get(index).copied().unwrap_or(PeerInfo::NONE))
+}
+
+pub unsafe fn cuDeviceCanAccessPeer(can: *mut i32, dev: i32, peer_dev: i32) -> Result {
     // SAFETY: the caller vouches for the pointer.
-    unsafe { give(can, 0) }
+    unsafe { give(can, peer(dev, peer_dev)?.can_access) }
 }
 
 pub unsafe fn cuDeviceGetP2PAttribute(value: *mut i32, attribute: i32, from: i32, to: i32) -> Result {
-    let driver = driver()?;
-    driver.device(from)?;
-    driver.device(to)?;
-    if !(1..=5).contains(&attribute) {
-        return Err(CUresult::INVALID_VALUE);
-    }
+    let peer = peer(from, to)?;
     if from == to {
         return Err(CUresult::INVALID_DEVICE);
     }
+    let index = usize::try_from(attribute).ok().and_then(|number| number.checked_sub(1));
+    let told = index.and_then(|index| peer.attributes.get(index)).copied();
     // SAFETY: the caller vouches for the pointer.
-    unsafe { give(value, 0) }
+    unsafe { give(value, told.filter(|told| *told != ATTRIBUTE_UNKNOWN).ok_or(CUresult::INVALID_VALUE)?) }
 }
 
 /// `CU_EXEC_AFFINITY_TYPE_SM_COUNT`, the only one, needs MPS.

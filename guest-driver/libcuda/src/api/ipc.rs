@@ -5,11 +5,11 @@ use std::os::fd::RawFd;
 
 use vgpu_protocol::cmd::{
     VgpuIpcGetEvent, VgpuIpcGetMem, VgpuIpcOpenEvent, VgpuIpcOpenMem, VgpuMemExport, VgpuMemImport, VgpuPoolExport,
-    VgpuPoolExportPointer, VgpuPoolImport, VgpuPoolImportPointer,
+    VgpuPoolExportPointer, VgpuPoolGetAttribute, VgpuPoolImport, VgpuPoolImportPointer,
 };
 use vgpu_protocol::cuda::{
-    CUevent, CUipcEventHandle, CUipcMemHandle, CUmemGenericAllocationHandle, CUmemPoolPtrExportData, CUmemoryPool,
-    CUresult, IpcToken, HANDLE_TYPE_FILE_DESCRIPTOR, IPC_LAZY_PEER_ACCESS,
+    pool_attribute, CUevent, CUipcEventHandle, CUipcMemHandle, CUmemGenericAllocationHandle, CUmemPoolPtrExportData,
+    CUmemoryPool, CUresult, IpcToken, HANDLE_TYPE_FILE_DESCRIPTOR, IPC_LAZY_PEER_ACCESS,
 };
 use vgpu_protocol::{Handle, HandleKind};
 
@@ -131,9 +131,8 @@ pub unsafe fn cuMemImportFromShareableHandle(
     check_type("cuMemImportFromShareableHandle of anything but a descriptor", kind, 0)?;
     let token = take(descriptor)?;
     let minted = stub::mint(HandleKind::MemGenericAllocationHandle)?;
-    stub::create(&VgpuMemImport { handle: minted, token }).inspect_err(|_| stub::forget(minted))?;
-    let device = context::current().map_or(0, |context| context.device);
-    driver.vmm.created(minted, Physical { device, id: driver.memory.next_id(), shareable: true });
+    let reply = stub::create(&VgpuMemImport { handle: minted, token }).inspect_err(|_| stub::forget(minted))?;
+    driver.vmm.created(minted, Physical { device: reply.dev, id: driver.memory.next_id(), shareable: true });
     // SAFETY: the caller vouches for the pointer.
     unsafe { give(handle, minted.0 as CUmemGenericAllocationHandle) }
 }
@@ -160,7 +159,11 @@ pub unsafe fn cuMemPoolImportFromShareableHandle(
     let token = take(descriptor)?;
     let minted = stub::mint(HandleKind::MemoryPool)?;
     stub::create(&VgpuPoolImport { pool: minted, token }).inspect_err(|_| stub::forget(minted))?;
-    driver.pools.created(minted, true);
+    let command = VgpuPoolGetAttribute { pool: minted, attribute: pool_attribute::LOCATION_ID };
+    // Drivers before CUDA 13 do not tell where a pool is.
+    let here = || context::current().map_or(0, |context| context.device);
+    let device = stub::create(&command).map_or_else(|_| here(), |reply| reply.value as i32);
+    driver.pools.created(minted, device, true);
     // SAFETY: the caller vouches for the pointer.
     unsafe { give(pool, minted.0 as CUmemoryPool) }
 }

@@ -7,7 +7,7 @@ use vgpu_graphs::{Attributes, Block, Host, Kernel, Params};
 use vgpu_protocol::cmd::{VgpuLaunch, VgpuLaunchLarge, VgpuOccupancyClusters};
 use vgpu_protocol::cuda::{
     attribute as attr, launch_attribute as id, CUfunction, CUhostFn, CUlaunchAttribute, CUlaunchConfig, CUresult,
-    CUstream,
+    CUstream, CU_STREAM_PER_THREAD,
 };
 use vgpu_protocol::{Handle, HandleKind};
 use zerocopy::IntoBytes;
@@ -204,7 +204,23 @@ pub(super) unsafe fn launch(
         return Ok(());
     }
     let stream = stub::handle(HandleKind::Stream, stream as u64)?;
+    if driver.device_count() > 1 {
+        check_stream(driver, &function, stream, context.handle)?;
+    }
     submit(&function, shape, stream, attributes.as_bytes(), block)
+}
+
+/// A kernel runs in streams of its own context; that of a library is the current one's.
+fn check_stream(driver: &Driver, function: &Function, stream: Handle, current: Handle) -> Result {
+    let handles = driver.session.handles();
+    let owner = |handle: Handle| handles.owner(handle).unwrap_or(current);
+    let is_kernel = function.handle.kind() == HandleKind::Kernel as u8;
+    let context = if is_kernel { current } else { owner(function.owner) };
+    let stream_context = if stream.0 <= CU_STREAM_PER_THREAD { current } else { owner(stream) };
+    match context == stream_context {
+        true => Ok(()),
+        false => Err(CUresult::INVALID_HANDLE),
+    }
 }
 
 /// Copies a kernel's parameters into a block.

@@ -11,7 +11,7 @@ use vgpu_protocol::cuda::{
 };
 use vgpu_protocol::{Handle, HandleKind};
 
-use super::memory::{forget_export, note};
+use super::memory::forget_export;
 use super::Result;
 use crate::driver::driver;
 use crate::exports::raw;
@@ -106,7 +106,7 @@ pub unsafe fn cuMemPoolCreate(pool: *mut CUmemoryPool, props: *const CUmemPoolPr
     let handle_types = props.handleTypes;
     let command = VgpuPoolCreate { pool: minted, dev, max_size: props.maxSize as u64, handle_types };
     stub::create(&command).inspect_err(|_| stub::forget(minted))?;
-    driver()?.pools.created(minted, handle_types != 0);
+    driver()?.pools.created(minted, dev, handle_types != 0);
     // SAFETY: the caller vouches for the pointer.
     unsafe { give(pool, minted.0 as CUmemoryPool) }
 }
@@ -194,7 +194,7 @@ pub unsafe fn cuMemAllocAsync(dptr: *mut u64, size: usize, stream: CUstream) -> 
 }
 
 pub unsafe fn cuMemAllocFromPoolAsync(dptr: *mut u64, size: usize, pool: CUmemoryPool, stream: CUstream) -> Result {
-    stub::ready()?;
+    let driver = driver()?;
     check_out(dptr)?;
     let handle = pool_handle(pool)?;
     let owner = stream::find(stream as u64)?.context;
@@ -202,7 +202,7 @@ pub unsafe fn cuMemAllocFromPoolAsync(dptr: *mut u64, size: usize, pool: CUmemor
         // SAFETY: the caller vouches for the pointer.
         return unsafe { give(dptr, 0) };
     }
-    if let Some(address) = driver()?.graphs.capture_allocation(stream as u64, owner.device, size as u64)? {
+    if let Some(address) = driver.graphs.capture_allocation(stream as u64, owner.device, size as u64)? {
         // SAFETY: the caller vouches for the pointer.
         return unsafe { give(dptr, address) };
     }
@@ -210,7 +210,8 @@ pub unsafe fn cuMemAllocFromPoolAsync(dptr: *mut u64, size: usize, pool: CUmemor
     // SAFETY: the pointers are checked or ours.
     unsafe {
         raw::cuMemAllocFromPoolAsync(&mut address, size, pool, stream)?;
-        note(owner, address, size, Kind::Pool(handle))?;
+        let device = driver.pools.device_of(handle).unwrap_or(owner.device);
+        driver.memory.add(address, size as u64, Kind::Pool(handle), owner.handle, device);
         give(dptr, address)
     }
 }

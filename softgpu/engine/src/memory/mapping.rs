@@ -2,7 +2,9 @@
 //! the other. Physical memory lies in one sparse file, so that the same bytes can appear at several
 //! addresses; what other processes may map has a file of its own.
 
-use super::{Memory, MemoryError, Range, SharedFile, SharedKind, Space, GRANULE, READABLE, WRITABLE};
+use super::{
+    AddressMap, Memory, MemoryError, Range, SharedFile, SharedKind, Space, DEVICES_MAX, GRANULE, READABLE, WRITABLE,
+};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLockReadGuard, Weak};
@@ -31,12 +33,13 @@ impl Access {
     }
 }
 
-/// Physical memory of the device. Given back when nothing refers to it any more.
+/// Physical memory of a device. Given back when nothing refers to it any more.
 pub struct Physical {
     id: u64,
     place: Place,
     size: u64,
-    memory: Weak<Memory>,
+    device: usize,
+    map: Weak<AddressMap>,
 }
 
 /// Where physical memory lies.
@@ -58,6 +61,11 @@ impl Physical {
         self.size
     }
 
+    /// Number of the device on which it lies.
+    pub fn device(&self) -> usize {
+        self.device
+    }
+
     /// The file that other processes can map, if it has one.
     pub fn file(&self) -> Option<&Arc<SharedFile>> {
         match &self.place {
@@ -72,8 +80,8 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1 << 48);
 
 impl Drop for Physical {
     fn drop(&mut self) {
-        if let Some(memory) = self.memory.upgrade() {
-            memory.release_physical(&self.place, self.size);
+        if let Some(map) = self.map.upgrade() {
+            map.release_physical(self);
         }
     }
 }
@@ -85,8 +93,14 @@ pub struct Mapping {
     pub range: Range,
     /// What lies there.
     pub physical: Arc<Physical>,
-    /// What the GPU may do there.
-    pub access: Access,
+    access: [Access; DEVICES_MAX],
+}
+
+impl Mapping {
+    /// What a device may do there.
+    pub fn access(&self, device: usize) -> Access {
+        self.access.get(device).copied().unwrap_or(Access::None)
+    }
 }
 
 /// The reserved ranges and what is mapped into them, by address.
@@ -155,27 +169,27 @@ fn is_unit(value: u64) -> bool {
 impl Memory {
     /// Physical memory of `size` > 0 zeroed bytes, a multiple of [`MAPPING_UNIT`]. It counts against
     /// the quota whether it is mapped or not.
-    pub fn create_physical(self: &Arc<Self>, size: u64) -> Result<Arc<Physical>, MemoryError> {
+    pub fn create_physical(&self, size: u64) -> Result<Arc<Physical>, MemoryError> {
         if size == 0 || !is_unit(size) {
             return Err(MemoryError::InvalidValue);
         }
         self.charged(size, || {
-            self.file()?;
-            self.backing().allocate(size).map(|span| Place::Offset(span.start))
+            self.map.file()?;
+            self.map.backing().allocate(0, size, None).map(|span| Place::Offset(span.start))
         })
     }
 
     /// As [`Memory::create_physical`], in a file that other processes can map.
-    pub fn create_shared_physical(self: &Arc<Self>, size: u64) -> Result<Arc<Physical>, MemoryError> {
+    pub fn create_shared_physical(&self, size: u64) -> Result<Arc<Physical>, MemoryError> {
         if size == 0 || !is_unit(size) {
             return Err(MemoryError::InvalidValue);
         }
-        self.charged(size, || SharedFile::create(SharedKind::Physical, size).map(Place::File))
+        self.charged(size, || SharedFile::create(SharedKind::Physical, self.device, size).map(Place::File))
     }
 
     /// Physical memory that another process has created. It counts here too: it stays when the other
     /// process gives it back.
-    pub fn adopt_physical(self: &Arc<Self>, file: Arc<SharedFile>) -> Result<Arc<Physical>, MemoryError> {
+    pub fn adopt_physical(&self, file: Arc<SharedFile>) -> Result<Arc<Physical>, MemoryError> {
         let size = file.size();
         if size == 0 || !is_unit(size) {
             return Err(MemoryError::InvalidValue);
@@ -184,24 +198,15 @@ impl Memory {
     }
 
     fn charged(
-        self: &Arc<Self>,
+        &self,
         size: u64,
         take: impl FnOnce() -> Result<Place, MemoryError>,
     ) -> Result<Arc<Physical>, MemoryError> {
-        self.space().charge(size)?;
-        let place = take().inspect_err(|_| self.space().discharge(size))?;
+        let device = self.device;
+        self.map.space().charge(device, size)?;
+        let place = take().inspect_err(|_| self.map.space().discharge(device, size))?;
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Ok(Arc::new(Physical { id, place, size, memory: Arc::downgrade(self) }))
-    }
-
-    fn release_physical(&self, place: &Place, size: u64) {
-        if let Place::Offset(offset) = place {
-            if let Ok(file) = self.file() {
-                file.discard(*offset, size);
-            }
-            self.backing().release(*offset);
-        }
-        self.space().discharge(size);
+        Ok(Arc::new(Physical { id, place, size, device, map: Arc::downgrade(&self.map) }))
     }
 
     /// Reserves `size` > 0 bytes of address space, a multiple of [`MAPPING_UNIT`], at `wanted` if that
@@ -210,7 +215,7 @@ impl Memory {
         if size == 0 || !is_unit(size) || (alignment != 0 && !alignment.is_power_of_two()) {
             return Err(MemoryError::InvalidValue);
         }
-        let mut mappings = self.mappings.write().unwrap_or_else(PoisonError::into_inner);
+        let mut mappings = self.map.mappings.write().unwrap_or_else(PoisonError::into_inner);
         let base = mappings.find_space(size, alignment.max(MAPPING_UNIT), wanted).ok_or(MemoryError::OutOfMemory)?;
         mappings.reserved.insert(base, size);
         Ok(base)
@@ -218,7 +223,7 @@ impl Memory {
 
     /// Ends a reservation, named exactly, into which nothing is mapped.
     pub fn unreserve(&self, base: u64, size: u64) -> Result<(), MemoryError> {
-        let mut mappings = self.mappings.write().unwrap_or_else(PoisonError::into_inner);
+        let mut mappings = self.map.mappings.write().unwrap_or_else(PoisonError::into_inner);
         let is_whole = mappings.reserved.get(&base) == Some(&size);
         if !is_whole || mappings.mapped.range(base..base + size).next().is_some() {
             return Err(MemoryError::InvalidValue);
@@ -228,27 +233,28 @@ impl Memory {
     }
 
     /// Maps `size` bytes of `physical` from `offset` on at `address`, in a reserved range where nothing
-    /// is mapped. The GPU may not access it yet.
+    /// is mapped. No device may access it yet.
     pub fn map(&self, address: u64, size: u64, offset: u64, physical: &Arc<Physical>) -> Result<(), MemoryError> {
         let within = offset.checked_add(size).is_some_and(|end| end <= physical.size);
-        let belongs = std::ptr::eq(physical.memory.as_ptr(), self);
+        let belongs = std::ptr::eq(physical.map.as_ptr(), &*self.map);
         if size == 0 || !within || !belongs || ![address, size, offset].into_iter().all(is_unit) {
             return Err(MemoryError::InvalidValue);
         }
-        let mut mappings = self.mappings.write().unwrap_or_else(PoisonError::into_inner);
+        let mut mappings = self.map.mappings.write().unwrap_or_else(PoisonError::into_inner);
         let range = mappings.reservation_of(address).ok_or(MemoryError::InvalidValue)?;
         let occupied =
             |end: u64| mappings.mapped.range(..end).next_back().is_some_and(|(at, m)| at + m.range.size > address);
         if size > range.size - (address - range.base) || occupied(address + size) {
             return Err(MemoryError::InvalidValue);
         }
-        let at = address - self.arena.base();
+        let arena = &self.map.arena;
+        let at = address - arena.base();
         match &physical.place {
-            Place::Offset(start) => self.arena.map(at, size, self.file()?, start + offset)?,
-            Place::File(file) => self.arena.map(at, size, file, SharedFile::DATA + offset)?,
+            Place::Offset(start) => arena.map(at, size, self.map.file()?, start + offset)?,
+            Place::File(file) => arena.map(at, size, file, SharedFile::DATA + offset)?,
         }
-        let mapping =
-            Mapping { range: Range { base: address, size }, physical: physical.clone(), access: Access::None };
+        let access = [Access::None; DEVICES_MAX];
+        let mapping = Mapping { range: Range { base: address, size }, physical: physical.clone(), access };
         mappings.mapped.insert(address, mapping);
         Ok(())
     }
@@ -256,11 +262,12 @@ impl Memory {
     /// Takes away the mappings that make up a range; when this returns no access to it is running.
     pub fn unmap(&self, address: u64, size: u64) -> Result<(), MemoryError> {
         let gone = {
-            let _nothing_runs = self.exclude();
-            let mut mappings = self.mappings.write().unwrap_or_else(PoisonError::into_inner);
+            let map = &*self.map;
+            let _nothing_runs = map.exclude();
+            let mut mappings = self.map.mappings.write().unwrap_or_else(PoisonError::into_inner);
             let bases = mappings.exactly(address, size)?;
-            self.set_live(address, size, Access::None);
-            self.arena.unmap(address - self.arena.base(), size)?;
+            map.rights.set((address - map.arena.base()) / GRANULE, size / GRANULE, |_| 0);
+            map.arena.unmap(address - map.arena.base(), size)?;
             bases.iter().filter_map(|base| mappings.mapped.remove(base)).collect::<Vec<_>>()
         };
         // The last reference to physical memory may be among them; it goes without the locks.
@@ -268,43 +275,45 @@ impl Memory {
         Ok(())
     }
 
-    /// Sets what the GPU may do with the mappings that make up a range.
+    /// Sets what this device may do with the mappings that make up a range.
     pub fn protect(&self, address: u64, size: u64, access: Access) -> Result<(), MemoryError> {
-        let _nothing_runs = self.exclude();
-        let mut mappings = self.mappings.write().unwrap_or_else(PoisonError::into_inner);
+        let map = &*self.map;
+        let _nothing_runs = map.exclude();
+        let mut mappings = map.mappings.write().unwrap_or_else(PoisonError::into_inner);
         for base in mappings.exactly(address, size)? {
-            if let Some(mapping) = mappings.mapped.get_mut(&base) {
-                mapping.access = access;
-            }
+            let Some(mapping) = mappings.mapped.get_mut(&base) else { continue };
+            mapping.access[self.device] = access;
+            let first = (mapping.range.base - map.arena.base()) / GRANULE;
+            map.rights.set(first, mapping.range.size / GRANULE, |device| mapping.access(device).bits());
         }
-        self.set_live(address, size, access);
         Ok(())
     }
 
     /// The mapping that contains `address`.
     pub fn mapping_of(&self, address: u64) -> Option<Mapping> {
-        self.mappings().mapping_of(address).cloned()
+        self.map.mappings().mapping_of(address).cloned()
     }
 
     /// The reserved range that contains `address`.
     pub fn reservation_of(&self, address: u64) -> Option<Range> {
-        self.mappings().reservation_of(address)
+        self.map.mappings().reservation_of(address)
+    }
+}
+
+impl AddressMap {
+    /// The mapping around `address`.
+    pub(super) fn mapped_range(&self, address: u64) -> Option<Range> {
+        self.mappings().mapping_of(address).map(|mapping| mapping.range)
     }
 
-    /// The end of the mapping around `address`, if it allows what `need` says.
-    pub(super) fn mapped_end(&self, address: u64, need: u8) -> Option<u64> {
-        self.mapped_range(address, need).map(|range| range.base + range.size)
-    }
-
-    /// The mapping around `address`, if it allows what `need` says.
-    pub(super) fn mapped_range(&self, address: u64, need: u8) -> Option<Range> {
-        let mappings = self.mappings();
-        let mapping = mappings.mapping_of(address).filter(|mapping| mapping.access.bits() & need == need)?;
-        Some(mapping.range)
-    }
-
-    fn set_live(&self, address: u64, size: u64, access: Access) {
-        self.live.set_bytes((address - self.arena.base()) / GRANULE, size / GRANULE, access.bits());
+    fn release_physical(&self, physical: &Physical) {
+        if let Place::Offset(offset) = physical.place {
+            if let Ok(file) = self.file() {
+                file.discard(offset, physical.size);
+            }
+            self.backing().release(offset);
+        }
+        self.space().discharge(physical.device, physical.size);
     }
 
     fn mappings(&self) -> RwLockReadGuard<'_, Mappings> {

@@ -6,12 +6,15 @@
 //! access names an address that may be any 64-bit number, and is checked.
 
 mod mapping;
+mod rights;
 mod shared;
 mod space;
 mod sys;
 
 use mapping::Mappings;
 pub use mapping::{Access, Mapping, Physical, MAPPING_UNIT};
+use rights::Rights;
+pub use rights::{DeviceSet, DEVICES_MAX};
 pub use shared::{SharedFile, SharedKind};
 use space::Space;
 use std::collections::BTreeMap;
@@ -82,12 +85,20 @@ pub enum AccessError {
     Misaligned(u64),
 }
 
-/// Device memory and windows of one session. Thread-safe.
+/// The memory of a device, and what its kernels reach besides: windows, and memory of other devices as far as they
+/// may. All devices of a session share one range of addresses. Thread-safe.
 pub struct Memory {
+    map: Arc<AddressMap>,
+    device: usize,
+}
+
+/// What all devices of a session share.
+struct AddressMap {
     arena: Reservation,
-    /// One byte per granule of the arena: what may be done where.
-    live: Reservation,
+    rights: Rights,
     space: Mutex<Space>,
+    /// By device: which devices reach those of its allocations for which nothing else is said.
+    peers: Mutex<[DeviceSet; DEVICES_MAX]>,
     mappings: RwLock<Mappings>,
     /// Where physical memory lies in `file`.
     backing: Mutex<Space>,
@@ -104,51 +115,104 @@ pub struct Memory {
 impl Memory {
     /// Reserves the address range of a device with `quota` bytes of memory.
     pub fn new(quota: u64) -> Result<Arc<Memory>, MemoryError> {
-        let least = quota.max(COMMIT_STEP).next_multiple_of(COMMIT_STEP);
+        let mut devices = Memory::several(quota, 1)?;
+        devices.pop().ok_or(MemoryError::InvalidValue)
+    }
+
+    /// Reserves the address range of `count` devices (1 to [`DEVICES_MAX`]) with `quota` bytes of memory each. No
+    /// device reaches another one's memory at first.
+    pub fn several(quota: u64, count: usize) -> Result<Vec<Arc<Memory>>, MemoryError> {
+        if !(1..=DEVICES_MAX).contains(&count) {
+            return Err(MemoryError::InvalidValue);
+        }
+        let wanted = quota.max(COMMIT_STEP).checked_mul(count as u64).ok_or(MemoryError::OutOfMemory)?;
+        let least = wanted.checked_next_multiple_of(COMMIT_STEP).ok_or(MemoryError::OutOfMemory)?;
         let arena = std::iter::successors(Some(RESERVED.max(least)), |len| Some(len / 2))
             .take_while(|len| *len >= least)
             .find_map(|len| Reservation::device(len).ok())
             .ok_or(MemoryError::OutOfMemory)?;
         let allocatable = (arena.len() / 2).max(least);
         let (start, end) = (arena.base() + allocatable, arena.base() + arena.len());
-        Ok(Arc::new(Memory {
-            live: Reservation::zeroed(arena.len() / GRANULE)?,
-            space: Mutex::new(Space::new(allocatable, quota)),
+        let map = Arc::new(AddressMap {
+            rights: Rights::new(arena.len() / GRANULE, count)?,
+            space: Mutex::new(Space::new(allocatable, vec![quota; count])),
+            peers: Mutex::new(std::array::from_fn(DeviceSet::of)),
             mappings: RwLock::new(Mappings::new(start, end)),
-            backing: Mutex::new(Space::new(RESERVED, RESERVED)),
+            backing: Mutex::new(Space::new(RESERVED, vec![RESERVED])),
             file: OnceLock::new(),
             shared: Mutex::default(),
             arena,
             windows: RwLock::new(Arc::new([])),
             generation: AtomicU64::new(0),
             gate: RwLock::new(()),
-        }))
+        });
+        Ok((0..count).map(|device| Arc::new(Memory { map: map.clone(), device })).collect())
     }
 
     /// Allocates `size` > 0 zeroed bytes, aligned to pages.
     pub fn allocate(&self, size: u64) -> Result<u64, MemoryError> {
-        let mut space = self.space();
-        let span = space.allocate(size)?;
-        if let Err(error) = self.commit(&mut space, &span) {
+        self.allocate_reached(size, None)
+    }
+
+    /// As [`Memory::allocate`], within reach of these devices, whatever [`Memory::set_peer`] says.
+    pub fn allocate_for(&self, size: u64, devices: DeviceSet) -> Result<u64, MemoryError> {
+        self.allocate_reached(size, Some(devices))
+    }
+
+    fn allocate_reached(&self, size: u64, reach: Option<DeviceSet>) -> Result<u64, MemoryError> {
+        let map = &*self.map;
+        let mut space = map.space();
+        let span = space.allocate(self.device, size, reach)?;
+        if let Err(error) = map.commit(&mut space, &span) {
             space.release(span.start);
             return Err(error);
         }
-        drop(space);
-        self.set_allocated(span.start, size);
-        Ok(self.arena.base() + span.start)
+        map.set_allocated(&space, span.start);
+        Ok(map.arena.base() + span.start)
+    }
+
+    /// Says which devices reach an allocation, by its base, whatever [`Memory::set_peer`] says.
+    pub fn set_reach(&self, base: u64, devices: DeviceSet) -> Result<(), MemoryError> {
+        let map = &*self.map;
+        let _nothing_runs = map.exclude();
+        let mut space = map.space();
+        let offset = base.wrapping_sub(map.arena.base());
+        space.set_reach(offset, devices).ok_or(MemoryError::InvalidValue)?;
+        map.set_allocated(&space, offset);
+        Ok(())
+    }
+
+    /// Whether this device reaches those allocations of `owner` for which nothing else is said.
+    pub fn set_peer(&self, owner: &Memory, reaches: bool) {
+        let map = &*self.map;
+        let _nothing_runs = map.exclude();
+        let space = map.space();
+        map.peers()[owner.device].set(self.device, reaches);
+        space.of_device(owner.device).for_each(|offset| map.set_allocated(&space, offset));
+    }
+
+    /// Number of the device.
+    pub fn device(&self) -> usize {
+        self.device
+    }
+
+    /// Number of the device to which an allocation belongs, by an address in it.
+    pub fn device_of(&self, address: u64) -> Option<usize> {
+        self.map.space().device_of(address.wrapping_sub(self.map.arena.base()))
     }
 
     /// Frees an allocation by its base; waits for running accesses, returns the pages to the OS.
     pub fn free(&self, base: u64) -> Result<(), MemoryError> {
-        let _nothing_runs = self.exclude();
-        let mut space = self.space();
-        let offset = base.wrapping_sub(self.arena.base());
+        let map = &*self.map;
+        let _nothing_runs = map.exclude();
+        let mut space = map.space();
+        let offset = base.wrapping_sub(map.arena.base());
         let span = space.release(offset).ok_or(MemoryError::InvalidValue)?;
-        self.live.set_bytes(span.start / GRANULE, (span.end - span.start) / GRANULE, 0);
-        match self.shared().remove(&span.start) {
-            Some(_) => self.arena.clear(span.start, span.end - span.start),
+        map.rights.set(span.start / GRANULE, (span.end - span.start) / GRANULE, |_| 0);
+        match map.shared().remove(&span.start) {
+            Some(_) => map.arena.clear(span.start, span.end - span.start),
             None => {
-                self.wipe(&span);
+                map.wipe(&span);
                 Ok(())
             }
         }
@@ -156,29 +220,28 @@ impl Memory {
 
     /// The allocation (not window) that contains `address`.
     pub fn range_of(&self, address: u64) -> Option<Range> {
-        let (offset, size) = self.space().find(address.wrapping_sub(self.arena.base()))?;
-        Some(Range { base: self.arena.base() + offset, size })
+        self.map.range_of(address)
     }
 
     /// The window that contains `address`.
     pub fn window_of(&self, address: u64) -> Option<Range> {
-        self.windows().iter().find(|w| w.contains(address)).copied()
+        self.map.windows().iter().find(|w| w.contains(address)).copied()
     }
 
     /// Whether `address` lies in the reserved device range, live or not.
     pub fn is_device_address(&self, address: u64) -> bool {
-        address.wrapping_sub(self.arena.base()) < self.arena.len()
+        self.map.is_device_address(address)
     }
 
-    /// Free and total device memory.
+    /// Free and total memory of the device.
     pub fn info(&self) -> Info {
-        self.space().info()
+        self.map.space().info(self.device)
     }
 
     /// Takes a window away by its base; when this returns no access to it is running.
     pub fn remove_window(&self, base: u64) -> Result<(), MemoryError> {
-        let _nothing_runs = self.exclude();
-        let mut windows = self.windows.write().unwrap_or_else(PoisonError::into_inner);
+        let _nothing_runs = self.map.exclude();
+        let mut windows = self.map.windows.write().unwrap_or_else(PoisonError::into_inner);
         let rest: Arc<[Range]> = windows.iter().filter(|w| w.base != base).copied().collect();
         if rest.len() == windows.len() {
             return Err(MemoryError::InvalidValue);
@@ -187,37 +250,65 @@ impl Memory {
         Ok(())
     }
 
-    /// Copies from device memory or a window.
+    /// Copies from memory of any device or a window.
     pub fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), AccessError> {
-        self.pin().read(address, bytes)
+        self.pin_all().read(address, bytes)
     }
 
-    /// Copies to device memory or a window.
+    /// Copies to memory of any device or a window.
     pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), AccessError> {
-        self.pin().write(address, bytes)
+        self.pin_all().write(address, bytes)
     }
 
     /// Copies within the address space; the ranges may overlap.
     pub fn copy(&self, to: u64, from: u64, len: u64) -> Result<(), AccessError> {
-        self.pin().copy(to, from, len)
+        self.pin_all().copy(to, from, len)
     }
 
     /// Writes `count` copies of `value` (`u8`, `u16` or `u32`) from `address` on, which is a
     /// multiple of the value's size.
     pub fn fill<T: Plain>(&self, address: u64, value: T, count: u64) -> Result<(), AccessError> {
-        self.pin().fill(address, value, count)
+        self.pin_all().fill(address, value, count)
     }
 
-    /// Whether all bytes of the range may be read.
+    /// Whether all bytes of the range may be read by some device.
     pub fn check(&self, address: u64, len: u64) -> Result<(), AccessError> {
-        self.pin().check(address, len)
+        self.pin_all().check(address, len)
     }
 
-    /// Keeps everything that is live accessible until the result is dropped. Hold it
-    /// for a bounded time: [`Memory::free`] and [`Memory::remove_window`] wait for it.
+    /// Keeps everything that is live accessible until the result is dropped, through which the device reaches what
+    /// its kernels do. Hold it for a bounded time: [`Memory::free`] and [`Memory::remove_window`] wait for it.
     pub fn pin(&self) -> Pinned<'_> {
+        self.map.pin(self.map.rights.of(self.device))
+    }
+
+    /// As [`Memory::pin`], and all that any device reaches is within reach, as for copies.
+    fn pin_all(&self) -> Pinned<'_> {
+        self.map.pin(self.map.rights.of_any())
+    }
+
+    fn insert_window(&self, window: Range) -> Result<(), MemoryError> {
+        self.map.insert_window(window)
+    }
+}
+
+impl AddressMap {
+    fn pin<'m>(&'m self, live: &'m Reservation) -> Pinned<'m> {
         let gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        Pinned { memory: self, windows: self.windows(), _gate: gate }
+        Pinned { map: self, live, windows: self.windows(), _gate: gate }
+    }
+
+    fn is_device_address(&self, address: u64) -> bool {
+        address.wrapping_sub(self.arena.base()) < self.arena.len()
+    }
+
+    fn range_of(&self, address: u64) -> Option<Range> {
+        let (offset, size) = self.space().find(address.wrapping_sub(self.arena.base()))?;
+        Some(Range { base: self.arena.base() + offset, size })
+    }
+
+    fn peers(&self) -> MutexGuard<'_, [DeviceSet; DEVICES_MAX]> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until no access is running and keeps new ones away, as something is about to go away.
@@ -268,9 +359,12 @@ impl Memory {
         Ok(())
     }
 
-    /// Lets the GPU load and store in an allocation.
-    fn set_allocated(&self, offset: u64, size: u64) {
-        self.live.set_bytes(offset / GRANULE, size.div_ceil(GRANULE), LIVE);
+    /// Lets those devices load and store in an allocation that may.
+    fn set_allocated(&self, space: &Space, offset: u64) {
+        let Some(allocation) = space.at(offset) else { return };
+        let devices = allocation.reach.unwrap_or_else(|| self.peers()[allocation.device]);
+        let bits = |device| if devices.contains(device) { LIVE } else { 0 };
+        self.rights.set(offset / GRANULE, allocation.size.div_ceil(GRANULE), bits);
     }
 
     fn shared(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<SharedFile>>> {
@@ -289,7 +383,9 @@ impl Memory {
 
 /// The address space with everything live held in place; see [`Memory::pin`].
 pub struct Pinned<'m> {
-    memory: &'m Memory,
+    map: &'m AddressMap,
+    /// What may be done where: a byte for each granule.
+    live: &'m Reservation,
     windows: Arc<[Range]>,
     _gate: RwLockReadGuard<'m, ()>,
 }
@@ -314,47 +410,58 @@ impl Pinned<'_> {
         if let Some(window) = self.windows.iter().find(|w| w.contains(address)) {
             return Some(window.base + window.size);
         }
-        let range = self.memory.range_of(address).or_else(|| {
+        if !self.allows(address, need) {
+            return None;
+        }
+        let range = self.map.range_of(address).or_else(|| {
             // The rest of an allocation's last granule counts as part of it.
-            self.memory.range_of(address / GRANULE * GRANULE)
+            self.map.range_of(address / GRANULE * GRANULE)
         });
-        let Some(range) = range else { return self.memory.mapped_end(address, need) };
+        let range = range.or_else(|| self.map.mapped_range(address))?;
         Some((range.base + range.size).next_multiple_of(GRANULE))
     }
 
     /// Whether physical memory is mapped at an address.
     pub(crate) fn is_mapped(&self, address: u64) -> bool {
-        self.memory.mapped_end(address, 0).is_some()
+        self.map.mapped_range(address).is_some()
     }
 
     /// Changes when something that was accessible may have gone away since another pin.
     pub fn generation(&self) -> u64 {
-        self.memory.generation.load(Relaxed)
+        self.map.generation.load(Relaxed)
     }
 
     /// First address and bytes of the live range around `address`, if it may be written or else read.
     pub fn span(&self, address: u64, write: bool) -> Option<(u64, u64)> {
         let need = if write { WRITABLE } else { READABLE };
-        let memory = self.memory;
         if let Some(window) = self.windows.iter().find(|w| w.contains(address)) {
             return Some((window.base, window.size));
         }
-        let range = memory.range_of(address).or_else(|| memory.mapped_range(address, need))?;
+        if !self.allows(address, need) {
+            return None;
+        }
+        let range = self.map.range_of(address).or_else(|| self.map.mapped_range(address))?;
         Some((range.base, range.size.next_multiple_of(GRANULE)))
+    }
+
+    /// Whether what `need` says may be done in the granule around an address of the arena.
+    fn allows(&self, address: u64, need: u8) -> bool {
+        let offset = address.wrapping_sub(self.map.arena.base());
+        offset < self.map.arena.len() && self.live.byte(offset / GRANULE).load(Relaxed) & need == need
     }
 
     #[inline(always)]
     fn in_arena(&self, address: u64) -> bool {
-        self.memory.is_device_address(address)
+        self.map.is_device_address(address)
     }
 
     /// Checks a naturally aligned access of at most [`GRANULE`] bytes that needs `NEED`.
     #[inline(always)]
     fn check_small<const NEED: u8>(&self, address: u64, size: u64) -> Result<(), AccessError> {
-        let offset = address.wrapping_sub(self.memory.arena.base());
+        let offset = address.wrapping_sub(self.map.arena.base());
         if address & (size - 1) == 0
-            && offset < self.memory.arena.len()
-            && self.memory.live.byte(offset / GRANULE).load(Relaxed) & NEED != 0
+            && offset < self.map.arena.len()
+            && self.live.byte(offset / GRANULE).load(Relaxed) & NEED != 0
         {
             return Ok(());
         }

@@ -34,7 +34,7 @@ pub enum SharedKind {
 struct Header {
     magic: u64,
     kind: u32,
-    reserved: u32,
+    device: u32,
     id: [u8; 16],
     size: u64,
 }
@@ -44,6 +44,7 @@ struct Header {
 pub struct SharedFile {
     fd: OwnedFd,
     id: [u8; 16],
+    device: usize,
     size: u64,
 }
 
@@ -51,16 +52,17 @@ impl SharedFile {
     /// Where the bytes start in the file.
     pub(super) const DATA: u64 = PAGE;
 
-    /// A new file with `size` zeroed bytes, a multiple of the page size.
-    pub fn create(kind: SharedKind, size: u64) -> Result<Arc<SharedFile>, MemoryError> {
+    /// A new file with `size` zeroed bytes, a multiple of the page size, of memory of a device.
+    pub fn create(kind: SharedKind, device: usize, size: u64) -> Result<Arc<SharedFile>, MemoryError> {
         let make = || -> rustix::io::Result<SharedFile> {
-            let mut header = Header { magic: MAGIC, kind: kind as u32, size, ..Header::default() };
+            let mut header =
+                Header { magic: MAGIC, kind: kind as u32, device: device as u32, size, ..Header::default() };
             getrandom(&mut header.id, GetRandomFlags::empty())?;
             let fd = memfd_create(c"vgpu-shared", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
             ftruncate(&fd, Self::DATA + size)?;
             fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
             pwrite(&fd, header.as_bytes(), 0)?;
-            Ok(SharedFile { fd, id: header.id, size })
+            Ok(SharedFile { fd, id: header.id, device, size })
         };
         make().map(Arc::new).map_err(|_| MemoryError::OutOfMemory)
     }
@@ -74,12 +76,18 @@ impl SharedFile {
         let known = read == size_of::<Header>() && header.magic == MAGIC && header.kind == kind as u32;
         let fits = header.size.is_multiple_of(PAGE) && header.size.checked_add(Self::DATA) == Some(length);
         let whole = known && fits && sealed.contains(SealFlags::SHRINK);
-        whole.then(|| Arc::new(SharedFile { fd, id: header.id, size: header.size }))
+        let device = usize::try_from(header.device).ok()?;
+        whole.then(|| Arc::new(SharedFile { fd, id: header.id, device, size: header.size }))
     }
 
     /// Random, and the same in all processes.
     pub fn id(&self) -> [u8; 16] {
         self.id
+    }
+
+    /// Number of the device whose memory it was when it was made.
+    pub fn device(&self) -> usize {
+        self.device
     }
 
     /// Bytes behind the first page.
@@ -98,15 +106,16 @@ impl Memory {
     /// Moves the bytes of an allocation, named by its base, to a file that other processes can map. They
     /// keep their address, and nothing accesses them meanwhile. A second call gives the same file.
     pub fn share(&self, base: u64) -> Result<Arc<SharedFile>, MemoryError> {
-        let _nothing_runs = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        let offset = base.wrapping_sub(self.arena.base());
-        let span = self.space().span(offset).ok_or(MemoryError::InvalidValue)?;
-        let mut shared = self.shared();
+        let map = &*self.map;
+        let _nothing_runs = map.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let offset = base.wrapping_sub(map.arena.base());
+        let (span, device) = map.space().span(offset).ok_or(MemoryError::InvalidValue)?;
+        let mut shared = map.shared();
         if let Some(file) = shared.get(&offset) {
             return Ok(file.clone());
         }
-        let file = SharedFile::create(SharedKind::Allocation, span.end - span.start)?;
-        self.arena.move_to(span.start, &file)?;
+        let file = SharedFile::create(SharedKind::Allocation, device, span.end - span.start)?;
+        map.arena.move_to(span.start, &file)?;
         shared.insert(offset, file.clone());
         Ok(file)
     }
@@ -117,17 +126,17 @@ impl Memory {
         if size == 0 || size > file.size() || size.next_multiple_of(PAGE) != file.size() {
             return Err(MemoryError::InvalidValue);
         }
-        let mut space = self.space();
-        let span = space.allocate(size)?;
-        let placed = self.commit(&mut space, &span).and_then(|()| self.arena.show(span.start, &file));
+        let map = &*self.map;
+        let mut space = map.space();
+        let span = space.allocate(self.device, size, None)?;
+        let placed = map.commit(&mut space, &span).and_then(|()| map.arena.show(span.start, &file));
         if let Err(error) = placed {
             space.release(span.start);
             return Err(error);
         }
-        drop(space);
-        self.shared().insert(span.start, file);
-        self.set_allocated(span.start, size);
-        Ok(self.arena.base() + span.start)
+        map.shared().insert(span.start, file);
+        map.set_allocated(&space, span.start);
+        Ok(map.arena.base() + span.start)
     }
 }
 

@@ -229,3 +229,45 @@ fn wrong_reservations_and_mappings_are_refused() {
     }
     assert!(m.allocate(MIB).is_ok());
 }
+
+#[test]
+fn devices_have_quotas_of_their_own_and_reach_each_others_memory_as_allowed() {
+    let devices = Memory::several(64 * MIB, 3).unwrap();
+    let [a, b, c] = &devices[..] else { panic!("three devices") };
+    let reaches = |device: &Memory, address| device.pin().load::<u8>(address).is_ok();
+    let all = |address| [a, b, c].map(|device| reaches(device, address));
+    let early = b.allocate(60 * MIB).unwrap();
+    assert_eq!([a, b].map(|device| device.info().free), [64 * MIB, 4 * MIB]);
+    assert_eq!(b.allocate(5 * MIB), Err(MemoryError::OutOfMemory));
+    assert_eq!((a.device_of(early + 1), all(early)), (Some(1), [false, true, false]));
+    // Copies reach everything.
+    a.write(early, &[7]).unwrap();
+
+    a.set_peer(b, true);
+    let late = b.allocate(MIB).unwrap();
+    assert_eq!((all(early), all(late)), ([true, true, false], [true, true, false]));
+    assert_eq!(a.pin().span(early, true), Some((early, 60 * MIB)));
+    assert_eq!(c.pin().span(early, false), None);
+    assert_eq!(c.pin().read(early, &mut [0]), Err(AccessError::Illegal(early)));
+    let (own, shared) = (a.allocate(MIB).unwrap(), b.allocate_for(MIB, DeviceSet::of(2)).unwrap());
+    assert_eq!((all(own), all(shared)), ([true, false, false], [false, false, true]), "one way, or as said");
+    b.set_reach(shared, DeviceSet::ALL).unwrap();
+    a.set_peer(b, false);
+    assert_eq!((all(early), all(late), all(shared)), ([false, true, false], [false, true, false], [true; 3]));
+    a.free(early).unwrap();
+    assert_eq!((b.info().free, all(early)), (62 * MIB, [false; 3]));
+
+    let physical = c.create_physical(MAPPING_UNIT).unwrap();
+    let base = a.reserve(MAPPING_UNIT, 0, 0).unwrap();
+    b.map(base, MAPPING_UNIT, 0, &physical).unwrap();
+    assert_eq!((physical.device(), c.info().free, all(base)), (2, 62 * MIB, [false; 3]));
+    a.protect(base, MAPPING_UNIT, Access::Read).unwrap();
+    b.protect(base, MAPPING_UNIT, Access::ReadWrite).unwrap();
+    assert_eq!(all(base), [true, true, false]);
+    assert!(a.pin().store(base, 1u8).is_err() && b.pin().store(base, 1u8).is_ok());
+    let mapping = a.mapping_of(base).unwrap();
+    assert_eq!([0, 1, 2].map(|device| mapping.access(device)), [Access::Read, Access::ReadWrite, Access::None]);
+    a.unmap(base, MAPPING_UNIT).unwrap();
+    assert_eq!(all(base), [false; 3]);
+    assert!(Memory::several(64 * MIB, 0).is_err() && Memory::several(64 * MIB, DEVICES_MAX + 1).is_err());
+}

@@ -8,9 +8,9 @@ use vgpu_protocol::cuda::CUresult;
 
 use super::queue::Point;
 use super::state::Driver;
-use super::{current_handle, Context, Pinned, Pool, Result, Stream, Target};
+use super::{current_handle, Context, Device, Pinned, Pool, Result, Stream, Target};
 use vgpu_engine::engine::Extents;
-use vgpu_engine::memory::{MemoryError, Physical, Range, GRANULE};
+use vgpu_engine::memory::{DeviceSet, MemoryError, Physical, Range, GRANULE};
 
 /// Rows of pitched allocations start at multiples of this, bytes.
 pub(in crate::driver) const PITCH_ALIGNMENT: u64 = 512;
@@ -101,6 +101,12 @@ impl Allocations {
         let live = self.live();
         let (_, found) = live.range(..=address).next_back()?;
         (address - found.base < found.size).then(|| found.clone())
+    }
+
+    /// Bases of what is allocated from a pool.
+    pub(super) fn of_pool(&self, pool: &Arc<Pool>) -> Vec<u64> {
+        let of_it = |kind: &Kind| matches!(kind, Kind::Pool(of) if Arc::ptr_eq(of, pool));
+        self.live().values().filter(|allocation| of_it(&allocation.kind)).map(|allocation| allocation.base).collect()
     }
 
     /// Takes out the range that starts at `base`, if it is of a kind that may be taken.
@@ -202,45 +208,43 @@ impl Driver {
         self.release(&gone);
     }
 
-    /// Memory of the device. When there is none, pools give back what they keep, then what was freed
-    /// in the context is waited for.
-    pub(super) fn obtain(&self, size: u64, context: u64) -> Result<u64> {
-        self.obtain_with(size, context, || self.memory.allocate(size))
-    }
-
-    /// As [`Driver::obtain`], from where `take` gets it.
+    /// Memory of a device, from where `take` gets it. When there is none, pools give back what they keep, then what
+    /// was freed in the context is waited for.
     pub(super) fn obtain_with(
         &self,
+        device: &Device,
         size: u64,
         context: u64,
         take: impl Fn() -> std::result::Result<u64, MemoryError>,
     ) -> Result<u64> {
-        self.try_hard(size, context, take).map_err(|error| match error {
+        self.try_hard(device, size, context, take).map_err(|error| match error {
             MemoryError::OutOfMemory => CUresult::OUT_OF_MEMORY,
             MemoryError::InvalidValue => CUresult::INVALID_VALUE,
         })
     }
 
-    /// Physical memory, as [`Driver::obtain`].
+    /// Physical memory, as [`Driver::obtain_with`].
     pub(in crate::driver) fn create_physical(
         &self,
+        device: &Device,
         size: u64,
         shared: bool,
     ) -> std::result::Result<Arc<Physical>, MemoryError> {
-        self.try_hard(size, current_handle(), || match shared {
-            true => self.memory.create_shared_physical(size),
-            false => self.memory.create_physical(size),
+        self.try_hard(device, size, current_handle(), || match shared {
+            true => device.memory.create_shared_physical(size),
+            false => device.memory.create_physical(size),
         })
     }
 
     fn try_hard<T>(
         &self,
+        device: &Device,
         size: u64,
         context: u64,
         take: impl Fn() -> std::result::Result<T, MemoryError>,
     ) -> std::result::Result<T, MemoryError> {
         self.sweep();
-        let hopeless = size > self.memory.info().total;
+        let hopeless = size > device.memory.info().total;
         take().or_else(|error| {
             if hopeless || error == MemoryError::InvalidValue {
                 return Err(error);
@@ -325,7 +329,12 @@ impl Context {
         if size == 0 {
             return Err(CUresult::INVALID_VALUE);
         }
-        let base = self.driver.obtain(size, self.handle)?;
+        let memory = &self.device.memory;
+        let base = self.driver.obtain_with(self.device, size, self.handle, || match kind {
+            // Everybody reaches it.
+            Kind::Managed => memory.allocate_for(size, DeviceSet::ALL),
+            _ => memory.allocate(size),
+        })?;
         self.driver.allocations.insert(base, size, self.handle, kind);
         Ok(base)
     }
@@ -337,9 +346,17 @@ impl Context {
             return Ok(());
         }
         let allocation = self.driver.allocations.take_device(base).ok_or(CUresult::INVALID_VALUE)?;
-        self.retire(allocation, Weak::new(), self.pending());
+        self.retire(allocation, Weak::new(), self.users());
         self.driver.sweep();
         Ok(())
+    }
+
+    /// What may use memory that is freed here: all work of the context, and where there are peers, of all contexts.
+    fn users(&self) -> Vec<Point> {
+        match self.driver.devices.len() {
+            1 => self.pending(),
+            _ => self.driver.contexts.all().iter().flat_map(|context| context.pending()).collect(),
+        }
     }
 
     /// Unmaps memory of another process once all work of the context so far has completed.

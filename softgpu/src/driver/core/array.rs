@@ -169,7 +169,7 @@ impl Context {
         }
         let driver = self.driver;
         driver.sweep();
-        let base = driver.memory.allocate(size).map_err(|error| match error {
+        let base = self.device.memory.allocate(size).map_err(|error| match error {
             MemoryError::OutOfMemory => CUresult::OUT_OF_MEMORY,
             MemoryError::InvalidValue => CUresult::INVALID_VALUE,
         })?;

@@ -5,6 +5,7 @@ use vgpu_protocol::cuda::attribute as id;
 
 use super::array::{MAX_1D, MAX_2D, MAX_3D, MAX_CUBEMAP_LAYERS, MAX_LAYERED, MAX_MIPMAPPED};
 use super::state::Driver;
+use super::Device;
 
 pub(super) const WARP_SIZE: u32 = 32;
 pub(super) const THREADS_PER_BLOCK: u32 = 1024;
@@ -44,10 +45,10 @@ const PCI_ID: i32 = 0x1067_1af4;
 const NO_NUMA: i32 = -1;
 
 /// The value of an attribute, `None` if there is no attribute of that number.
-pub(in crate::driver) fn device_attribute(driver: &Driver, attribute: i32) -> Option<i32> {
+pub(in crate::driver) fn device_attribute(driver: &Driver, device: &Device, attribute: i32) -> Option<i32> {
     let signed = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
     let (major, minor) = driver.config.capability;
-    let (domain, bus, slot) = driver.config.pci;
+    let (domain, bus, slot) = device.pci;
     let value = match attribute {
         id::MAX_THREADS_PER_BLOCK => signed(THREADS_PER_BLOCK),
         id::MAX_BLOCK_DIM_X => signed(BLOCK_MAX[0]),

@@ -8,7 +8,7 @@ use vgpu_protocol::cuda::CUresult;
 
 use super::queue::{Point, Turn};
 use super::state::Driver;
-use super::{Result, Stream, StreamKind};
+use super::{Device, Result, Stream, StreamKind};
 use vgpu_engine::engine::DeviceHeap;
 
 /// Operations up to this size run on the caller's thread where the stream is idle: handing them over
@@ -24,6 +24,7 @@ const HEAP_DEFAULT: u64 = 8 << 20;
 /// One CUDA context.
 pub(in crate::driver) struct Context {
     pub(in crate::driver) driver: &'static Driver,
+    pub(in crate::driver) device: &'static Device,
     pub(in crate::driver) handle: u64,
     /// Unique in the process's life.
     pub(in crate::driver) id: u64,
@@ -76,17 +77,18 @@ impl Limit {
 
 impl Context {
     /// A context with its default stream, entered in the driver's registry.
-    pub(in crate::driver) fn new(driver: &'static Driver, flags: u32) -> Arc<Context> {
+    pub(in crate::driver) fn new(driver: &'static Driver, device: &'static Device, flags: u32) -> Arc<Context> {
         static CREATED: AtomicU64 = AtomicU64::new(0);
         let make = |handle| {
             Arc::new_cyclic(|context| Context {
                 driver,
+                device,
                 handle,
                 id: CREATED.fetch_add(1, Ordering::Relaxed) + 1,
                 flags: AtomicU32::new(flags),
                 usage: AtomicU32::new(1),
                 cancel: Arc::default(),
-                heap: DeviceHeap::new(&driver.memory, HEAP_DEFAULT),
+                heap: DeviceHeap::new(&device.memory, HEAP_DEFAULT),
                 error: AtomicU32::new(0),
                 streams: Mutex::new(Streams {
                     legacy: Arc::new(Stream::new(StreamKind::Legacy, context.clone(), 0)),
@@ -280,6 +282,7 @@ impl Context {
             kernel.forget_context(self.handle);
         }
         driver.drop_context_arrays(self.handle);
+        self.forget_peers();
         driver.free_context_memory(self.handle);
         self.streams().open.clear();
     }

@@ -153,6 +153,9 @@ impl Event {
 
     /// Milliseconds from `start` to `end`.
     pub(in crate::driver) fn elapsed(start: &Event, end: &Event) -> Result<f32> {
+        if start.device() != end.device() {
+            return Err(CUresult::INVALID_HANDLE);
+        }
         let (Some(first), Some(last)) = (start.record_taken(), end.record_taken()) else {
             return Err(CUresult::INVALID_HANDLE);
         };
@@ -164,6 +167,11 @@ impl Event {
         }
         let time = |record: &Record| record.time.load(Ordering::Acquire) as f64;
         Ok(((time(&last) - time(&first)) / 1e6) as f32)
+    }
+
+    /// Number of its context's device.
+    fn device(&self) -> Option<i32> {
+        self.context.upgrade().map(|context| context.device.ordinal)
     }
 
     /// Whether it was ever recorded by this process.

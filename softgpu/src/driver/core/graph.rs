@@ -335,7 +335,15 @@ impl Backend for Soft {
     }
 
     fn check_device(&self, device: i32) -> Result {
-        driver()?.check_device(device)
+        driver()?.device(device).map(drop)
+    }
+
+    fn check_allocation(&self, device: i32) -> Result {
+        // A node's memory is that of the context in which the node is made.
+        match current()?.device.ordinal == device {
+            true => Ok(()),
+            false => Err(CUresult::NOT_SUPPORTED),
+        }
     }
 
     fn allocate(&self, size: u64) -> Result<u64> {

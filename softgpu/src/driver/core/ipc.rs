@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use rustix::process::{test_kill_process, Pid};
-use vgpu_engine::memory::{SharedFile, SharedKind};
+use vgpu_engine::memory::{DeviceSet, SharedFile, SharedKind};
 use vgpu_protocol::cuda::{CUresult, IPC_HANDLE_SIZE};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -184,7 +184,15 @@ impl Context {
     fn map_foreign(&self, handle: &Handle, pool: Option<Arc<Pool>>) -> Result<u64> {
         let driver = self.driver;
         let file = handle.open(SharedKind::Allocation)?;
-        let base = driver.obtain_with(handle.size, self.handle, || driver.memory.adopt(file.clone(), handle.size))?;
+        let owner = driver.device_of_file(&file)?;
+        let take = || owner.memory.adopt(file.clone(), handle.size);
+        let base = driver.obtain_with(owner, handle.size, self.handle, take)?;
+        if owner.ordinal != self.device.ordinal {
+            // Who opens memory of another device has access to it.
+            let mut reach = DeviceSet::of(owner.index());
+            reach.set(self.device.index(), true);
+            owner.memory.set_reach(base, reach).map_err(|_| CUresult::INVALID_VALUE)?;
+        }
         driver.allocations.insert(base, handle.size, self.handle, Kind::Imported(pool));
         Ok(base)
     }

@@ -67,7 +67,7 @@ pub(super) fn execute(context: &Context, operation: &MemOp) -> Result {
 }
 
 fn read(context: &Context, wide: bool, address: u64) -> std::result::Result<u64, AccessError> {
-    let memory = context.driver.memory.pin();
+    let memory = context.device.memory.pin();
     match wide {
         true => memory.atomic_u64(address).map(|word| word.load(Ordering::SeqCst)),
         false => memory.atomic_u32(address).map(|word| word.load(Ordering::SeqCst).into()),
@@ -75,7 +75,7 @@ fn read(context: &Context, wide: bool, address: u64) -> std::result::Result<u64,
 }
 
 fn write(context: &Context, wide: bool, address: u64, value: u64) -> std::result::Result<(), AccessError> {
-    let memory = context.driver.memory.pin();
+    let memory = context.device.memory.pin();
     match wide {
         true => memory.atomic_u64(address).map(|word| word.store(value, Ordering::SeqCst)),
         false => memory.atomic_u32(address).map(|word| word.store(value as u32, Ordering::SeqCst)),

@@ -35,7 +35,7 @@ impl Module {
     ) -> Result<Arc<Module>> {
         let driver = context.driver;
         driver.sweep();
-        let program = Program::load(code.module.clone(), &driver.memory).map_err(|error| report(error, log))?;
+        let program = Program::load(code.module.clone(), &context.device.memory).map_err(|error| report(error, log))?;
         let make = |handle| {
             let (functions, references) = (Mutex::default(), Mutex::default());
             Arc::new(Module { handle, context: context.handle, of_library, code, program, references, functions })

@@ -10,13 +10,14 @@ use vgpu_protocol::cuda::{pool_attribute as attr, CUresult, ALLOCATION_PINNED, L
 
 use super::allocation::Kind;
 use super::queue::Point;
-use super::{Driver, Result, Stream, Target};
-use vgpu_engine::memory::{SharedFile, SharedKind, GRANULE};
+use super::{Device, Driver, Result, Stream, Target};
+use vgpu_engine::memory::{DeviceSet, SharedFile, SharedKind, GRANULE};
 
-/// A pool of the device.
+/// A pool of a device.
 pub(in crate::driver) struct Pool {
     pub(in crate::driver) handle: u64,
     driver: &'static Driver,
+    pub(in crate::driver) device: &'static Device,
     is_default: bool,
     /// Most bytes in use at a time; 0 for no limit of its own.
     max_size: u64,
@@ -29,6 +30,8 @@ pub(in crate::driver) struct Pool {
 }
 
 struct State {
+    /// The devices that have access.
+    reach: DeviceSet,
     cached: Vec<Block>,
     /// Bytes taken from the device: in use or cached.
     reserved: u64,
@@ -64,18 +67,16 @@ pub(in crate::driver) struct DevicePools {
 }
 
 impl Pool {
-    fn new(driver: &'static Driver, is_default: bool, max_size: u64, file: Option<Arc<SharedFile>>) -> Arc<Pool> {
-        Pool::with(driver, is_default, max_size, file, false)
-    }
-
-    fn with(
+    fn new(
         driver: &'static Driver,
+        device: &'static Device,
         is_default: bool,
         max_size: u64,
         file: Option<Arc<SharedFile>>,
         imported: bool,
     ) -> Arc<Pool> {
         let state = State {
+            reach: DeviceSet::of(device.index()),
             cached: Vec::new(),
             reserved: 0,
             reserved_high: 0,
@@ -86,7 +87,7 @@ impl Pool {
         };
         let make = |handle| {
             let (ended, state) = (AtomicBool::new(false), Mutex::new(state));
-            Arc::new(Pool { handle, driver, is_default, max_size, file, imported, ended, state })
+            Arc::new(Pool { handle, driver, device, is_default, max_size, file, imported, ended, state })
         };
         driver.pools.insert_with(make).1
     }
@@ -100,10 +101,13 @@ impl Pool {
             return Ok(0);
         }
         let len = size.checked_next_multiple_of(GRANULE).ok_or(CUresult::OUT_OF_MEMORY)?;
+        let memory = &self.device.memory;
+        let reach = self.reach();
         let base = match self.take_cached(len, &target.stream)? {
             Some(base) => base,
             None => {
-                let taken = self.driver.obtain(len, target.context.handle);
+                let take = || memory.allocate_for(len, reach);
+                let taken = self.driver.obtain_with(self.device, len, target.context.handle, take);
                 let mut state = self.state();
                 match taken {
                     Ok(base) => {
@@ -119,7 +123,32 @@ impl Pool {
             }
         };
         self.driver.allocations.insert(base, size, target.context.handle, Kind::Pool(self.clone()));
+        let now = self.reach();
+        if now != reach {
+            // It was in nobody's table when access was set; it is live.
+            let _ = memory.set_reach(base, now);
+        }
         Ok(base)
+    }
+
+    /// The devices that have access to the pool's memory.
+    pub(in crate::driver) fn reach(&self) -> DeviceSet {
+        self.state().reach
+    }
+
+    /// Gives devices access to all of the pool's memory, or takes it from them.
+    pub(in crate::driver) fn set_access(self: &Arc<Self>, changes: &[(usize, bool)]) {
+        let mut state = self.state();
+        let before = state.reach;
+        changes.iter().for_each(|(device, has)| state.reach.set(*device, *has));
+        if state.reach == before {
+            return;
+        }
+        let used = self.driver.allocations.of_pool(self);
+        for base in state.cached.iter().map(|block| block.base).chain(used) {
+            // What has been given back to the device meanwhile needs nothing.
+            let _ = self.device.memory.set_reach(base, state.reach);
+        }
     }
 
     /// Counts `len` bytes as used; they come from what was freed if some of that fits.
@@ -196,9 +225,7 @@ impl Pool {
             return Err(CUresult::INVALID_VALUE);
         }
         self.driver.pools.remove(self.handle).ok_or(CUresult::INVALID_VALUE)?;
-        let mut device = self.driver.device_pools();
-        device.current.take_if(|current| Arc::ptr_eq(current, self));
-        drop(device);
+        self.device.pools().current.take_if(|current| Arc::ptr_eq(current, self));
         self.ended.store(true, Ordering::Release);
         self.driver.ended_pools().push(self.clone());
         self.driver.pool_excess.store(true, Ordering::Release);
@@ -232,8 +259,9 @@ impl Pool {
             attr::ALLOCATION_TYPE => ALLOCATION_PINNED as u64,
             attr::LOCATION_TYPE => LOCATION_DEVICE as u64,
             attr::EXPORT_HANDLE_TYPES => self.file.is_some().into(),
-            attr::LOCATION_ID | attr::HW_DECOMPRESS_ENABLED => 0,
-            attr::MAX_POOL_SIZE if self.max_size == 0 => self.driver.memory.info().total,
+            attr::LOCATION_ID => self.device.ordinal as u64,
+            attr::HW_DECOMPRESS_ENABLED => 0,
+            attr::MAX_POOL_SIZE if self.max_size == 0 => self.device.memory.info().total,
             attr::MAX_POOL_SIZE => self.max_size,
             _ => return Err(CUresult::INVALID_VALUE),
         })
@@ -266,15 +294,26 @@ impl Pool {
 
 impl Driver {
     /// A new pool, which other processes may import or not.
-    pub(in crate::driver) fn create_pool(&'static self, max_size: u64, shared: bool) -> Result<u64> {
-        let file = shared.then(|| SharedFile::create(SharedKind::Pool, 0)).transpose();
-        Ok(Pool::new(self, false, max_size, file.map_err(|_| CUresult::OUT_OF_MEMORY)?).handle)
+    pub(in crate::driver) fn create_pool(
+        &'static self,
+        device: &'static Device,
+        max_size: u64,
+        shared: bool,
+    ) -> Result<u64> {
+        let file = shared.then(|| SharedFile::create(SharedKind::Pool, device.index(), 0)).transpose();
+        Ok(Pool::new(self, device, false, max_size, file.map_err(|_| CUresult::OUT_OF_MEMORY)?, false).handle)
     }
 
     /// A pool of another process.
     pub(in crate::driver) fn import_pool(&'static self, descriptor: OwnedFd) -> Result<u64> {
         let file = SharedFile::open(descriptor, SharedKind::Pool).ok_or(CUresult::INVALID_VALUE)?;
-        Ok(Pool::with(self, false, 0, Some(file), true).handle)
+        let device = self.device_of_file(&file)?;
+        Ok(Pool::new(self, device, false, 0, Some(file), true).handle)
+    }
+
+    /// The device on which the memory of another process lies.
+    pub(in crate::driver) fn device_of_file(&self, file: &SharedFile) -> Result<&Device> {
+        self.devices.get(file.device()).ok_or(CUresult::INVALID_VALUE)
     }
 
     /// The pool of a handle.
@@ -282,20 +321,16 @@ impl Driver {
         self.pools.get(handle).ok_or(CUresult::INVALID_VALUE)
     }
 
-    /// The device's default pool.
-    pub(in crate::driver) fn default_pool(&'static self) -> Arc<Pool> {
-        self.device_pools().default.get_or_insert_with(|| Pool::new(self, true, 0, None)).clone()
+    /// A device's default pool.
+    pub(in crate::driver) fn default_pool(&'static self, device: &'static Device) -> Arc<Pool> {
+        let make = || Pool::new(self, device, true, 0, None, false);
+        device.pools().default.get_or_insert_with(make).clone()
     }
 
-    /// The pool of allocations that name none.
-    pub(in crate::driver) fn current_pool(&'static self) -> Arc<Pool> {
-        let current = self.device_pools().current.clone();
-        current.unwrap_or_else(|| self.default_pool())
-    }
-
-    /// Sets the pool of allocations that name none.
-    pub(in crate::driver) fn set_current_pool(&self, pool: Arc<Pool>) {
-        self.device_pools().current = Some(pool);
+    /// The pool of a device's allocations that name none.
+    pub(in crate::driver) fn current_pool(&'static self, device: &'static Device) -> Arc<Pool> {
+        let current = device.pools().current.clone();
+        current.unwrap_or_else(|| self.default_pool(device))
     }
 
     /// After a synchronisation: gives back what the pools hold beyond their release thresholds.
@@ -328,11 +363,18 @@ impl Driver {
         pools
     }
 
-    fn device_pools(&self) -> MutexGuard<'_, DevicePools> {
-        self.device_pools.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn ended_pools(&self) -> MutexGuard<'_, Vec<Arc<Pool>>> {
         self.ended_pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Device {
+    /// Sets the pool of allocations that name none.
+    pub(in crate::driver) fn set_current_pool(&self, pool: Arc<Pool>) {
+        self.pools().current = Some(pool);
+    }
+
+    fn pools(&self) -> MutexGuard<'_, DevicePools> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct SharedEvent(SharedPage);
 impl SharedEvent {
     /// A new event that was not recorded.
     pub(super) fn create() -> Result<SharedEvent, MemoryError> {
-        SharedEvent::open(SharedFile::create(SharedKind::Event, PAGE)?)
+        SharedEvent::open(SharedFile::create(SharedKind::Event, 0, PAGE)?)
     }
 
     /// An event of another process.

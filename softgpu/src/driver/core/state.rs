@@ -1,6 +1,6 @@
-//! The one device of the process, and everything that lives on it.
+//! The devices of the process, and everything that lives on them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -11,9 +11,10 @@ use vgpu_protocol::HandleKind;
 use super::allocation::Allocations;
 use super::array::{Array, MipmappedArray};
 use super::config::{self, Config};
+use super::device::Device;
 use super::fork;
 use super::ipc::{Exports, Imports};
-use super::pool::DevicePools;
+use super::peers::Peers;
 use super::reference::{SurfaceReference, TextureReference};
 use super::registry::Registry;
 use super::staging::Staging;
@@ -29,11 +30,12 @@ use vgpu_graphs::Graphs;
 /// The initialised driver.
 pub(in crate::driver) struct Driver {
     pub(in crate::driver) config: Config,
-    /// The device's name.
+    /// The devices' name.
     pub(in crate::driver) name: String,
-    /// The device's UUID.
-    pub(in crate::driver) uuid: [u8; 16],
+    pub(in crate::driver) devices: Vec<Device>,
+    /// The first device's, for what concerns the memory of all: copies, pages of the host, reservations.
     pub(in crate::driver) memory: Arc<Memory>,
+    pub(super) peers: Peers,
     pub(in crate::driver) engine: Engine,
     pub(in crate::driver) allocations: Allocations,
     pub(super) exports: Exports,
@@ -49,7 +51,6 @@ pub(in crate::driver) struct Driver {
     pub(in crate::driver) links: Registry<Mutex<Link>>,
     pub(in crate::driver) physical: Registry<Physical>,
     pub(in crate::driver) pools: Registry<Pool>,
-    pub(super) device_pools: Mutex<DevicePools>,
     /// Destroyed, and with memory that is still allocated or in use.
     pub(super) ended_pools: Mutex<Vec<Arc<Pool>>>,
     /// Some pool may hold more than it should after the next synchronisation.
@@ -62,17 +63,8 @@ pub(in crate::driver) struct Driver {
     pub(in crate::driver) surface_references: Registry<SurfaceReference>,
     pub(super) staging: Staging,
     hints: Mutex<Hints>,
-    primary: Mutex<Primary>,
     pub(super) watchdog: Watchdog,
     epoch: Instant,
-}
-
-/// The primary context: inactive until it is retained.
-#[derive(Default)]
-struct Primary {
-    context: Option<Arc<Context>>,
-    retained: u32,
-    flags: u32,
 }
 
 static DRIVER: OnceLock<Driver> = OnceLock::new();
@@ -107,13 +99,15 @@ fn compiler() -> Option<Arc<dyn Compiler>> {
 
 impl Driver {
     fn new(config: Config) -> Result<Driver> {
-        let memory = Memory::new(config.memory_bytes).map_err(|_| CUresult::OUT_OF_MEMORY)?;
+        let memories = Memory::several(config.memory_bytes, config.devices).map_err(|_| CUresult::OUT_OF_MEMORY)?;
+        let memory = memories.first().cloned().ok_or(CUresult::NO_DEVICE)?;
         #[cfg(feature = "llvm")]
         config.dump.iter().for_each(|folder| vgpu_llvm::write_listings(folder));
         let engine = Engine::with_compiler(config.threads, compiler(), config.tier);
         let name = format!("vhost-user-vgpu software GPU ({} cores)", engine.threads());
         Ok(Driver {
-            uuid: config.uuid.unwrap_or_else(|| config::derived_uuid(&name)),
+            devices: memories.into_iter().map(|memory| Device::new(memory, &name, &config)).collect(),
+            peers: Peers::default(),
             name,
             watchdog: Watchdog::new(config.kernel_timeout),
             config,
@@ -133,7 +127,6 @@ impl Driver {
             links: Registry::new(HandleKind::LinkState),
             physical: Registry::new(HandleKind::MemGenericAllocationHandle),
             pools: Registry::new(HandleKind::MemoryPool),
-            device_pools: Mutex::default(),
             ended_pools: Mutex::default(),
             pool_excess: AtomicBool::new(false),
             arrays: Registry::new(HandleKind::Array),
@@ -144,7 +137,6 @@ impl Driver {
             surface_references: Registry::new(HandleKind::Surfref),
             staging: Staging::default(),
             hints: Mutex::default(),
-            primary: Mutex::default(),
             epoch: Instant::now(),
         })
     }
@@ -170,65 +162,9 @@ impl Driver {
         self.code_cache.compile(image, self.capability(), log)
     }
 
-    /// `cuDeviceGet`-style check: there is one device.
-    pub(in crate::driver) fn check_device(&self, device: i32) -> Result {
-        if device == 0 {
-            Ok(())
-        } else {
-            Err(CUresult::INVALID_DEVICE)
-        }
-    }
-
-    /// The primary context, activated if it was not.
-    pub(in crate::driver) fn retain_primary(&'static self) -> Arc<Context> {
-        let mut primary = self.primary();
-        primary.retained = primary.retained.saturating_add(1);
-        let flags = primary.flags;
-        primary.context.get_or_insert_with(|| Context::new(self, flags)).clone()
-    }
-
-    /// Gives one reference back; the last one destroys the context.
-    pub(in crate::driver) fn release_primary(&'static self) -> Result {
-        let mut primary = self.primary();
-        primary.retained = primary.retained.checked_sub(1).ok_or(CUresult::INVALID_CONTEXT)?;
-        let last = if primary.retained == 0 { primary.context.take() } else { None };
-        drop(primary);
-        if let Some(context) = last {
-            context.destroy();
-        }
-        Ok(())
-    }
-
-    /// Destroys the primary context whoever has retained it; who has still gives it back.
-    pub(in crate::driver) fn reset_primary(&'static self) {
-        let context = self.primary().context.take();
-        if let Some(context) = context {
-            context.destroy();
-        }
-    }
-
-    /// Sets the primary context's flags, also if it is active.
-    pub(in crate::driver) fn set_primary_flags(&self, flags: u32) {
-        let mut primary = self.primary();
-        primary.flags = flags;
-        if let Some(context) = &primary.context {
-            context.flags.store(flags, Ordering::Relaxed);
-        }
-    }
-
-    /// The primary context's flags and whether it is active.
-    pub(in crate::driver) fn primary_state(&self) -> (u32, bool) {
-        let primary = self.primary();
-        let active = primary.context.as_ref();
-        (active.map_or(primary.flags, |context| context.flags.load(Ordering::Relaxed)), active.is_some())
-    }
-
-    /// The primary context if it is active.
-    pub(in crate::driver) fn active_primary(&self) -> Option<Arc<Context>> {
-        self.primary().context.clone()
-    }
-
-    fn primary(&self) -> MutexGuard<'_, Primary> {
-        self.primary.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A device by its number.
+    pub(in crate::driver) fn device(&self, ordinal: i32) -> Result<&Device> {
+        let device = usize::try_from(ordinal).ok().and_then(|index| self.devices.get(index));
+        device.ok_or(CUresult::INVALID_DEVICE)
     }
 }
