@@ -1,4 +1,4 @@
-//! `vgpu smi`: what the GPU is and who uses it, in the shape of `nvidia-smi`.
+//! `vgpu smi`: what the GPUs are and who uses them, in the shape of `nvidia-smi`.
 
 mod query;
 mod table;
@@ -8,14 +8,15 @@ use std::process::ExitCode;
 
 use anyhow::{anyhow, bail, Result};
 use serde::Serialize;
-use vgpu_client::Broker;
+use vgpu_client::{location, Broker};
 use vgpu_protocol::broker::{BrokerStatus, SessionStatus, SOCKET_PATH, SOCKET_VARIABLE};
 use vgpu_protocol::control::UNKNOWN;
+use vgpu_protocol::DEVICES_MAX;
 
 /// Arguments of `vgpu smi`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// List the GPU in one line.
+    /// List the GPUs, each in one line.
     #[arg(short = 'L', long)]
     list_gpus: bool,
 
@@ -32,21 +33,34 @@ pub struct Args {
     json: bool,
 }
 
-/// What is told about the GPU.
+/// What is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Name of the GPU.
-    pub name: String,
-    /// "GPU-" and the UUID in its usual form.
-    pub uuid: String,
-    /// PCI address, or "loopback".
-    pub location: String,
     /// CUDA version of the driver, as in "13.0".
     pub cuda_version: String,
     /// Version of this software.
     pub version: String,
     /// Release of the NVIDIA driver whose interfaces the libraries follow, as NVML tells it.
     pub driver_version: String,
+    /// Session queues of the device.
+    pub session_limit: u32,
+    /// The GPUs, by their number.
+    pub gpus: Vec<Gpu>,
+    /// CUDA processes.
+    pub processes: Vec<Process>,
+}
+
+/// A GPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gpu {
+    /// Its number.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// "GPU-" and the UUID in its usual form.
+    pub uuid: String,
+    /// PCI address, or "loopback".
+    pub location: String,
     /// As in "8.0".
     pub compute_capability: String,
     /// Memory that sessions may use, bytes.
@@ -65,10 +79,6 @@ pub struct Report {
     pub clock: Option<u32>,
     /// Speed of the memory, MHz.
     pub memory_clock: Option<u32>,
-    /// Session queues of the device.
-    pub session_limit: u32,
-    /// CUDA processes.
-    pub processes: Vec<Process>,
 }
 
 /// A CUDA process of this machine.
@@ -101,7 +111,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else if args.list_gpus {
-        println!("GPU 0: {} (UUID: {})", report.name, report.uuid);
+        for gpu in &report.gpus {
+            println!("GPU {}: {} (UUID: {})", gpu.index, gpu.name, gpu.uuid);
+        }
     } else if !fields.is_empty() {
         print!("{}", query::csv(&report, &fields, format));
     } else {
@@ -118,26 +130,48 @@ pub fn socket_path() -> PathBuf {
 impl Report {
     /// Asks the broker.
     pub fn fetch() -> Result<Self> {
-        let status = Broker::connect_to(&socket_path()).and_then(|broker| broker.status());
+        let broker = Broker::connect_to(&socket_path());
+        let asked = broker.and_then(|broker| {
+            let (first, sessions) = broker.status()?;
+            let count = first.backend.device_count.clamp(1, DEVICES_MAX as u32);
+            let others = (1..count).map(|number| broker.status_of(number).map(|(status, _)| status));
+            Ok(Self::new(&first, &others.collect::<Result<Vec<_>, _>>()?, &sessions))
+        });
         // The error's text has its cause in it already.
-        let (status, sessions) = status.map_err(|error| anyhow!("{error} (try: vgpu doctor)"))?;
-        Ok(Self::new(&status, &sessions))
+        asked.map_err(|error| anyhow!("{error} (try: vgpu doctor)"))
     }
 
-    /// Puts what the broker says into readable form.
-    pub fn new(status: &BrokerStatus, sessions: &[SessionStatus]) -> Self {
-        let backend = &status.backend;
-        let sensors = &backend.sensors;
+    /// Puts what the broker says of each GPU into readable form.
+    pub fn new(first: &BrokerStatus, others: &[BrokerStatus], sessions: &[SessionStatus]) -> Self {
+        let backend = &first.backend;
         Self {
-            name: text(&backend.gpu_name),
-            uuid: uuid(&backend.uuid),
-            location: text(&status.location),
             cuda_version: format!("{}.{}", backend.driver_version / 1000, backend.driver_version % 1000 / 10),
             version: env!("CARGO_PKG_VERSION").into(),
             driver_version: match text(&backend.driver_release) {
                 told if told.is_empty() => vgpu_protocol::DRIVER_RELEASE.into(),
                 told => told,
             },
+            session_limit: first.queues,
+            gpus: (0..).zip(std::iter::once(first).chain(others)).map(|(i, status)| Gpu::new(i, status)).collect(),
+            processes: sessions.iter().map(Process::new).collect(),
+        }
+    }
+}
+
+impl Gpu {
+    fn new(index: u32, status: &BrokerStatus) -> Self {
+        let backend = &status.backend;
+        let sensors = &backend.sensors;
+        let place = location::parse(&status.location).map(|place| location::of_gpu(place, index));
+        Self {
+            index,
+            name: text(&backend.gpu_name),
+            uuid: uuid(&backend.uuid),
+            // QEMU's devices have one function, 0.
+            location: place.map_or_else(
+                || text(&status.location),
+                |[domain, bus, device]| format!("{domain:04x}:{bus:02x}:{device:02x}.0"),
+            ),
             compute_capability: format!("{}.{}", backend.capability / 10, backend.capability % 10),
             memory_total: backend.memory_total,
             memory_used: backend.memory_used,
@@ -147,8 +181,6 @@ impl Report {
             power: known(sensors.power),
             clock: known(sensors.clocks[1]),
             memory_clock: known(sensors.clocks[2]),
-            session_limit: status.queues,
-            processes: sessions.iter().map(Process::new).collect(),
         }
     }
 }
@@ -193,9 +225,9 @@ mod tests {
     use vgpu_protocol::control::Sensors;
     use zerocopy::FromZeros;
 
-    pub fn report() -> Report {
+    fn status(name: &[u8; 4]) -> BrokerStatus {
         let mut status = BrokerStatus::new_zeroed();
-        status.backend.gpu_name[..4].copy_from_slice(b"Test");
+        status.backend.gpu_name[..4].copy_from_slice(name);
         status.backend.uuid = *b"0123456789abcdef";
         status.backend.driver_version = 13020;
         status.backend.capability = 80;
@@ -204,16 +236,23 @@ mod tests {
         status.backend.sensors = Sensors { utilization: 7, ..Sensors::NONE };
         status.location[..12].copy_from_slice(b"0000:00:03.0");
         status.queues = 15;
+        status
+    }
+
+    /// Of two GPUs.
+    pub fn report() -> Report {
         let session = SessionStatus { pid: u32::MAX, uid: 1000, queue: 2, reserved: 0, shared_bytes: 34 << 20 };
-        Report::new(&status, &[session])
+        Report::new(&status(b"Test"), &[status(b"More")], &[session])
     }
 
     #[test]
     fn versions_and_uuid_have_their_usual_form() {
         let report = report();
-        assert_eq!((report.cuda_version.as_str(), report.compute_capability.as_str()), ("13.2", "8.0"));
-        assert_eq!(report.uuid, "GPU-30313233-3435-3637-3839-616263646566");
-        assert_eq!(report.location, "0000:00:03.0");
+        let [first, second] = report.gpus.as_slice() else { panic!("two GPUs: {report:?}") };
+        assert_eq!((report.cuda_version.as_str(), first.compute_capability.as_str()), ("13.2", "8.0"));
+        assert_eq!(first.uuid, "GPU-30313233-3435-3637-3839-616263646566");
+        assert_eq!((first.location.as_str(), second.location.as_str()), ("0000:00:03.0", "0001:00:03.0"));
+        assert_eq!((second.index, second.name.as_str()), (1, "More"));
         assert_eq!(report.processes[0].name, "?");
     }
 

@@ -107,10 +107,14 @@ pub fn mem_import(ctx: &mut Context<'_>, command: cmd::VgpuMemImport) -> Result<
     imported(ctx, Kind::Physical, command.token, |descriptor| {
         driver!(ctx, cuMemImportFromShareableHandle(&mut physical, descriptor, HANDLE_TYPE_FILE_DESCRIPTOR))
     })?;
-    vmm::insert(ctx, command.handle, physical);
     // Its device is that of whoever has exported it.
     let mut prop = CUmemAllocationProp::on_device(0);
-    driver!(ctx, cuMemGetAllocationPropertiesFromHandle(&mut prop, physical))?;
+    if let Err(error) = driver!(ctx, cuMemGetAllocationPropertiesFromHandle(&mut prop, physical)) {
+        // The guest forgets a handle that it has not got.
+        let _ = driver!(ctx, cuMemRelease(physical));
+        return Err(error);
+    }
+    vmm::insert(ctx, command.handle, physical);
     Ok(cmd::VgpuMemImportReply { dev: prop.location.id })
 }
 

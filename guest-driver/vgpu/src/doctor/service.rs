@@ -113,7 +113,12 @@ impl Service {
 }
 
 fn check_backend(status: &BrokerStatus) -> Finding {
-    let report = smi::Report::new(status, &[]);
-    let gib = report.memory_total as f64 / f64::from(1 << 30);
-    Finding::ok(BACKEND, format!("{}, {gib:.1} GiB, CUDA {}", report.name, report.cuda_version))
+    let report = smi::Report::new(status, &[], &[]);
+    let gpu = |gpu: &smi::Gpu| format!("{}, {:.1} GiB", gpu.name, gpu.memory_total as f64 / f64::from(1 << 30));
+    let others = match status.backend.device_count {
+        0 | 1 => String::new(),
+        count => format!(", the first of {count} GPUs"),
+    };
+    let first = report.gpus.first().map(gpu).unwrap_or_default();
+    Finding::ok(BACKEND, format!("{first}{others}, CUDA {}", report.cuda_version))
 }

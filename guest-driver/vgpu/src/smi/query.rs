@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 
-use super::Report;
+use super::{Gpu, Report};
 
 const MIB: u64 = 1 << 20;
 
@@ -40,10 +40,15 @@ pub struct Field {
     name: &'static str,
     unit: &'static str,
     help: &'static str,
-    value: fn(&Report) -> String,
+    value: fn(&Report, &Gpu) -> String,
 }
 
-const fn field(name: &'static str, unit: &'static str, help: &'static str, value: fn(&Report) -> String) -> Field {
+const fn field(
+    name: &'static str,
+    unit: &'static str,
+    help: &'static str,
+    value: fn(&Report, &Gpu) -> String,
+) -> Field {
     Field { name, unit, help, value }
 }
 
@@ -53,27 +58,29 @@ fn figure(value: Option<u32>) -> String {
 }
 
 static FIELDS: &[Field] = &[
-    field("index", "", "number of the GPU", |_| "0".into()),
-    field("count", "", "number of GPUs", |_| "1".into()),
-    field("name", "", "name of the GPU", |r| r.name.clone()),
-    field("uuid", "", "identity of the GPU", |r| r.uuid.clone()),
-    field("pci.bus_id", "", "PCI address", |r| r.location.clone()),
-    field("driver_version", "", "release of the NVIDIA driver that the libraries follow", |r| r.driver_version.clone()),
-    field("cuda_version", "", "CUDA version of the driver", |r| r.cuda_version.clone()),
-    field("compute_cap", "", "compute capability", |r| r.compute_capability.clone()),
-    field("memory.total", "MiB", "GPU memory", |r| (r.memory_total / MIB).to_string()),
-    field("memory.used", "MiB", "GPU memory in use", |r| (r.memory_used / MIB).to_string()),
-    field("memory.free", "MiB", "GPU memory not in use", |r| {
-        (r.memory_total.saturating_sub(r.memory_used) / MIB).to_string()
+    field("index", "", "number of the GPU", |_, gpu| gpu.index.to_string()),
+    field("count", "", "number of GPUs", |report, _| report.gpus.len().to_string()),
+    field("name", "", "name of the GPU", |_, gpu| gpu.name.clone()),
+    field("uuid", "", "identity of the GPU", |_, gpu| gpu.uuid.clone()),
+    field("pci.bus_id", "", "PCI address", |_, gpu| gpu.location.clone()),
+    field("driver_version", "", "release of the NVIDIA driver that the libraries follow", |report, _| {
+        report.driver_version.clone()
     }),
-    field("utilization.gpu", "%", "busy time over the last second", |r| figure(r.utilization)),
-    field("utilization.memory", "%", "busy time of the memory", |r| figure(r.memory_utilization)),
-    field("temperature.gpu", "", "degrees Celsius", |r| figure(r.temperature)),
-    field("power.draw", "W", "what the GPU draws", |r| {
-        r.power.map_or("[N/A]".into(), |milliwatts| format!("{:.2}", f64::from(milliwatts) / 1000.0))
+    field("cuda_version", "", "CUDA version of the driver", |report, _| report.cuda_version.clone()),
+    field("compute_cap", "", "compute capability", |_, gpu| gpu.compute_capability.clone()),
+    field("memory.total", "MiB", "GPU memory", |_, gpu| (gpu.memory_total / MIB).to_string()),
+    field("memory.used", "MiB", "GPU memory in use", |_, gpu| (gpu.memory_used / MIB).to_string()),
+    field("memory.free", "MiB", "GPU memory not in use", |_, gpu| {
+        (gpu.memory_total.saturating_sub(gpu.memory_used) / MIB).to_string()
     }),
-    field("clocks.sm", "MHz", "speed of the multiprocessors", |r| figure(r.clock)),
-    field("clocks.mem", "MHz", "speed of the memory", |r| figure(r.memory_clock)),
+    field("utilization.gpu", "%", "busy time over the last second", |_, gpu| figure(gpu.utilization)),
+    field("utilization.memory", "%", "busy time of the memory", |_, gpu| figure(gpu.memory_utilization)),
+    field("temperature.gpu", "", "degrees Celsius", |_, gpu| figure(gpu.temperature)),
+    field("power.draw", "W", "what the GPU draws", |_, gpu| {
+        gpu.power.map_or("[N/A]".into(), |milliwatts| format!("{:.2}", f64::from(milliwatts) / 1000.0))
+    }),
+    field("clocks.sm", "MHz", "speed of the multiprocessors", |_, gpu| figure(gpu.clock)),
+    field("clocks.mem", "MHz", "speed of the memory", |_, gpu| figure(gpu.memory_clock)),
 ];
 
 impl Field {
@@ -93,19 +100,18 @@ pub fn help() {
     }
 }
 
-/// The properties as CSV, in the order asked for.
+/// The properties as CSV, in the order asked for, a line for each GPU.
 pub fn csv(report: &Report, fields: &[&Field], format: Format) -> String {
     let with_unit = |field: &Field, text: String, open: &str, close: &str| match field.unit {
         unit if unit.is_empty() || format.no_units => text,
         unit => format!("{text} {open}{unit}{close}"),
     };
-    let header = fields.iter().map(|field| with_unit(field, field.name.to_string(), "[", "]"));
-    let values = fields.iter().map(|field| with_unit(field, (field.value)(report), "", ""));
-    let mut lines = String::new();
-    if !format.no_header {
-        lines += &(header.collect::<Vec<_>>().join(", ") + "\n");
-    }
-    lines + &values.collect::<Vec<_>>().join(", ") + "\n"
+    let line = |values: Vec<String>| values.join(", ") + "\n";
+    let header = || line(fields.iter().map(|field| with_unit(field, field.name.to_string(), "[", "]")).collect());
+    let values =
+        |gpu: &Gpu| line(fields.iter().map(|field| with_unit(field, (field.value)(report, gpu), "", "")).collect());
+    let header = if format.no_header { String::new() } else { header() };
+    report.gpus.iter().fold(header, |lines, gpu| lines + &values(gpu))
 }
 
 #[cfg(test)]
@@ -121,9 +127,13 @@ mod tests {
     #[test]
     fn csv_has_header_and_units_unless_told_otherwise() {
         let names = ["name", "memory.total", "utilization.gpu"];
-        assert_eq!(query(&names, "csv"), "name, memory.total [MiB], utilization.gpu [%]\nTest, 4096 MiB, 7 %\n");
-        assert_eq!(query(&names, "csv,noheader,nounits"), "Test, 4096, 7\n");
-        assert_eq!(query(&["memory.used", "memory.free"], "csv,noheader"), "300 MiB, 3796 MiB\n");
+        assert_eq!(
+            query(&names, "csv"),
+            "name, memory.total [MiB], utilization.gpu [%]\nTest, 4096 MiB, 7 %\nMore, 4096 MiB, 7 %\n"
+        );
+        assert_eq!(query(&names, "csv,noheader,nounits"), "Test, 4096, 7\nMore, 4096, 7\n");
+        assert_eq!(query(&["index", "memory.used"], "csv,noheader"), "0, 300 MiB\n1, 300 MiB\n");
+        assert_eq!(query(&["count", "memory.free"], "csv,noheader"), "2, 3796 MiB\n2, 3796 MiB\n");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The table for people.
 
-use super::{Process, Report};
+use super::{Gpu, Process, Report};
 
 const MIB: u64 = 1 << 20;
 /// Characters between the outer bars.
@@ -8,7 +8,6 @@ const WIDTH: usize = 77;
 
 /// The whole table.
 pub fn render(report: &Report) -> String {
-    let memory = format!("{}MiB / {}MiB", report.memory_used / MIB, report.memory_total / MIB);
     let mut lines = vec![
         rule(),
         line(&columns(
@@ -16,25 +15,20 @@ pub fn render(report: &Report) -> String {
             &format!("Driver Version: {}   CUDA Version: {}", report.driver_version, report.cuda_version),
         )),
         rule(),
-        line(&columns(&format!("GPU 0  {}", report.name), &report.location)),
-        line(&columns(&format!("       {}", report.uuid), &format!("compute {}", report.compute_capability))),
-        line(&columns(
-            &format!("       Memory {memory}"),
-            &format!(
-                "{}GPU-Util {}   Sessions {} / {}",
-                state(report),
-                percent(report.utilization),
-                report.processes.len(),
-                report.session_limit
-            ),
-        )),
-        rule(),
+    ];
+    // Sessions may use all GPUs: there is one count of them.
+    let sessions = format!("   Sessions {} / {}", report.processes.len(), report.session_limit);
+    for gpu in &report.gpus {
+        lines.extend(of_gpu(gpu, if gpu.index == 0 { &sessions } else { "" }));
+        lines.push(rule());
+    }
+    lines.extend([
         String::new(),
         rule(),
         line("Processes:"),
         line(&format!("{:>10}  {:>7}  {:>5}  {:<28} {:>18}", "PID", "UID", "Queue", "Name", "Shared memory")),
         rule(),
-    ];
+    ]);
     match report.processes.is_empty() {
         true => lines.push(line("No running CUDA processes")),
         false => lines.extend(report.processes.iter().map(process)),
@@ -43,10 +37,21 @@ pub fn render(report: &Report) -> String {
     lines.join("\n") + "\n"
 }
 
+/// The lines of one GPU.
+fn of_gpu(gpu: &Gpu, sessions: &str) -> [String; 3] {
+    let memory = format!("       Memory {}MiB / {}MiB", gpu.memory_used / MIB, gpu.memory_total / MIB);
+    let state = format!("{}GPU-Util {}{sessions}", state(gpu), percent(gpu.utilization));
+    [
+        line(&columns(&format!("GPU {}  {}", gpu.index, gpu.name), &gpu.location)),
+        line(&columns(&format!("       {}", gpu.uuid), &format!("compute {}", gpu.compute_capability))),
+        line(&columns(&memory, &state)),
+    ]
+}
+
 /// Temperature and power, if they are known.
-fn state(report: &Report) -> String {
-    let temperature = report.temperature.map(|degrees| format!("{degrees}C   ")).unwrap_or_default();
-    let power = report.power.map(|milliwatts| format!("{}W   ", milliwatts / 1000)).unwrap_or_default();
+fn state(gpu: &Gpu) -> String {
+    let temperature = gpu.temperature.map(|degrees| format!("{degrees}C   ")).unwrap_or_default();
+    let power = gpu.power.map(|milliwatts| format!("{}W   ", milliwatts / 1000)).unwrap_or_default();
     temperature + &power
 }
 
@@ -84,7 +89,7 @@ mod tests {
     #[test]
     fn every_line_has_the_same_width() {
         let mut report = report();
-        report.name = "a name that goes on and on ".repeat(8);
+        report.gpus[0].name = "a name that goes on and on ".repeat(8);
         let table = render(&report);
         assert!(table.lines().filter(|line| !line.is_empty()).all(|line| line.chars().count() == WIDTH + 2), "{table}");
     }
@@ -92,6 +97,7 @@ mod tests {
     #[test]
     fn memory_and_processes_are_shown() {
         let table = render(&report());
+        assert!(table.contains("GPU 0  Test") && table.contains("GPU 1  More"), "{table}");
         assert!(table.contains("300MiB / 4096MiB") && table.contains(&u32::MAX.to_string()) && table.contains("34MiB"));
         let mut idle = report();
         idle.processes.clear();
