@@ -49,6 +49,14 @@ export -f starved
 check loopback/starved_worker "$bin_dir/vgpu" run -- bash -c starved
 check loopback/smi "$bin_dir/vgpu" run -- "$bin_dir/vgpu" smi
 export bin_dir
+tells_of_each_gpu() {
+    local told
+    told=$("$bin_dir/vgpu" run --gpus 3 -- "$bin_dir/vgpu" smi --query-gpu=index,uuid,count --format=csv,noheader)
+    echo "$told" >&2
+    [ "$(cut -d, -f1 <<<"$told" | xargs)" = "0 1 2" ] && [ "$(cut -d, -f2 <<<"$told" | sort -u | wc -l)" -eq 3 ]
+}
+export -f tells_of_each_gpu
+check loopback/smi_of_three_gpus bash -o pipefail -c tells_of_each_gpu
 export -f bench_lines
 check loopback/bench bash -o pipefail -c bench_lines
 
