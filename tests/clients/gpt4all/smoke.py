@@ -13,26 +13,15 @@ from gpt4all import GPT4All
 from gpt4all._pyllmodel import MODEL_LIB_PATH
 
 import checks
+import small_llama
+from small_llama import CONTEXT, LAYERS
 
 FOLDER = sys.argv.pop(1)
-VOCABULARY, WIDTH, LAYERS, HEADS, KEY_HEADS, INNER = 384, 256, 2, 4, 2, 512
-CONTEXT = 512
+VOCABULARY = 384
 
 
-def write_model(path, kind):
-    """A Llama whose weights are of this kind, with bytes, digits and words of them as tokens."""
-    rng = np.random.default_rng(1)
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_name("small")
-    writer.add_context_length(CONTEXT)
-    writer.add_embedding_length(WIDTH)
-    writer.add_block_count(LAYERS)
-    writer.add_feed_forward_length(INNER)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(KEY_HEADS)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(WIDTH // HEADS)
-    writer.add_vocab_size(VOCABULARY)
+def describe_tokens(writer):
+    """Bytes, digits and words of them."""
     special = ["<unk>", "<s>", "</s>"]
     letters = [f"<0x{byte:02X}>" for byte in range(256)]
     words = ["\u2581", "w", "\u2581w", *map(str, range(10))]
@@ -47,31 +36,6 @@ def write_model(path, kind):
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
-
-    def matrix(name, rows, columns):
-        data = (rng.standard_normal((rows, columns)) / np.sqrt(columns)).astype(np.float32)
-        writer.add_tensor(name, gguf.quants.quantize(data, kind), raw_dtype=kind)
-
-    def norm(name):
-        writer.add_tensor(name, (1 + 0.1 * rng.standard_normal(WIDTH)).astype(np.float32))
-
-    matrix("token_embd.weight", VOCABULARY, WIDTH)
-    for layer in (f"blk.{i}" for i in range(LAYERS)):
-        norm(f"{layer}.attn_norm.weight")
-        norm(f"{layer}.ffn_norm.weight")
-        matrix(f"{layer}.attn_q.weight", WIDTH, WIDTH)
-        matrix(f"{layer}.attn_k.weight", WIDTH * KEY_HEADS // HEADS, WIDTH)
-        matrix(f"{layer}.attn_v.weight", WIDTH * KEY_HEADS // HEADS, WIDTH)
-        matrix(f"{layer}.attn_output.weight", WIDTH, WIDTH)
-        matrix(f"{layer}.ffn_gate.weight", INNER, WIDTH)
-        matrix(f"{layer}.ffn_up.weight", INNER, WIDTH)
-        matrix(f"{layer}.ffn_down.weight", WIDTH, INNER)
-    norm("output_norm.weight")
-    matrix("output.weight", VOCABULARY, WIDTH)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 class Parameters(ctypes.Structure):
@@ -125,7 +89,7 @@ def logits(lib, model, layers):
 def compare(kind, tolerance):
     """Root of the mean square of the differences, of logits whose own is about 1."""
     model = f"{FOLDER}/{kind.name}.gguf"
-    write_model(model, kind)
+    small_llama.write(model, kind, VOCABULARY, describe_tokens)
     expected, got = logits(library("kompute"), model, 0), logits(library("cuda"), model, LAYERS + 1)
     assert np.isfinite(got).all()
     difference = np.sqrt(((got - expected) ** 2).mean(1)).max()
@@ -144,7 +108,7 @@ for name, most in {"F32": 0.01, "F16": 0.02, "Q8_0": 0.05, "Q4_0": 0.1}.items():
 
 @checks.register
 def generates_by_its_own_interface():
-    write_model(f"{FOLDER}/small.gguf", gguf.GGMLQuantizationType.F16)
+    small_llama.write(f"{FOLDER}/small.gguf", gguf.GGMLQuantizationType.F16, VOCABULARY, describe_tokens)
     model = GPT4All("small.gguf", model_path=FOLDER, allow_download=False, device="cuda", n_ctx=CONTEXT)
     assert model.backend == "cuda" and "vgpu" in model.device, f"{model.backend} on {model.device}"
     tokens = []

@@ -11,52 +11,13 @@ import gguf
 import numpy as np
 
 import checks
+import small_llama
+from small_llama import LAYERS
 
 PROGRAM, FOLDER = sys.argv[1:3]
 del sys.argv[1:]
-VOCABULARY, WIDTH, LAYERS, HEADS, KEY_HEADS, INNER = 512, 256, 2, 4, 2, 512
+VOCABULARY = 512
 STEPS = 8
-
-
-def write_model(path, kind):
-    """A Llama whose weights are of this kind."""
-    rng = np.random.default_rng(1)
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(512)
-    writer.add_embedding_length(WIDTH)
-    writer.add_block_count(LAYERS)
-    writer.add_feed_forward_length(INNER)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(KEY_HEADS)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(WIDTH // HEADS)
-    writer.add_vocab_size(VOCABULARY)
-    writer.add_tokenizer_model("no_vocab")
-
-    def matrix(name, rows, columns):
-        data = (rng.standard_normal((rows, columns)) / np.sqrt(columns)).astype(np.float32)
-        writer.add_tensor(name, gguf.quants.quantize(data, kind), raw_dtype=kind)
-
-    def norm(name):
-        writer.add_tensor(name, (1 + 0.1 * rng.standard_normal(WIDTH)).astype(np.float32))
-
-    matrix("token_embd.weight", VOCABULARY, WIDTH)
-    for layer in (f"blk.{i}" for i in range(LAYERS)):
-        norm(f"{layer}.attn_norm.weight")
-        norm(f"{layer}.ffn_norm.weight")
-        matrix(f"{layer}.attn_q.weight", WIDTH, WIDTH)
-        matrix(f"{layer}.attn_k.weight", WIDTH * KEY_HEADS // HEADS, WIDTH)
-        matrix(f"{layer}.attn_v.weight", WIDTH * KEY_HEADS // HEADS, WIDTH)
-        matrix(f"{layer}.attn_output.weight", WIDTH, WIDTH)
-        matrix(f"{layer}.ffn_gate.weight", INNER, WIDTH)
-        matrix(f"{layer}.ffn_up.weight", INNER, WIDTH)
-        matrix(f"{layer}.ffn_down.weight", WIDTH, INNER)
-    norm("output_norm.weight")
-    matrix("output.weight", VOCABULARY, WIDTH)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 def logits(model, layers, prompt):
@@ -70,7 +31,7 @@ def compare(kind, tolerance):
     """Root of the mean square of the differences, of logits whose own is about 1, of prompts of several lengths:
     they take different kernels."""
     model = f"{FOLDER}/{kind.name}.gguf"
-    write_model(model, kind)
+    small_llama.write(model, kind, VOCABULARY, lambda writer: writer.add_tokenizer_model("no_vocab"))
     for prompt in (5, 40, 100):
         expected, got = logits(model, 0, prompt), logits(model, LAYERS + 1, prompt)
         assert np.isfinite(got).all()
